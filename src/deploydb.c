@@ -1,0 +1,24 @@
+/*
+ * deploydb.c
+ *		Entry point of the library: settings and hooks, and nothing else.
+ *
+ * The library loads quietly with or without shared_preload_libraries; what
+ * needs preloading says so when it is called.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "facts/replay.h"
+#include "settings.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	settings_init();
+	replay_init();
+}
