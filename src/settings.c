@@ -8,7 +8,6 @@
 
 #include "utils/guc.h"
 
-#include "compat.h"
 #include "settings.h"
 
 int			deploydb_lock_timeout = 1000;
@@ -33,5 +32,5 @@ settings_init(void)
 							   PGC_SUSET, 0,
 							   NULL, NULL, NULL);
 
-	compat_reserve_guc_prefix("deploydb");
+	MarkGUCPrefixReserved("deploydb");
 }

@@ -1,0 +1,60 @@
+/*
+ * collect_comment.c
+ *		Comments, in the form in which they stand in facts.
+ *
+ * Locking: AccessShare on pg_description.  Errors: none of its own.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_description.h"
+#include "commands/comment.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+#include "facts/collector.h"
+#include "facts/escape.h"
+
+char *
+comment_of(Oid objid, Oid classid, int32 subid)
+{
+	char	   *comment = GetComment(objid, classid, subid);
+
+	return comment ? comment_escape(comment) : NULL;
+}
+
+/* One scan for a relation's comment [0] and those of its columns [attnum]. */
+char **
+comments_of_columns(Oid relid, int natts)
+{
+	char	  **comments = palloc0(sizeof(char *) * (natts + 1));
+	Relation	descriptions = table_open(DescriptionRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_description_objoid,
+				BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[1], Anum_pg_description_classoid,
+				BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	scan = systable_beginscan(descriptions, DescriptionObjIndexId, true,
+							  NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		int32		subid = ((Form_pg_description) GETSTRUCT(tuple))->objsubid;
+		bool		isnull;
+		Datum		comment = heap_getattr(tuple, Anum_pg_description_description,
+										   RelationGetDescr(descriptions), &isnull);
+
+		if (!isnull && subid >= 0 && subid <= natts)
+			comments[subid] = comment_escape(TextDatumGetCString(comment));
+	}
+	systable_endscan(scan);
+	table_close(descriptions, AccessShareLock);
+	return comments;
+}

@@ -1,0 +1,60 @@
+/*
+ * collector.h
+ *		What the files that read the catalogs share.
+ *
+ * Gives: the collector, and one function for each kind of object.
+ * Needs: factset, deparse (the scope must be open).  Used inside src/facts
+ * only; others use facts.h.
+ */
+#ifndef DEPLOYDB_COLLECTOR_H
+#define DEPLOYDB_COLLECTOR_H
+
+#include "facts/facts.h"
+#include "utils/relcache.h"
+
+typedef struct Collector
+{
+	Oid			schema;
+	FactSet    *facts;
+} Collector;
+
+/* collect_relation.c: the relation is open and locked. */
+extern void collect_relation(Collector *c, Relation rel);
+extern const char *relation_kind_name(char relkind);
+extern const char *relation_object_type(char relkind);
+
+/* collect_index.c */
+extern void collect_indexes(Collector *c, Relation rel);
+
+/* collect_constraint.c */
+extern void collect_constraints(Collector *c, Relation rel);
+extern char *domain_checks(Oid typid);
+
+/* collect_action.c: triggers, rules, policies */
+extern void collect_triggers(Collector *c, Relation rel);
+extern void collect_rules(Collector *c, Relation rel);
+extern void collect_policies(Collector *c, Relation rel);
+
+/* collect_type.c */
+extern void collect_type(Collector *c, const char *name);
+extern const char *type_object_type(Oid typid);
+
+/* collect_function.c */
+extern void collect_function(Collector *c, const char *object);
+extern char *function_object(Oid funcid);
+
+/* collect_comment.c */
+extern char *comment_of(Oid objid, Oid classid, int32 subid);
+extern char **comments_of_columns(Oid relid, int natts);
+
+/* Text of an expression over one relation's columns. */
+extern char *expression_text(Node *expr, Relation rel);
+
+/* Elements of a text[] datum, comma-separated. */
+extern char *text_array_join(Datum array);
+
+/* Adds "yes" or "no". */
+extern void add_flag(Collector *c, const char *object_type,
+					 const char *object, const char *property, bool value);
+
+#endif							/* DEPLOYDB_COLLECTOR_H */
