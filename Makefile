@@ -1,12 +1,32 @@
+# deploydb: built by PGXS.
+#
+#	make && make install			builds and installs
+#	make installcheck				tests against a running server; ./scripts/test
+#									needs none and runs more
+#
+# PG_CONFIG names the pg_config of the PostgreSQL to build for.
+
 MODULE_big = deploydb
 EXTENSION = deploydb
 DATA = $(wildcard sql/deploydb--*.sql)
-OBJS = $(patsubst %.c,%.o,$(wildcard src/*.c src/*/*.c))
-PG_CPPFLAGS = -I$(srcdir)/src
+SCRIPTS = $(wildcard scripts/deploydb-register)
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+
+# The server's headers are not ours to warn about: -isystem wins over PGXS's -I.
+PG_CPPFLAGS = -I$(srcdir)/src -isystem $(includedir_server)
 PG_CFLAGS = -fvisibility=hidden -Wall -Wextra
 
 REGRESS = $(patsubst sql/%.sql,%,$(filter-out sql/deploydb--%.sql,$(sort $(wildcard sql/*.sql))))
+ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
+PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
+ifneq ($(PROVE_TESTS),)
+TAP_TESTS = 1
+endif
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# PGXS keeps no account of headers; they are few, so each rebuilds all.
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h)

@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 
+#include "compat.h"
 #include "facts/replay.h"
 #include "settings.h"
 
