@@ -1,0 +1,67 @@
+/*
+ * acceptance.c
+ *		Deviations that somebody has accepted.
+ *
+ * Locking: AccessShare on deploydb.acceptance.  Errors: none of its own.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "verify/acceptance.h"
+#include "verify/owner.h"
+
+static char *
+column_text(int row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+static void
+accept_row(List *deviations, int row, MemoryContext context)
+{
+	const char *object_type = column_text(row, 1);
+	const char *object = column_text(row, 2);
+	const char *property = column_text(row, 3);
+	const char *note = column_text(row, 4);
+	ListCell   *lc;
+
+	foreach(lc, deviations)
+	{
+		Deviation  *d = lfirst(lc);
+
+		if (d->status == DEVIATION_OK || d->status == DEVIATION_UNKNOWN ||
+			d->status == DEVIATION_STALE ||
+			strcmp(d->object_type, object_type) != 0 ||
+			strcmp(d->object, object) != 0 ||
+			strcmp(d->property, property) != 0)
+			continue;
+		d->status = DEVIATION_ACCEPTED;
+		d->advice = MemoryContextStrdup(context, note);
+	}
+}
+
+void
+acceptances_apply(List *deviations, const char *migration)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext context = CurrentMemoryContext;
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1];
+	OwnerScope	scope;
+
+	if (deviations == NIL)
+		return;
+	values[0] = CStringGetTextDatum(migration);
+	owner_begin(&scope);
+	owner_execute(&plan,
+				  "SELECT object_type, object, property, note"
+				  " FROM deploydb.acceptance_in_force"
+				  " WHERE migration OPERATOR(pg_catalog.=) $1",
+				  SPI_OK_SELECT, 1, types, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		accept_row(deviations, (int) row, context);
+	owner_end(&scope);
+	MemoryContextSwitchTo(context);
+}
