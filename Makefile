@@ -6,20 +6,21 @@
 #
 # PG_CONFIG names the pg_config of the PostgreSQL to build for.
 
+# Lists are set by ":=", as PGXS asks by ifdef whether there is anything.
 MODULE_big = deploydb
 EXTENSION = deploydb
-DATA = $(wildcard sql/deploydb--*.sql)
-SCRIPTS = $(wildcard scripts/deploydb-register)
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+DATA := $(wildcard sql/deploydb--*.sql)
+SCRIPTS := $(wildcard scripts/deploydb-register)
+OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 # The server's headers are not ours to warn about: -isystem wins over PGXS's -I.
 PG_CPPFLAGS = -I$(srcdir)/src -isystem $(includedir_server)
 PG_CFLAGS = -fvisibility=hidden -Wall -Wextra
 
-REGRESS = $(patsubst sql/%.sql,%,$(filter-out sql/deploydb--%.sql,$(sort $(wildcard sql/*.sql))))
-ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+REGRESS := $(patsubst sql/%.sql,%,$(filter-out sql/deploydb--%.sql,$(sort $(wildcard sql/*.sql))))
+ISOLATION := $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation
-PROVE_TESTS = $(sort $(wildcard test/t/*.pl))
+PROVE_TESTS := $(sort $(wildcard test/t/*.pl))
 ifneq ($(PROVE_TESTS),)
 TAP_TESTS = 1
 endif
