@@ -17,10 +17,12 @@
 #error "deploydb has not been tried with this major version of PostgreSQL"
 #endif
 
+#include "access/tableam.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_namespace.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
@@ -112,6 +114,28 @@ compat_backend_status(int number)
 	local = pgstat_fetch_stat_local_beentry(number);
 #endif
 	return local ? &local->backendStatus : NULL;
+}
+
+/* A whole-table scan; from 19 on with flags. */
+static inline TableScanDesc
+compat_table_beginscan(Relation rel, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(rel, snapshot, 0, NULL, 0);
+#else
+	return table_beginscan(rel, snapshot, 0, NULL);
+#endif
+}
+
+/* From 16 on one check for every class. */
+static inline AclResult
+compat_schema_aclcheck(Oid schema, Oid roleid, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, roleid, mode);
+#else
+	return pg_namespace_aclcheck(schema, roleid, mode);
+#endif
 }
 
 #endif							/* DEPLOYDB_COMPAT_H */

@@ -47,8 +47,7 @@ convert_whole(const char *text, int from, int to)
 	return converted == length ? result : NULL;
 }
 
-/* The text in UTF-8; NULL where its bytes are of no known encoding. */
-static char *
+char *
 server_to_utf8(const char *text)
 {
 	if (GetDatabaseEncoding() != PG_SQL_ASCII)

@@ -20,6 +20,9 @@ extern char *comment_escape(const char *text);
  */
 extern char *comment_unescape(const char *value, bool *lossless);
 
+/* Server's encoding -> UTF-8, or NULL where the bytes are of no known one. */
+extern char *server_to_utf8(const char *text);
+
 /* UTF-8 -> server's encoding, or NULL where that cannot hold it. */
 extern char *utf8_to_server(const char *utf8);
 

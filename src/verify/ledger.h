@@ -2,9 +2,9 @@
  * ledger.h
  *		Prisma's ledger: what _prisma_migrations says of a migration.
  *
- * Gives: ledger_find(), ledger_read() and ledger_state_of(), for verification
- * and for the SQL function deploydb.ledger().
- * Needs: nothing of the other modules but settings.
+ * Gives: ledger_find(), ledger_read(), ledger_row() and what compares
+ * checksums, for verification and for the SQL function deploydb.ledger().
+ * Needs: relation_lock, escape, message.
  *
  * The ledger is a user's table: it is read by a table scan, never by SPI, so
  * that no view, rule, policy or operator of a user's runs.  It must be an
@@ -32,7 +32,10 @@ typedef enum LedgerState
 	LEDGER_LOCK_LEFT_BEHIND		/* lock held, nothing running */
 } LedgerState;
 
-/* The row of a migration that counts (newest applied, else newest unfinished, else newest rolled back). */
+/*
+ * The row of a migration that counts: the newest applied one, else the newest
+ * unfinished one, else the newest that was rolled back.
+ */
 typedef struct LedgerRow
 {
 	const char *migration;
@@ -43,6 +46,7 @@ typedef struct LedgerRow
 	TimestampTz rolled_back_at; /* 0 = NULL */
 	int			steps;
 	int			tries;			/* rows of that name */
+	const char *error;			/* failed: what the logs say in short, or NULL */
 } LedgerRow;
 
 typedef enum LedgerAccess
@@ -59,7 +63,8 @@ typedef struct Ledger
 	LedgerAccess access;
 	Oid			schema;			/* where it was found, or InvalidOid */
 	List	   *rows;			/* of LedgerRow *, one a migration, sorted by name */
-	bool		lock_held;		/* advisory lock 72707369, by another backend */
+	bool		lock_held;		/* ledger_lock_held(), where a young row is unfinished */
+	int			lock_pid;
 } Ledger;
 
 /*
@@ -73,6 +78,12 @@ extern Ledger *ledger_read(Oid schema);
 
 /* The row of one migration in what was read, or NULL. */
 extern LedgerRow *ledger_row(const Ledger *ledger, const char *migration);
+
+/*
+ * Does another backend hold the advisory lock that Prisma takes while it
+ * migrates?  *pid gets the holder's process, 0 for a prepared transaction.
+ */
+extern bool ledger_lock_held(int *pid);
 
 extern const char *ledger_state_name(LedgerState state);
 
