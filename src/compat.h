@@ -23,8 +23,10 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_namespace.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
+#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
@@ -135,6 +137,53 @@ compat_schema_aclcheck(Oid schema, Oid roleid, AclMode mode)
 	return object_aclcheck(NamespaceRelationId, schema, roleid, mode);
 #else
 	return pg_namespace_aclcheck(schema, roleid, mode);
+#endif
+}
+
+/*
+ * A setting under which no event trigger fires: one for just that from 17 on,
+ * before that the role of a replica (which fires those enabled so, or always).
+ */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_NO_EVENT_TRIGGERS "event_triggers", "off"
+#else
+#define COMPAT_NO_EVENT_TRIGGERS "session_replication_role", "replica"
+#endif
+
+/* planner_hook knows of EXPLAIN from 19 on. */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_PLANNER_PARAMETERS \
+	Query *parse, const char *query_string, int cursor_options, \
+	ParamListInfo bound_params, ExplainState *es
+#define COMPAT_PLANNER_ARGUMENTS \
+	parse, query_string, cursor_options, bound_params, es
+#else
+#define COMPAT_PLANNER_PARAMETERS \
+	Query *parse, const char *query_string, int cursor_options, \
+	ParamListInfo bound_params
+#define COMPAT_PLANNER_ARGUMENTS \
+	parse, query_string, cursor_options, bound_params
+#endif
+
+/* Renamed in 15. */
+static inline List *
+compat_analyze_and_rewrite(RawStmt *statement, const char *source)
+{
+#if PG_VERSION_NUM >= 150000
+	return pg_analyze_and_rewrite_fixedparams(statement, source, NULL, 0, NULL);
+#else
+	return pg_analyze_and_rewrite(statement, source, NULL, 0, NULL);
+#endif
+}
+
+/* Runs to the end; 18 has no flag "execute once" any more. */
+static inline void
+compat_executor_run(QueryDesc *query)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, 0);
+#else
+	ExecutorRun(query, ForwardScanDirection, 0, true);
 #endif
 }
 
