@@ -1,0 +1,309 @@
+/*
+ * fix_query.c
+ *		Fixes of views, sequences and functions.
+ *
+ * Locking: none.  Errors: out of memory.
+ */
+#include "postgres.h"
+
+#include "nodes/pg_list.h"
+#include "utils/builtins.h"
+#include "utils/formatting.h"
+
+#include "verify/fix_context.h"
+
+static bool
+is_materialized(const FixContext *fix)
+{
+	const char *kind = fix_expected(fix, "kind");
+
+	return kind != NULL && strcmp(kind, "materialized view") == 0;
+}
+
+/* verb: CREATE or CREATE OR REPLACE. */
+static char *
+view_statement(const FixContext *fix, const char *verb, const char *name)
+{
+	const char *definition = fix_expected(fix, "definition");
+	const char *options = fix_expected(fix, "options");
+
+	if (definition == NULL)
+		return NULL;
+	return psprintf("%s %sVIEW %s%s AS %s", verb,
+					is_materialized(fix) ? "MATERIALIZED " : "", name,
+					options ? psprintf(" WITH (%s)", options) : "",
+					fix_strip_semicolon(fix_qualify(fix, definition, false)));
+}
+
+static void
+fix_view_options(FixContext *fix, const char *view)
+{
+	const char *expected = fix->d->expected;
+	ListCell   *cell;
+	StringInfoData names;
+
+	if (expected)
+	{
+		fix_set(fix, "ALTER %s SET (%s)", view, expected);
+		return;
+	}
+	initStringInfo(&names);
+	foreach(cell, fix_split_list(fix->d->actual ? fix->d->actual : ""))
+	{
+		const char *option = lfirst(cell);
+
+		appendStringInfo(&names, "%s%.*s", names.len > 0 ? ", " : "",
+						 (int) strcspn(option, "="), option);
+	}
+	fix_set(fix, "ALTER %s RESET (%s)", view, names.data);
+}
+
+void
+fix_of_view(FixContext *fix)
+{
+	char	   *name = fix_qualified(fix, fix->d->object);
+	const char *property = fix->d->property;
+	const char *kind = fix_actual(fix, "kind");
+	char	   *view = psprintf("%sVIEW %s",
+								(kind ? strcmp(kind, "materialized view") == 0 :
+								 is_materialized(fix)) ? "MATERIALIZED " : "",
+								name);
+
+	if (strcmp(property, PROPERTY_EXISTS) == 0)
+	{
+		if (!fix_is_yes(fix->d->expected))
+			fix_set(fix, "DROP %s", view);
+		else
+		{
+			fix->d->fix = view_statement(fix, "CREATE", name);
+			fix_advise(fix, "Run it with search_path beginning with %s.",
+					   fix->schema);
+		}
+	}
+	else if (strcmp(property, "comment") == 0)
+		fix_comment(fix, view);
+	else if (strcmp(property, "options") == 0)
+		fix_view_options(fix, view);
+	else if (strcmp(property, "definition") == 0 && !is_materialized(fix))
+	{
+		fix->d->fix = view_statement(fix, "CREATE OR REPLACE", name);
+		fix_advise(fix, "Run it with search_path beginning with %s. Where columns were removed, renamed or changed, drop the view first.",
+				   fix->schema);
+	}
+	else
+		fix_advise(fix, "Only a new one mends it: DROP %s, then verify again, which offers the statement that creates it.",
+				   view);
+}
+
+static void
+create_sequence(FixContext *fix, const char *name)
+{
+	static const char *const clauses[][2] = {
+		{"type", "AS"}, {"increment", "INCREMENT BY"}, {"min", "MINVALUE"},
+		{"max", "MAXVALUE"}, {"start", "START WITH"}, {"cache", "CACHE"}
+	};
+	const char *owner = fix_expected(fix, "owned_by");
+	StringInfoData sql;
+
+	/* Whoever creates the column has the sequence with it. */
+	if (owner && fix_serial_type(fix, owner))
+	{
+		fix_advise(fix, "It comes with the column %s.", owner);
+		return;
+	}
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE SEQUENCE %s", name);
+	for (int i = 0; i < (int) lengthof(clauses); i++)
+	{
+		const char *value = fix_expected(fix, clauses[i][0]);
+
+		if (value)
+			appendStringInfo(&sql, " %s %s", clauses[i][1], value);
+	}
+	if (fix_is_yes(fix_expected(fix, "cycle")))
+		appendStringInfoString(&sql, " CYCLE");
+	if (owner && fix_has_object(fix->actual, "column", owner))
+	{
+		appendStringInfo(&sql, " OWNED BY %s", fix_qualified(fix, owner));
+		fix_advise(fix, "Where rows are there, set it past the highest value of %s with setval().",
+				   owner);
+	}
+	fix->d->fix = sql.data;
+}
+
+void
+fix_of_sequence(FixContext *fix)
+{
+	char	   *name = fix_qualified(fix, fix->d->object);
+	const char *property = fix->d->property;
+	const char *expected = fix->d->expected;
+	const char *clause = NULL;
+
+	if (strcmp(property, PROPERTY_EXISTS) == 0)
+	{
+		if (fix_is_yes(expected))
+			create_sequence(fix, name);
+		else
+			fix_set(fix, "DROP SEQUENCE %s", name);
+		return;
+	}
+	if (strcmp(property, "comment") == 0)
+	{
+		fix_comment(fix, psprintf("SEQUENCE %s", name));
+		return;
+	}
+	if (strcmp(property, "owned_by") == 0)
+		clause = psprintf("OWNED BY %s",
+						  expected ? fix_qualified(fix, expected) : "NONE");
+	else if (expected == NULL)
+		return;
+	else if (strcmp(property, "cycle") == 0)
+		clause = fix_is_yes(expected) ? "CYCLE" : "NO CYCLE";
+	else if (strcmp(property, "type") == 0)
+		clause = psprintf("AS %s", expected);
+	else if (strcmp(property, "start") == 0)
+		clause = psprintf("START WITH %s", expected);
+	else if (strcmp(property, "min") == 0)
+		clause = psprintf("MINVALUE %s", expected);
+	else if (strcmp(property, "max") == 0)
+		clause = psprintf("MAXVALUE %s", expected);
+	else if (strcmp(property, "increment") == 0)
+		clause = psprintf("INCREMENT BY %s", expected);
+	else if (strcmp(property, "cache") == 0)
+		clause = psprintf("CACHE %s", expected);
+	if (clause)
+		fix_set(fix, "ALTER SEQUENCE %s %s", name, clause);
+}
+
+/* A tag that the body does not hold. */
+static char *
+dollar_quoted(const char *body)
+{
+	char	   *tag = pstrdup("$body$");
+
+	for (int i = 1; strstr(body, psprintf("%.*s", (int) strlen(tag) - 1, tag)); i++)
+		tag = psprintf("$body%d$", i);
+	return psprintf("%s%s%s", tag, body, tag);
+}
+
+/* "a=b, search_path=x, y" -> " SET a TO 'b' SET search_path TO x, y" */
+static char *
+config_clauses(const char *config)
+{
+	StringInfoData sql;
+	bool		in_list = false;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, fix_split_list(config))
+	{
+		const char *item = lfirst(cell);
+		const char *equals = item[0] == '"' ? NULL : strchr(item, '=');
+
+		if (equals == NULL && in_list)
+			appendStringInfo(&sql, ", %s", item);
+		else if (equals != NULL)
+		{
+			/* What stands in it are names, quoted where needed. */
+			in_list = strncmp(item, "search_path=", 12) == 0;
+			appendStringInfo(&sql, " SET %.*s TO %s", (int) (equals - item), item,
+							 in_list ? (equals[1] ? equals + 1 : "''") :
+							 quote_literal_cstr(equals + 1));
+		}
+	}
+	return sql.data;
+}
+
+/* The whole function again, or NULL where facts do not say all of it. */
+static char *
+function_statement(const FixContext *fix, const char *verb)
+{
+	const char *kind = fix_expected(fix, "kind");
+	const char *language = fix_expected(fix, "language");
+	const char *arguments = fix_expected(fix, "arguments");
+	const char *result = fix_expected(fix, "result");
+	const char *volatility = fix_expected(fix, "volatility");
+	const char *parallel = fix_expected(fix, "parallel");
+	const char *security = fix_expected(fix, "security");
+	const char *config = fix_expected(fix, "config");
+	const char *body = fix_expected(fix, "body");
+	bool		procedure = kind && strcmp(kind, "procedure") == 0;
+	StringInfoData sql;
+
+	if (kind == NULL || language == NULL || body == NULL ||
+		(!procedure && (strcmp(kind, "function") != 0 || result == NULL)) ||
+		strcmp(language, "c") == 0 || strcmp(language, "internal") == 0 ||
+		pg_strncasecmp(body, "BEGIN ATOMIC", 12) == 0 ||
+		(strcmp(language, "sql") == 0 && pg_strncasecmp(body, "RETURN ", 7) == 0))
+		return NULL;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "%s %s %s.%.*s(%s)", verb,
+					 procedure ? "PROCEDURE" : "FUNCTION", fix->schema,
+					 (int) strcspn(fix->d->object, "("), fix->d->object,
+					 arguments ? fix_type(fix, arguments) : "");
+	if (!procedure)
+		appendStringInfo(&sql, " RETURNS %s", fix_type(fix, result));
+	appendStringInfo(&sql, " LANGUAGE %s", quote_identifier(language));
+	if (!procedure)
+	{
+		if (volatility)
+			appendStringInfo(&sql, " %s",
+							 asc_toupper(volatility, strlen(volatility)));
+		if (fix_is_yes(fix_expected(fix, "strict")))
+			appendStringInfoString(&sql, " STRICT");
+		if (parallel)
+			appendStringInfo(&sql, " PARALLEL %s",
+							 asc_toupper(parallel, strlen(parallel)));
+	}
+	if (security && strcmp(security, "definer") == 0)
+		appendStringInfoString(&sql, " SECURITY DEFINER");
+	if (config)
+		appendStringInfoString(&sql, config_clauses(config));
+	appendStringInfo(&sql, " AS %s", dollar_quoted(body));
+	return sql.data;
+}
+
+/* The object with its argument types qualified: schema.name(types) */
+static char *
+function_signature(const FixContext *fix)
+{
+	const char *object = fix->d->object;
+	int			name = strcspn(object, "(");
+
+	return psprintf("%s.%.*s%s", fix->schema, name, object,
+					fix_type(fix, object + name));
+}
+
+void
+fix_of_function(FixContext *fix)
+{
+	static const char *const shape[] = {
+		"arguments", "body", "config", "language", "parallel", "result",
+		"security", "strict", "volatility", NULL
+	};
+	const char *property = fix->d->property;
+	const char *kind = fix_actual(fix, "kind");
+	const char *routine = kind && strcmp(kind, "window function") == 0 ? "FUNCTION" :
+		kind ? asc_toupper(kind, strlen(kind)) : "FUNCTION";
+	const char *carrier = fix_first_of(fix, shape);
+	bool		exists = strcmp(property, PROPERTY_EXISTS) == 0;
+
+	if (exists && !fix_is_yes(fix->d->expected))
+		fix_set(fix, "DROP %s %s", routine, function_signature(fix));
+	else if (strcmp(property, "comment") == 0)
+		fix_comment(fix, psprintf("%s %s", routine, function_signature(fix)));
+	else if (!exists && fix_differs(fix, "kind"))
+		fix_advise(fix, "Drop it first: DROP %s %s", routine,
+				   function_signature(fix));
+	else if (!exists && carrier && strcmp(carrier, property) != 0)
+		fix_advise(fix, "Mended together with its %s.", carrier);
+	else
+	{
+		fix->d->fix = function_statement(fix, exists ? "CREATE" : "CREATE OR REPLACE");
+		if (fix->d->fix == NULL)
+			fix_advise(fix, "Run the migration's own statement that creates it.");
+		else if (!exists && fix_differs(fix, "result"))
+			fix_advise(fix, "Another result type needs the function dropped first.");
+	}
+}
