@@ -26,6 +26,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
@@ -149,6 +150,22 @@ compat_schema_aclcheck(Oid schema, Oid roleid, AclMode mode)
 #else
 #define COMPAT_NO_EVENT_TRIGGERS "session_replication_role", "replica"
 #endif
+
+/* Range table indexes of what a plan writes; a set of them from 19 on. */
+static inline Bitmapset *
+compat_result_relations(PlannedStmt *plan)
+{
+#if PG_VERSION_NUM >= 190000
+	return plan->resultRelationRelids;
+#else
+	Bitmapset  *result = NULL;
+	ListCell   *lc;
+
+	foreach(lc, plan->resultRelations)
+		result = bms_add_member(result, lfirst_int(lc));
+	return result;
+#endif
+}
 
 /* planner_hook knows of EXPLAIN from 19 on. */
 #if PG_VERSION_NUM >= 190000

@@ -314,14 +314,12 @@ guard_executor_start(QueryDesc *queryDesc, int eflags)
 	if (OidIsValid(guard_schema) && !(eflags & EXEC_FLAG_EXPLAIN_ONLY))
 	{
 		PlannedStmt *plan = queryDesc->plannedstmt;
-		ListCell   *lc;
+		Bitmapset  *written = compat_result_relations(plan);
+		int			index = -1;
 
-		foreach(lc, plan->resultRelations)
-		{
-			RangeTblEntry *entry = rt_fetch(lfirst_int(lc), plan->rtable);
-
-			(void) replay_check_object(RelationRelationId, entry->relid);
-		}
+		while ((index = bms_next_member(written, index)) >= 0)
+			(void) replay_check_object(RelationRelationId,
+									   rt_fetch(index, plan->rtable)->relid);
 	}
 
 	if (previous_executor_start)
