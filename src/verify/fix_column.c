@@ -204,7 +204,7 @@ fix_column_type(FixContext *fix)
 		return;
 	if (strcmp(fix->d->property, "type") == 0 && fix_differs(fix, "collation"))
 	{
-		fix_advise(fix, "Mended together with the collation.");
+		fix_advise(fix, "Mended together with its collation.");
 		return;
 	}
 
@@ -225,10 +225,8 @@ fix_column_type(FixContext *fix)
 
 	if (strcmp(type, from) == 0)
 		fix_advise(fix, "Indexes on the column are rebuilt under ACCESS EXCLUSIVE.");
-	else
-		fix_advise(fix, "%sA value that cannot be cast makes it fail, and a longer one may be cut or rounded.",
-				   type_change_rewrites(from, type) ?
-				   "It rewrites the table under ACCESS EXCLUSIVE. " : "");
+	else if (type_change_rewrites(from, type))
+		fix_advise(fix, "It rewrites the table under ACCESS EXCLUSIVE. A value that cannot be cast makes it fail, and a longer one may be cut or rounded.");
 }
 
 static void
@@ -248,7 +246,7 @@ set_not_null(FixContext *fix)
 								&nulls, &whole);
 	if (found == PROBE_SOME)
 	{
-		fix_advise(fix, "%s%lld row%s NULL there (%s). Fill them, then run %s",
+		fix_advise(fix, "%s%lld row%s NULL there (%s). Fill in a value, then run %s",
 				   whole ? "" : "At least ", (long long) nulls,
 				   nulls == 1 ? " has" : "s have", finder, statement);
 		return;
@@ -283,7 +281,14 @@ fix_not_null(FixContext *fix)
 static void
 fix_default(FixContext *fix)
 {
-	if (fix->d->expected)
+	/* The expected default need not fit the type that is there. */
+	if ((fix_differs(fix, "type") || fix_differs(fix, "collation")) &&
+		!fix_actual(fix, "generated"))
+		fix_advise(fix, "Mended together with its %s.",
+				   fix_differs(fix, "collation") ? "collation" : "type");
+	else if (fix_expected(fix, "identity") && fix_differs(fix, "identity"))
+		fix_advise(fix, "Mended together with its identity.");
+	else if (fix->d->expected)
 		fix_set(fix, "ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
 				fix->qualified_table, fix->member,
 				fix_qualify(fix, fix->d->expected, false));

@@ -95,15 +95,42 @@ fix_of_view(FixContext *fix)
 				   view);
 }
 
+/* Sorted by property. */
+static const struct
+{
+	const char *property;
+	const char *clause;
+}			sequence_clauses[] = {
+	{"cache", "CACHE"}, {"increment", "INCREMENT BY"}, {"max", "MAXVALUE"},
+	{"min", "MINVALUE"}, {"start", "START WITH"}, {"type", "AS"}
+};
+
+/* " CACHE 1 …": all expected properties, or only those that differ. */
+static char *
+sequence_options(const FixContext *fix, bool only_differing)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < (int) lengthof(sequence_clauses); i++)
+	{
+		const char *property = sequence_clauses[i].property;
+		const char *value = fix_expected(fix, property);
+
+		if (value && (!only_differing || fix_differs(fix, property)))
+			appendStringInfo(&sql, " %s %s", sequence_clauses[i].clause, value);
+	}
+	if (!only_differing || fix_differs(fix, "cycle"))
+		appendStringInfoString(&sql, fix_is_yes(fix_expected(fix, "cycle")) ?
+							   " CYCLE" : " NO CYCLE");
+	return sql.data;
+}
+
 static void
 create_sequence(FixContext *fix, const char *name)
 {
-	static const char *const clauses[][2] = {
-		{"type", "AS"}, {"increment", "INCREMENT BY"}, {"min", "MINVALUE"},
-		{"max", "MAXVALUE"}, {"start", "START WITH"}, {"cache", "CACHE"}
-	};
 	const char *owner = fix_expected(fix, "owned_by");
-	StringInfoData sql;
+	char	   *options;
 
 	/* Whoever creates the column has the sequence with it. */
 	if (owner && fix_serial_type(fix, owner))
@@ -111,24 +138,37 @@ create_sequence(FixContext *fix, const char *name)
 		fix_advise(fix, "It comes with the column %s.", owner);
 		return;
 	}
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE SEQUENCE %s", name);
-	for (int i = 0; i < (int) lengthof(clauses); i++)
-	{
-		const char *value = fix_expected(fix, clauses[i][0]);
-
-		if (value)
-			appendStringInfo(&sql, " %s %s", clauses[i][1], value);
-	}
-	if (fix_is_yes(fix_expected(fix, "cycle")))
-		appendStringInfoString(&sql, " CYCLE");
+	options = sequence_options(fix, false);
 	if (owner && fix_has_object(fix->actual, "column", owner))
 	{
-		appendStringInfo(&sql, " OWNED BY %s", fix_qualified(fix, owner));
+		fix_set(fix, "CREATE SEQUENCE %s%s OWNED BY %s", name, options,
+				fix_qualified(fix, owner));
 		fix_advise(fix, "Where rows are there, set it past the highest value of %s with setval().",
 				   owner);
 	}
-	fix->d->fix = sql.data;
+	else
+		fix_set(fix, "CREATE SEQUENCE %s%s", name, options);
+}
+
+/* The limits hang together, so all that differs is one statement. */
+static void
+alter_sequence(FixContext *fix, const char *name)
+{
+	static const char *const options[] = {
+		"cache", "cycle", "increment", "max", "min", "start", "type", NULL
+	};
+	const char *carrier = fix_first_of(fix, options);
+
+	if (carrier == NULL)
+		return;
+	if (strcmp(carrier, fix->d->property) != 0)
+	{
+		fix_advise(fix, "Mended together with its %s.", carrier);
+		return;
+	}
+	fix_set(fix, "ALTER SEQUENCE %s%s", name, sequence_options(fix, true));
+	if (fix_differs(fix, "min") || fix_differs(fix, "max"))
+		fix_advise(fix, "Where its last value lies outside the new limits it fails: end it with RESTART WITH and the value to go on with.");
 }
 
 void
@@ -137,7 +177,6 @@ fix_of_sequence(FixContext *fix)
 	char	   *name = fix_qualified(fix, fix->d->object);
 	const char *property = fix->d->property;
 	const char *expected = fix->d->expected;
-	const char *clause = NULL;
 
 	if (strcmp(property, PROPERTY_EXISTS) == 0)
 	{
@@ -145,34 +184,14 @@ fix_of_sequence(FixContext *fix)
 			create_sequence(fix, name);
 		else
 			fix_set(fix, "DROP SEQUENCE %s", name);
-		return;
 	}
-	if (strcmp(property, "comment") == 0)
-	{
+	else if (strcmp(property, "comment") == 0)
 		fix_comment(fix, psprintf("SEQUENCE %s", name));
-		return;
-	}
-	if (strcmp(property, "owned_by") == 0)
-		clause = psprintf("OWNED BY %s",
-						  expected ? fix_qualified(fix, expected) : "NONE");
-	else if (expected == NULL)
-		return;
-	else if (strcmp(property, "cycle") == 0)
-		clause = fix_is_yes(expected) ? "CYCLE" : "NO CYCLE";
-	else if (strcmp(property, "type") == 0)
-		clause = psprintf("AS %s", expected);
-	else if (strcmp(property, "start") == 0)
-		clause = psprintf("START WITH %s", expected);
-	else if (strcmp(property, "min") == 0)
-		clause = psprintf("MINVALUE %s", expected);
-	else if (strcmp(property, "max") == 0)
-		clause = psprintf("MAXVALUE %s", expected);
-	else if (strcmp(property, "increment") == 0)
-		clause = psprintf("INCREMENT BY %s", expected);
-	else if (strcmp(property, "cache") == 0)
-		clause = psprintf("CACHE %s", expected);
-	if (clause)
-		fix_set(fix, "ALTER SEQUENCE %s %s", name, clause);
+	else if (strcmp(property, "owned_by") == 0)
+		fix_set(fix, "ALTER SEQUENCE %s OWNED BY %s", name,
+				expected ? fix_qualified(fix, expected) : "NONE");
+	else
+		alter_sequence(fix, name);
 }
 
 /* A tag that the body does not hold. */

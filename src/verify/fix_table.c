@@ -225,7 +225,7 @@ kind_keyword(const char *kind)
 		return "TABLE";
 	if (strcmp(kind, "composite type") == 0)
 		return "TYPE";
-	return kind;
+	return asc_toupper(kind, strlen(kind));
 }
 
 static void

@@ -24,6 +24,7 @@
 #include "facts/relation_lock.h"
 #include "verify/row_probe.h"
 
+/* Any column's right is enough to see whether there are rows. */
 static bool
 may_read(Oid relid, AttrNumber column)
 {
@@ -33,9 +34,13 @@ may_read(Oid relid, AttrNumber column)
 		return false;
 	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
 		return false;
-	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
-		(column != InvalidAttrNumber &&
-		 pg_attribute_aclcheck(relid, column, GetUserId(), ACL_SELECT) == ACLCHECK_OK);
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return true;
+	if (column != InvalidAttrNumber)
+		return pg_attribute_aclcheck(relid, column, GetUserId(),
+									 ACL_SELECT) == ACLCHECK_OK;
+	return pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT,
+									 ACLMASK_ANY) == ACLCHECK_OK;
 }
 
 /*
