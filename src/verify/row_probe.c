@@ -21,6 +21,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "facts/relation_lock.h"
 #include "verify/row_probe.h"
 
@@ -53,8 +54,7 @@ scan_rows(Oid relid, AttrNumber column, int64 limit, int64 *nulls)
 	Relation	rel = table_open(relid, NoLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan_strat(rel, snapshot, 0, NULL,
-											   true, false);
+	TableScanDesc scan = compat_table_beginscan(rel, snapshot);
 	int64		visited = 0;
 
 	while (visited < limit &&
