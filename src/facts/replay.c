@@ -317,20 +317,27 @@ common_role(List *steps)
 
 	foreach(lc, roles)
 	{
-		bool		common = true;
+		Oid			role = lfirst_oid(lc);
+		Oid			other = InvalidOid;
 
 		foreach(lc2, roles)
-			common = common && has_privs_of_role(lfirst_oid(lc2), lfirst_oid(lc));
-		if (common)
-			return lfirst_oid(lc);
+		{
+			if (!has_privs_of_role(lfirst_oid(lc2), role))
+				other = lfirst_oid(lc2);
+		}
+		if (!OidIsValid(other))
+			return role;
+
+		/* of two that have not each other's privileges, none will do */
+		if (!has_privs_of_role(role, other))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("migrations that were registered by roles \"%s\" and \"%s\" cannot be replayed together",
+							GetUserNameFromId(role, false),
+							GetUserNameFromId(other, false)),
+					 errdetail("They are replayed as a role that each registrant has the privileges of."),
+					 errhint("Register all of them as one role.")));
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("migrations that were registered by roles \"%s\" and \"%s\" cannot be replayed together",
-					GetUserNameFromId(linitial_oid(roles), false),
-					GetUserNameFromId(lsecond_oid(roles), false)),
-			 errdetail("They are replayed as a role that each registrant has the privileges of."),
-			 errhint("Register all of them as one role.")));
 	return InvalidOid;			/* not reached */
 }
 

@@ -194,12 +194,108 @@ remember_object(Oid class_id, Oid object_id)
 	MemoryContextSwitchTo(oldcontext);
 }
 
+static bool
+depends_on_row(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) || IsA(node, Param) || IsA(node, SubLink))
+		return true;
+	return expression_tree_walker(node, depends_on_row, context);
+}
+
+/*
+ * The sequence that a call of nextval() or setval() is about; InvalidOid for
+ * NULL.  It must be known before the call, since neither is ever rolled back.
+ */
+static Oid
+sequence_of_call(FuncExpr *call)
+{
+	Node	   *argument = linitial(call->args);
+	EState	   *estate;
+	Datum		value;
+	bool		isnull;
+
+	if (IsA(argument, Const))
+		return ((Const *) argument)->constisnull ? InvalidOid :
+			DatumGetObjectId(((Const *) argument)->constvalue);
+
+	if (depends_on_row(argument, NULL) || contain_volatile_functions(argument))
+		replay_refuse(psprintf("this call of %s()", get_func_name(call->funcid)),
+					  "which sequence it changes cannot be known beforehand, and it cannot be rolled back",
+					  NULL);
+
+	/* as in setval(pg_get_serial_sequence('t', 'id'), 1) */
+	estate = CreateExecutorState();
+	value = ExecEvalExprSwitchContext(ExecPrepareExpr((Expr *) argument, estate),
+									  GetPerTupleExprContext(estate), &isnull);
+	FreeExecutorState(estate);
+
+	return isnull ? InvalidOid : DatumGetObjectId(value);
+}
+
+static bool
+check_sequences(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_sequences, context, 0);
+	if (IsA(node, FuncExpr))
+	{
+		FuncExpr   *call = (FuncExpr *) node;
+
+		if (call->funcid == F_NEXTVAL ||
+			call->funcid == F_SETVAL_REGCLASS_INT8 ||
+			call->funcid == F_SETVAL_REGCLASS_INT8_BOOL)
+		{
+			Oid			sequence = sequence_of_call(call);
+
+			if (OidIsValid(sequence))
+				(void) replay_check_object(RelationRelationId, sequence);
+		}
+	}
+	return expression_tree_walker(node, check_sequences, context);
+}
+
+/*
+ * ALTER TABLE evaluates a new default without a plan, so the sequences in it
+ * are looked at when one of the functions is about to be called.
+ */
+static void
+check_new_defaults(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, guard_unseen)
+	{
+		ObjectAddress *object = (ObjectAddress *) lfirst(lc);
+		Relation	relation;
+		TupleConstr *constr;
+
+		if (object->classId != RelationRelationId)
+			continue;
+		relation = RelationIdGetRelation(object->objectId);
+		if (relation == NULL)
+			continue;
+		constr = RelationGetDescr(relation)->constr;
+		for (int i = 0; constr != NULL && i < constr->num_defval; i++)
+			(void) check_sequences(stringToNode(constr->defval[i].adbin), NULL);
+		RelationClose(relation);
+	}
+}
+
 /* Functions whose effect would outlive the rollback. */
 static void
 check_function(Oid function)
 {
 	switch (function)
 	{
+		case F_NEXTVAL:
+		case F_SETVAL_REGCLASS_INT8:
+		case F_SETVAL_REGCLASS_INT8_BOOL:
+			check_new_defaults();
+			break;
 		case F_PG_ADVISORY_LOCK_INT8:
 		case F_PG_ADVISORY_LOCK_SHARED_INT8:
 		case F_PG_TRY_ADVISORY_LOCK_INT8:
@@ -326,70 +422,6 @@ guard_executor_start(QueryDesc *queryDesc, int eflags)
 		previous_executor_start(queryDesc, eflags);
 	else
 		standard_ExecutorStart(queryDesc, eflags);
-}
-
-static bool
-depends_on_row(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var) || IsA(node, Param) || IsA(node, SubLink))
-		return true;
-	return expression_tree_walker(node, depends_on_row, context);
-}
-
-/*
- * The sequence that a call of nextval() or setval() is about; InvalidOid for
- * NULL.  It must be known before the call, since neither is ever rolled back.
- */
-static Oid
-sequence_of_call(FuncExpr *call)
-{
-	Node	   *argument = linitial(call->args);
-	EState	   *estate;
-	Datum		value;
-	bool		isnull;
-
-	if (IsA(argument, Const))
-		return ((Const *) argument)->constisnull ? InvalidOid :
-			DatumGetObjectId(((Const *) argument)->constvalue);
-
-	if (depends_on_row(argument, NULL) || contain_volatile_functions(argument))
-		replay_refuse(psprintf("this call of %s()", get_func_name(call->funcid)),
-					  "which sequence it changes cannot be known beforehand, and it cannot be rolled back",
-					  NULL);
-
-	/* as in setval(pg_get_serial_sequence('t', 'id'), 1) */
-	estate = CreateExecutorState();
-	value = ExecEvalExprSwitchContext(ExecPrepareExpr((Expr *) argument, estate),
-									  GetPerTupleExprContext(estate), &isnull);
-	FreeExecutorState(estate);
-
-	return isnull ? InvalidOid : DatumGetObjectId(value);
-}
-
-static bool
-check_sequences(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, check_sequences, context, 0);
-	if (IsA(node, FuncExpr))
-	{
-		FuncExpr   *call = (FuncExpr *) node;
-
-		if (call->funcid == F_NEXTVAL ||
-			call->funcid == F_SETVAL_REGCLASS_INT8 ||
-			call->funcid == F_SETVAL_REGCLASS_INT8_BOOL)
-		{
-			Oid			sequence = sequence_of_call(call);
-
-			if (OidIsValid(sequence))
-				(void) replay_check_object(RelationRelationId, sequence);
-		}
-	}
-	return expression_tree_walker(node, check_sequences, context);
 }
 
 static PlannedStmt *
