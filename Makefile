@@ -9,12 +9,13 @@
 # Lists are set by ":=", as PGXS asks by ifdef whether there is anything.
 MODULE_big = deploydb
 EXTENSION = deploydb
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" deploydb.control)
 DATA := $(wildcard sql/deploydb--*.sql)
 SCRIPTS := $(wildcard scripts/deploydb-register)
 OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 # The server's headers are not ours to warn about: -isystem wins over PGXS's -I.
-PG_CPPFLAGS = -I$(srcdir)/src -isystem $(includedir_server)
+PG_CPPFLAGS = -I$(srcdir)/src -DDEPLOYDB_VERSION='"$(EXTVERSION)"' -isystem $(includedir_server)
 PG_CFLAGS = -fvisibility=hidden -Wall -Wextra
 
 REGRESS := $(patsubst sql/%.sql,%,$(filter-out sql/deploydb--%.sql,$(sort $(wildcard sql/*.sql))))

@@ -228,6 +228,15 @@ COMMENT ON FUNCTION deploydb.migration_tap(text, text) IS
 REVOKE ALL ON FUNCTION deploydb.migration_tap(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.migration_tap(text, text) TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION pg_catalog.deploydb_status()
+RETURNS TABLE (area text, verdict text, detail text, next_step text)
+AS 'MODULE_PATHNAME', 'deploydb_status'
+LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION pg_catalog.deploydb_status() IS
+	'Overview: every area in a row or two, and the statement to run next';
+REVOKE ALL ON FUNCTION pg_catalog.deploydb_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pg_catalog.deploydb_status() TO pg_monitor, pg_database_owner;
+
 --
 -- Acceptances
 --
@@ -399,6 +408,7 @@ BEGIN
 	EXECUTE format('GRANT USAGE ON SCHEMA deploydb TO %I', role);
 	FOREACH acting IN ARRAY ARRAY[
 		'pg_catalog.deploydb_verify_migration(text, text)',
+		'pg_catalog.deploydb_status()',
 		'deploydb.assert_migration(text, text)',
 		'deploydb.migration_report(text, text, boolean)',
 		'deploydb.register_migration(text, text, text, text)',
