@@ -91,18 +91,14 @@ collect_locked_relation(Collector *c, FactReport *report, const FactRoot *root,
 }
 
 static void
-collect_relation_root(Collector *c, FactReport *report, const FactRoot *root,
-					  TimestampTz deadline)
+collect_relation_root(Collector *c, FactReport *report, const FactRoot *root)
 {
 	char	   *parts[2];
-	bool		locked_out;
 	Oid			relid;
 
 	(void) object_split(root->object, parts);
 	relid = relation_lock_by_name(c->schema, parts[0], AccessShareLock,
-								  deadline, &locked_out);
-	if (locked_out)
-		add_unknown(report, root, UNKNOWN_LOCKED);
+								  c->deadline, &c->locked_out);
 	if (!OidIsValid(relid))
 		return;
 	collect_locked_relation(c, report, root, relid);
@@ -121,6 +117,7 @@ facts_collect(Oid schema, List *roots)
 	report->facts = factset_create();
 	c.schema = schema;
 	c.facts = report->facts;
+	c.deadline = deadline;
 
 	nest_level = deparse_begin(schema);
 	foreach(lc, roots)
@@ -128,6 +125,7 @@ facts_collect(Oid schema, List *roots)
 		const FactRoot *root = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
+		c.locked_out = false;
 		if (strcmp(root->object_type, "function") == 0)
 			collect_function(&c, root->object);
 		else if (strcmp(root->object_type, "enum") == 0 ||
@@ -140,7 +138,9 @@ facts_collect(Oid schema, List *roots)
 			collect_type(&c, parts[0]);
 		}
 		else
-			collect_relation_root(&c, report, root, deadline);
+			collect_relation_root(&c, report, root);
+		if (c.locked_out)
+			add_unknown(report, root, UNKNOWN_LOCKED);
 	}
 	deparse_end(nest_level);
 

@@ -87,12 +87,19 @@ rule_event_name(CmdType event)
 	}
 }
 
+/* Where a query was locked out, the collector knows; the text is not used. */
+static const char *
+null_as_empty(const char *text)
+{
+	return text ? text : "";
+}
+
 /*
  * OLD and NEW of the condition are range table entries of the first action,
  * so it is deparsed as the one column of a query that has these.
  */
 static char *
-rule_condition(RewriteRule *rule)
+rule_condition(Collector *c, RewriteRule *rule)
 {
 	Query	   *action = copyObject(linitial_node(Query, rule->actions));
 	Query	   *query = makeNode(Query);
@@ -104,12 +111,12 @@ rule_condition(RewriteRule *rule)
 	compat_copy_permissions(query, action);
 	query->targetList = list_make1(makeTargetEntry((Expr *) copyObject(rule->qual),
 												   1, pstrdup("condition"), false));
-	return pg_get_querydef(query, false);
+	return query_text(c, query);
 }
 
 /* Event, condition and actions; not by pg_get_ruledef(), see collect_view(). */
 static char *
-rule_definition(RewriteRule *rule)
+rule_definition(Collector *c, RewriteRule *rule)
 {
 	StringInfoData out;
 	ListCell   *lc;
@@ -118,7 +125,8 @@ rule_definition(RewriteRule *rule)
 	appendStringInfo(&out, "ON %s DO %s", rule_event_name(rule->event),
 					 rule->isInstead ? "INSTEAD" : "ALSO");
 	if (rule->qual != NULL)
-		appendStringInfo(&out, " WHERE %s", rule_condition(rule));
+		appendStringInfo(&out, " WHERE %s",
+						 null_as_empty(rule_condition(c, rule)));
 	foreach(lc, rule->actions)
 	{
 		Query	   *query = lfirst_node(Query, lc);
@@ -128,7 +136,7 @@ rule_definition(RewriteRule *rule)
 		else
 			appendStringInfo(&out, " %s;",
 							 query->commandType == CMD_UTILITY ? "NOTIFY" :
-							 pg_get_querydef(copyObject(query), false));
+							 null_as_empty(query_text(c, query)));
 	}
 	return out.data;
 }
@@ -164,7 +172,7 @@ collect_rules(Collector *c, Relation rel)
 			if (rule->ruleId != form->oid || rule->event == CMD_SELECT)
 				continue;
 			factset_add(c->facts, "rule", object, "definition",
-						rule_definition(rule));
+						rule_definition(c, rule));
 			factset_add(c->facts, "rule", object, "enabled",
 						enabled_name(rule->enabled));
 		}

@@ -112,10 +112,11 @@ collect_function_facts(Collector *c, HeapTuple tuple, const char *object)
 		factset_add(facts, "function", object, "config", text_array_join(datum));
 
 	/* A body in the SQL standard's form is kept as a parse tree. */
-	(void) SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
+	datum = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosqlbody, &isnull);
 	if (!isnull)
 		factset_add(facts, "function", object, "body",
-					call_text(pg_get_function_sqlbody, form->oid));
+					function_body_text(c, form->oid,
+									   stringToNode(TextDatumGetCString(datum))));
 	else
 	{
 		datum = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);

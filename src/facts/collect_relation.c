@@ -352,8 +352,7 @@ collect_view(Collector *c, Relation rel, const char *object)
 		if (rule->event == CMD_SELECT && rule->isInstead &&
 			list_length(rule->actions) == 1)
 			factset_add(c->facts, "view", object, "definition",
-						pg_get_querydef(copyObject(linitial_node(Query, rule->actions)),
-										false));
+						query_text(c, linitial_node(Query, rule->actions)));
 	}
 
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(RelationGetRelid(rel)));

@@ -9,13 +9,17 @@
 #ifndef DEPLOYDB_COLLECTOR_H
 #define DEPLOYDB_COLLECTOR_H
 
+#include "datatype/timestamp.h"
 #include "facts/facts.h"
+#include "nodes/parsenodes.h"
 #include "utils/relcache.h"
 
 typedef struct Collector
 {
 	Oid			schema;
 	FactSet    *facts;
+	TimestampTz deadline;		/* for locks on what queries refer to */
+	bool		locked_out;		/* a relation of a query was not to be had */
 } Collector;
 
 /* collect_relation.c: the relation is open and locked. */
@@ -46,6 +50,14 @@ extern char *function_object(Oid funcid);
 /* collect_comment.c */
 extern char *comment_of(Oid objid, Oid classid, int32 subid);
 extern char **comments_of_columns(Oid relid, int natts);
+
+/*
+ * query_text.c: text of a stored query, or of a function's body in the SQL
+ * standard's form; NULL, with c->locked_out set, if a relation that it
+ * refers to is locked.
+ */
+extern char *query_text(Collector *c, Query *query);
+extern char *function_body_text(Collector *c, Oid funcid, Node *body);
 
 /* Text of an expression over one relation's columns. */
 extern char *expression_text(Node *expr, Relation rel);

@@ -297,6 +297,15 @@ is_folded(Comparison *c, const Fact *fact)
 					  "yes", "no");
 		return true;
 	}
+	if (strcmp(fact->object_type, "sequence") == 0)
+	{
+		/* That of a serial column comes and goes with the column. */
+		const char *column = factset_get(c->expected, "sequence",
+										 fact->object, "owned_by");
+
+		return column != NULL && has_object(c->expected, "column", column) &&
+			!has_object(c->actual, "column", column);
+	}
 	if (strcmp(fact->object_type, "index") == 0 && table != NULL &&
 		factset_get(c->expected, "index", fact->object, "constraint") != NULL)
 	{
@@ -392,7 +401,9 @@ actual_only(Comparison *c, int first)
 	bool		building;
 
 	/* Only on a table that is this migration's, and nobody else's object. */
-	if (table == NULL || !has_object(c->expected, "table", table) ||
+	if (table == NULL ||
+		!(has_object(c->expected, "table", table) ||
+		  has_object(c->expected, "view", table)) ||
 		has_object(c->all_expected, fact->object_type, fact->object) ||
 		is_twin(c, fact) || backs_unexpected_constraint(c, fact))
 		return;

@@ -25,7 +25,7 @@ is_new(Datum *values, const char *nulls)
 
 	owner_execute(&plan,
 				  "SELECT v.outcome OPERATOR(pg_catalog.=) $3 AND"
-				  " NOT (v.fingerprint IS DISTINCT FROM $4)"
+				  " COALESCE(v.fingerprint, '') OPERATOR(pg_catalog.=) COALESCE($4, '')"
 				  " FROM deploydb.verification v"
 				  " WHERE v.migration OPERATOR(pg_catalog.=) $1"
 				  " AND v.schema OPERATOR(pg_catalog.=) $2"
