@@ -242,6 +242,61 @@ filter_comment(CommentStmt *comment)
 	return true;
 }
 
+/* Statements about one relation that they name. */
+static void
+filter_target(Node *statement, Oid schema)
+{
+	RangeVar   *target = NULL;
+	bool		missing_ok = false;
+
+	if (IsA(statement, AlterPolicyStmt))
+		target = ((AlterPolicyStmt *) statement)->table;
+	else if (IsA(statement, CreatePolicyStmt))
+		target = ((CreatePolicyStmt *) statement)->table;
+	else if (IsA(statement, CreateTrigStmt))
+		target = ((CreateTrigStmt *) statement)->relation;
+	else if (IsA(statement, RuleStmt))
+		target = ((RuleStmt *) statement)->relation;
+	else if (IsA(statement, AlterSeqStmt))
+	{
+		target = ((AlterSeqStmt *) statement)->sequence;
+		missing_ok = ((AlterSeqStmt *) statement)->missing_ok;
+	}
+	else if (IsA(statement, RenameStmt))
+	{
+		target = ((RenameStmt *) statement)->relation;
+		missing_ok = ((RenameStmt *) statement)->missing_ok;
+	}
+	else if (IsA(statement, IndexStmt))
+	{
+		target = ((IndexStmt *) statement)->relation;
+		((IndexStmt *) statement)->concurrent = false;
+		((IndexStmt *) statement)->tableSpace = NULL;
+	}
+	else if (IsA(statement, RefreshMatViewStmt))
+	{
+		target = ((RefreshMatViewStmt *) statement)->relation;
+		((RefreshMatViewStmt *) statement)->concurrent = false;
+	}
+	keep_inside(target, missing_ok, schema);
+}
+
+static const char *
+why_refused(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_AlterObjectSchemaStmt:
+			return WHY_SCHEMA;
+		case T_CopyStmt:
+			return "its data are not in the migration";
+		case T_TransactionStmt:
+			return "the replay is one transaction";
+		default:
+			return WHY_WIDER;
+	}
+}
+
 /* Which statements are run; changes what they cannot do here. */
 bool
 replay_filter(Node *statement, Oid schema)
@@ -291,41 +346,22 @@ replay_filter(Node *statement, Oid schema)
 			return filter_set((VariableSetStmt *) statement);
 
 		case T_AlterPolicyStmt:
-			keep_inside(((AlterPolicyStmt *) statement)->table, false, schema);
-			return true;
 		case T_AlterSeqStmt:
-			keep_inside(((AlterSeqStmt *) statement)->sequence,
-						((AlterSeqStmt *) statement)->missing_ok, schema);
-			return true;
 		case T_CreatePolicyStmt:
-			keep_inside(((CreatePolicyStmt *) statement)->table, false, schema);
+		case T_CreateTrigStmt:
+		case T_IndexStmt:
+		case T_RefreshMatViewStmt:
+		case T_RenameStmt:
+		case T_RuleStmt:
+			filter_target(statement, schema);
 			return true;
+
 		case T_CreateStmt:
 			/* tablespaces are no facts */
 			((CreateStmt *) statement)->tablespacename = NULL;
 			return true;
 		case T_CreateTableAsStmt:
 			((CreateTableAsStmt *) statement)->into->tableSpaceName = NULL;
-			return true;
-		case T_CreateTrigStmt:
-			keep_inside(((CreateTrigStmt *) statement)->relation, false, schema);
-			return true;
-		case T_IndexStmt:
-			keep_inside(((IndexStmt *) statement)->relation, false, schema);
-			((IndexStmt *) statement)->concurrent = false;
-			((IndexStmt *) statement)->tableSpace = NULL;
-			return true;
-		case T_RefreshMatViewStmt:
-			keep_inside(((RefreshMatViewStmt *) statement)->relation, false,
-						schema);
-			((RefreshMatViewStmt *) statement)->concurrent = false;
-			return true;
-		case T_RenameStmt:
-			keep_inside(((RenameStmt *) statement)->relation,
-						((RenameStmt *) statement)->missing_ok, schema);
-			return true;
-		case T_RuleStmt:
-			keep_inside(((RuleStmt *) statement)->relation, false, schema);
 			return true;
 
 		case T_DefineStmt:
@@ -337,20 +373,10 @@ replay_filter(Node *statement, Oid schema)
 				return false;	/* ANALYZE */
 			break;
 
-		case T_AlterObjectSchemaStmt:
-			refuse_statement(statement, WHY_SCHEMA, NULL);
-			break;
-		case T_CopyStmt:
-			refuse_statement(statement, "its data are not in the migration",
-							 NULL);
-			break;
-		case T_TransactionStmt:
-			refuse_statement(statement, "the replay is one transaction", NULL);
-			break;
 		default:
 			break;
 	}
 
-	refuse_statement(statement, WHY_WIDER, NULL);
+	refuse_statement(statement, why_refused(statement), NULL);
 	return false;
 }
