@@ -39,6 +39,13 @@ column_int(int row, int column)
 	return isnull ? 0 : DatumGetInt32(value);
 }
 
+static bool
+registrant_is_gone(const Expectation *expectation)
+{
+	return expectation->registered_by != NULL &&
+		!OidIsValid(get_role_oid(expectation->registered_by, true));
+}
+
 /* One row of the query in read_rows(), copied to the caller's context. */
 static Expectation *
 read_row(int row)
@@ -57,7 +64,10 @@ read_row(int row)
 	expectation->captured = (expectation->ddl == NULL);
 	facts = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						  8, &isnull);
-	if (isnull)
+	if (isnull && registrant_is_gone(expectation))
+		expectation->stale = psprintf("role \"%s\", which registered it, does not exist any more; register it again",
+									  expectation->registered_by);
+	else if (isnull)
 		expectation->stale = "it has not been derived in this database yet";
 	else if (server_major != DEPLOYDB_SERVER_MAJOR)
 		expectation->stale = psprintf("it was made on PostgreSQL %d, and this is %d",
@@ -143,7 +153,8 @@ needs_deriving(List *expectations)
 	{
 		Expectation *expectation = lfirst(lc);
 
-		if (expectation->stale != NULL && !expectation->captured)
+		if (expectation->stale != NULL && !expectation->captured &&
+			!registrant_is_gone(expectation))
 			return true;
 	}
 	return false;
@@ -199,7 +210,7 @@ expectations_load(void)
 			Expectation *expectation = lfirst(lc);
 
 			if (reason != NULL && expectation->stale != NULL &&
-				!expectation->captured)
+				!expectation->captured && !registrant_is_gone(expectation))
 				expectation->stale = psprintf("it could not be derived again: %s", reason);
 		}
 	}
@@ -320,7 +331,11 @@ migration_resolve(const char *name)
 			 errhint("Register it with deploydb.register_migration(), or import what deploydb.capture_migration() gave elsewhere.")));
 }
 
-/* A step for each known migration with DDL, in the order of names. */
+/*
+ * A step for each known migration with DDL, in the order of names.  One whose
+ * registrant is gone can run as nobody: it is left out, and keeps the facts
+ * that it has.
+ */
 static List *
 replay_steps(void)
 {
@@ -336,17 +351,20 @@ replay_steps(void)
 
 		if (row->ddl == NULL)
 			continue;
+		if (registrant_is_gone(row))
+		{
+			ereport(NOTICE,
+					(errmsg("migration \"%s\" is left out of the replay", row->migration),
+					 errdetail("Role \"%s\", which registered it, does not exist any more.",
+							   row->registered_by),
+					 errhint("Register the migration again with deploydb.register_migration().")));
+			continue;
+		}
 		step = palloc0(sizeof(ReplayStep));
 		step->migration = row->migration;
 		step->ddl = row->ddl;
 		step->registrant = row->registered_by == NULL ? owner :
-			get_role_oid(row->registered_by, true);
-		if (!OidIsValid(step->registrant))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("role \"%s\", which registered migration \"%s\", does not exist any more",
-							row->registered_by, row->migration),
-					 errhint("Register the migration again with deploydb.register_migration().")));
+			get_role_oid(row->registered_by, false);
 		steps = lappend(steps, step);
 	}
 	return steps;

@@ -132,6 +132,12 @@ forget(const char *migration)
 				  SPI_OK_INSERT, 2, types, values, NULL);
 }
 
+static void
+forget_context(void *migration)
+{
+	errcontext("forgetting migration \"%s\"", (const char *) migration);
+}
+
 PG_FUNCTION_INFO_V1(deploydb_forget_migration);
 
 Datum
@@ -140,6 +146,7 @@ deploydb_forget_migration(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	const char *migration;
 	OwnerScope	scope;
+	ErrorContextCallback callback;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -151,8 +158,13 @@ deploydb_forget_migration(PG_FUNCTION_ARGS)
 	owner_end(&scope);
 	MemoryContextSwitchTo(context);
 
-	/* What built upon it cannot be replayed now, and says so. */
+	/* What was built upon it cannot be replayed now, and says so. */
+	callback.callback = forget_context;
+	callback.arg = unconstify(char *, migration);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	expectations_derive();
+	error_context_stack = callback.previous;
 	PG_RETURN_BOOL(true);
 }
 

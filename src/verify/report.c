@@ -148,6 +148,13 @@ add_to_totals(Totals *totals, const Verification *v)
 		totals->outcome = OUTCOME_UNKNOWN;
 }
 
+/* "1 error", "2 errors" */
+static char *
+counted(int count, const char *noun)
+{
+	return psprintf("%d %s%s", count, noun, count == 1 ? "" : "s");
+}
+
 static char *
 totals_text(const Totals *totals)
 {
@@ -156,8 +163,10 @@ totals_text(const Totals *totals)
 		totals->infos + totals->unknown;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%d errors, %d warnings, %d infos",
-					 totals->errors, totals->warnings, totals->infos);
+	appendStringInfo(&text, "%s, %s", counted(totals->errors, "error"),
+					 counted(totals->warnings, "warning"));
+	if (totals->infos > 0)
+		appendStringInfo(&text, ", %s", counted(totals->infos, "info"));
 	if (totals->unknown > 0)
 		appendStringInfo(&text, ", %d not found out", totals->unknown);
 	if (totals->accepted > 0)
@@ -242,8 +251,7 @@ deploydb_assert_migration(PG_FUNCTION_ARGS)
 		{
 			const Deviation *d = list_nth(v->deviations, i);
 
-			if (!is_deviation(d) || d->severity != SEVERITY_ERROR ||
-				totals.shown == MAX_WARNINGS)
+			if (!is_deviation(d) || totals.shown == MAX_WARNINGS)
 				continue;
 			appendStringInfo(&detail, "%s%s", detail.len > 0 ? "\n" : "",
 							 deviation_message(d));
@@ -263,9 +271,9 @@ deploydb_assert_migration(PG_FUNCTION_ARGS)
 				(errcode(totals.outcome == OUTCOME_DEVIATES ?
 						 ERRCODE_DEPLOYDB_DEVIATION : ERRCODE_DEPLOYDB_UNKNOWN),
 				 errmsg(totals.outcome == OUTCOME_DEVIATES ?
-						"migration is not as expected: %d errors, %d warnings, %d not found out" :
-						"migration could not be verified: %d errors, %d warnings, %d not found out",
-						totals.errors, totals.warnings, totals.unknown),
+						"migration is not as expected: %s" :
+						"migration could not be verified: %s",
+						totals_text(&totals)),
 				 errdetail("%s", detail.data),
 				 errhint("%s", text_for_client(report_call(migration, schema)))));
 	PG_RETURN_BOOL(true);
