@@ -97,6 +97,25 @@ index_form_release(IndexForm *form)
 	ReleaseSysCache(form->class_tuple);
 }
 
+/*
+ * Is it the opclass that the method takes for the type by itself?  Mostly it
+ * is for that very type, which one look in the syscache tells; otherwise the
+ * server searches all of the method's.
+ */
+static bool
+is_default_opclass(Oid opclass, Oid type, Oid method)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	bool		is_default;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	is_default = ((Form_pg_opclass) GETSTRUCT(tuple))->opcdefault &&
+		((Form_pg_opclass) GETSTRUCT(tuple))->opcintype == type;
+	ReleaseSysCache(tuple);
+	return is_default || opclass == GetDefaultOpClass(type, method);
+}
+
 /* What of a key column's settings is not the default. */
 static void
 append_key_options(StringInfo out, IndexForm *form, int key,
@@ -108,7 +127,7 @@ append_key_options(StringInfo out, IndexForm *form, int key,
 		form->collations->values[key] != collation)
 		appendStringInfo(out, " COLLATE %s",
 						 generate_collation_name(form->collations->values[key]));
-	if (opclass != GetDefaultOpClass(type, form->class->relam))
+	if (!is_default_opclass(opclass, type, form->class->relam))
 		appendStringInfo(out, " %s", generate_opclass_name(opclass));
 	if (form->ordered)
 	{

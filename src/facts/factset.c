@@ -58,6 +58,12 @@ factset_add(FactSet *set, const char *object_type, const char *object,
 	fact->value = MemoryContextStrdup(set->context, value);
 }
 
+void
+factset_append(FactSet *set, const Fact *fact)
+{
+	*factset_next(set) = *fact;
+}
+
 int
 fact_compare_object(const Fact *a, const Fact *b)
 {

@@ -49,6 +49,9 @@ extern void factset_add(FactSet *set, const char *object_type,
 						const char *object, const char *property,
 						const char *value);
 
+/* The strings are shared with the set that the fact is from. */
+extern void factset_append(FactSet *set, const Fact *fact);
+
 /* Sorts; every function below needs a sorted set. */
 extern void factset_sort(FactSet *set);
 

@@ -11,10 +11,12 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -106,42 +108,74 @@ read_rows(void)
 	return expectations;
 }
 
-/* Facts about objects that no later migration touches. */
+/* Objects by (object type, object); the key is a pointer to any of its facts. */
+static uint32
+object_hash(const void *key, Size keysize)
+{
+	const Fact *fact = *(const Fact *const *) key;
+
+	(void) keysize;
+	return hash_combine(string_hash(fact->object_type, SIZE_MAX),
+						string_hash(fact->object, SIZE_MAX));
+}
+
+static int
+object_match(const void *key1, const void *key2, Size keysize)
+{
+	(void) keysize;
+	return fact_compare_object(*(const Fact *const *) key1,
+							   *(const Fact *const *) key2);
+}
+
+/* Facts of one migration about objects that no later one has touched. */
+static FactSet *
+facts_not_touched(FactSet *facts, HTAB *touched)
+{
+	FactSet    *in_force = factset_create();
+	bool		superseded = false;
+
+	for (int i = 0; i < facts->count; i++)
+	{
+		Fact	   *fact = &facts->facts[i];
+
+		if (i == 0 || fact_compare_object(fact, fact - 1) != 0)
+			(void) hash_search(touched, &fact, HASH_ENTER, &superseded);
+		if (!superseded)
+			factset_append(in_force, fact);
+	}
+	return in_force;
+}
+
+/* From the last migration to the first: the last one to touch an object wins. */
 static void
 set_in_force(List *expectations)
 {
-	ListCell   *lc;
+	HASHCTL		control = {
+		.keysize = sizeof(Fact *),
+		.entrysize = sizeof(Fact *),
+		.hash = object_hash,
+		.match = object_match,
+		.hcxt = CurrentMemoryContext,
+	};
+	HTAB	   *touched;
 
-	foreach(lc, expectations)
+	if (list_length(expectations) == 1)
 	{
-		Expectation *expectation = lfirst(lc);
-		FactSet    *facts = expectation->facts;
-		ListCell   *later = lnext(expectations, lc);
+		Expectation *only = linitial(expectations);
 
-		if (facts == NULL || later == NULL)
-		{
-			expectation->in_force = facts;
-			continue;
-		}
-		expectation->in_force = factset_create();
-		for (int i = 0; i < facts->count; i++)
-		{
-			const Fact *fact = &facts->facts[i];
-			bool		superseded = false;
-
-			for (ListCell *l = later; l != NULL && !superseded; l = lnext(expectations, l))
-			{
-				FactSet    *other = ((Expectation *) lfirst(l))->facts;
-
-				superseded = other != NULL &&
-					factset_find_object(other, fact->object_type,
-										fact->object, NULL) >= 0;
-			}
-			if (!superseded)
-				factset_add(expectation->in_force, fact->object_type,
-							fact->object, fact->property, fact->value);
-		}
+		only->in_force = only->facts;
+		return;
 	}
+	touched = hash_create("deploydb touched objects", 1024, &control,
+						  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	for (int i = list_length(expectations) - 1; i >= 0; i--)
+	{
+		Expectation *expectation = list_nth(expectations, i);
+
+		if (expectation->facts != NULL)
+			expectation->in_force = facts_not_touched(expectation->facts, touched);
+	}
+	hash_destroy(touched);
 }
 
 static bool
@@ -235,9 +269,7 @@ expectations_in_force(List *expectations)
 		FactSet    *facts = ((Expectation *) lfirst(lc))->in_force;
 
 		for (int i = 0; facts != NULL && i < facts->count; i++)
-			factset_add(all, facts->facts[i].object_type,
-						facts->facts[i].object, facts->facts[i].property,
-						facts->facts[i].value);
+			factset_append(all, &facts->facts[i]);
 	}
 	factset_sort(all);
 	return all;
