@@ -450,7 +450,7 @@ compare_ledger(VerificationScope *scope, Verification *v, Oid schema,
 	d = ledger_state_deviation(expectation, row, has_a_table(actual));
 	if (d != NULL)
 		v->deviations = lappend(v->deviations, d);
-	if (row != NULL && expectation->checksum != NULL)
+	if (row != NULL)
 	{
 		const char *verdict = ledger_checksum_verdict(row->checksum,
 													  expectation->checksum,
@@ -459,7 +459,9 @@ compare_ledger(VerificationScope *scope, Verification *v, Oid schema,
 		if (strcmp(verdict, "different") == 0)
 			v->deviations = lappend(v->deviations,
 									ledger_deviation(expectation, "checksum",
-													 expectation->checksum,
+													 expectation->checksum ?
+													 expectation->checksum :
+													 "that of the registered SQL",
 													 row->checksum,
 													 SEVERITY_WARNING));
 	}
