@@ -28,7 +28,7 @@ comment_of(Oid objid, Oid classid, int32 subid)
 }
 
 /* One scan for a relation's comment [0] and those of its columns [attnum]. */
-char **
+char	  **
 comments_of_columns(Oid relid, int natts)
 {
 	char	  **comments = palloc0(sizeof(char *) * (natts + 1));

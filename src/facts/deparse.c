@@ -16,12 +16,13 @@
 
 #include "facts/deparse.h"
 
-static const struct
+typedef struct PinnedSetting
 {
 	const char *name;
 	const char *value;
-}			pinned[] =
-{
+} PinnedSetting;
+
+static const PinnedSetting pinned[] = {
 	{"DateStyle", "ISO, MDY"},
 	{"IntervalStyle", "postgres"},
 	{"TimeZone", "UTC"},

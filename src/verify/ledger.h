@@ -62,8 +62,8 @@ typedef struct Ledger
 {
 	LedgerAccess access;
 	Oid			schema;			/* where it was found, or InvalidOid */
-	List	   *rows;			/* of LedgerRow *, one a migration, sorted by name */
-	bool		lock_held;		/* ledger_lock_held(), where a young row is unfinished */
+	List	   *rows;			/* of LedgerRow *, one a migration, by name */
+	bool		lock_held;		/* asked only where a young row is unfinished */
 	int			lock_pid;
 } Ledger;
 

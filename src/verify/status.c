@@ -223,12 +223,13 @@ area_server(List *rows)
 				   "SELECT * FROM deploydb.check_environment();");
 }
 
-static const struct
+typedef struct StatusArea
 {
 	const char *name;
 	List	   *(*add) (List *rows);
-}			areas[] =
-{
+} StatusArea;
+
+static const StatusArea areas[] = {
 	{"extension", area_extension},
 	{"migration", area_migrations},
 	{"ledger", area_ledger},
