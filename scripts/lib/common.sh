@@ -79,9 +79,12 @@ choose_major()
 		[ -x "$dir/bin/postgres" ] && [ -x "$dir/bin/pg_config" ] && newest=$(basename "$dir")
 	done
 	if [ -z "$newest" ] && command -v apt-cache >/dev/null; then
+		refresh_package_lists
 		newest=$(apt-cache pkgnames postgresql-server-dev- |
 			sed -n 's/^postgresql-server-dev-\([0-9]*\)$/\1/p' | sort -n | tail -n 1)
 	fi
+	[ -n "$newest" ] || newest=$("${PG_CONFIG:-pg_config}" --version 2>/dev/null | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
+	[ -n "$newest" ] || die "found no PostgreSQL; set PG_CONFIG, or give --pg MAJOR"
 	printf '%s\n' "$newest"
 }
 
@@ -115,13 +118,19 @@ test_packages()
 	fi
 }
 
+# A bare system knows no packages yet.
+refresh_package_lists()
+{
+	if can_install && [ -z "$(apt-cache pkgnames postgresql-server-dev 2>/dev/null)" ]; then
+		apt_quietly update
+	fi
+}
+
 # need_server MAJOR LISTER: installs the packages that LISTER names.
 need_server()
 {
 	[ -z "${PG_CONFIG:-}" ] || return 0
-	if can_install && [ -z "$(apt-cache pkgnames postgresql-server-dev 2>/dev/null)" ]; then
-		apt_quietly update
-	fi
+	refresh_package_lists
 	# shellcheck disable=SC2046
 	need_packages $("$2" "$1")
 }

@@ -1,0 +1,79 @@
+-- story.sql
+--		How a migration is in Prisma's ledger and not in the database, and how
+--		deploydb finds and mends that.  Run by psql, by a superuser, in a fresh
+--		database:  psql -X -d vocabulary < scripts/story.sql
+\set QUIET on
+\set ON_ERROR_STOP on
+\pset footer off
+\pset null ''
+\pset format wrapped
+\pset columns 100
+SET client_min_messages = warning;
+
+\echo '-- Years ago somebody made decision_insights by hand:'
+\echo
+\set ECHO queries
+CREATE TABLE decision_insights (
+    id                  text PRIMARY KEY,
+    decision_id         text UNIQUE,
+    user_id             text,
+    state_snapshot      jsonb,
+    difficulty_factors  jsonb,
+    triggers            text,
+    feature_vector_hash text,
+    created_at          timestamp
+);
+\set ECHO none
+
+\echo
+\echo '-- prisma migrate deploy then failed: relation "decision_insights" already exists.'
+\echo '-- The table looked right, so somebody ran prisma migrate resolve --applied.'
+\echo '-- Since then Prisma says "Database schema is up to date!", as its ledger does:'
+\echo
+
+CREATE TABLE _prisma_migrations (
+    id                  varchar(36) PRIMARY KEY,
+    checksum            varchar(64) NOT NULL,
+    finished_at         timestamptz,
+    migration_name      varchar(255) NOT NULL,
+    logs                text,
+    rolled_back_at      timestamptz,
+    started_at          timestamptz NOT NULL DEFAULT now(),
+    applied_steps_count integer NOT NULL DEFAULT 0
+);
+INSERT INTO _prisma_migrations
+    (id, migration_name, checksum, started_at, finished_at, rolled_back_at, applied_steps_count, logs)
+VALUES
+    ('0b6bb7f4-6d4f-4f0e-8f5c-5f7d5c0a4c11', '20251203071615_add_decision_insights',
+     'cc49202aa411c809a0737a90a287c652242d50144a942f92d573ede8dc4d9203',
+     '2025-12-03 08:00:00+00', NULL, '2025-12-03 08:20:00+00', 0,
+     E'A migration failed to apply.\n\nDatabase error code: 42P07\n\n'
+     'Database error:\nERROR: relation "decision_insights" already exists'),
+    ('5a0a3c1e-90f5-4a35-9d5e-0d2f8f1c7a52', '20251203071615_add_decision_insights',
+     'cc49202aa411c809a0737a90a287c652242d50144a942f92d573ede8dc4d9203',
+     '2025-12-03 08:20:00+00', '2025-12-03 08:20:00+00', NULL, 0, '');
+
+\set ECHO queries
+SELECT migration_name, finished_at IS NOT NULL AS finished, rolled_back_at IS NOT NULL AS rolled_back
+FROM _prisma_migrations ORDER BY started_at;
+
+\echo '-- What does the database itself say?'
+\echo
+CREATE EXTENSION deploydb;
+SELECT deploydb_verify_migration();
+
+\echo '-- It does not agree. The errors as a table:'
+\echo
+SELECT object, property, expected, actual
+FROM deploydb.migration_report() WHERE severity = 'error';
+
+\echo '-- Each comes with the statement that mends it. The table is empty, so'
+\echo '-- nothing stands in the way of applying them all (psql: \\gexec):'
+\echo
+SELECT fix FROM deploydb.migration_report() WHERE fix IS NOT NULL \gexec
+
+\echo
+\echo '-- And now?'
+\echo
+SELECT deploydb_verify_migration();
+SELECT area, verdict, detail, next_step FROM deploydb_status();
