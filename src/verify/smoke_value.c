@@ -185,6 +185,8 @@ base_value(Oid type, int32 typmod, bool distinct)
 			return json_value();
 		case UUIDOID:
 			return uuid_value();
+		case CHAROID:
+			return text_value(type, typmod);
 		case BYTEAOID:
 			return psprintf("\\x%s", random_hex(hex));
 		case TSVECTOROID:
