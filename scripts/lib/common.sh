@@ -243,3 +243,38 @@ stop_cluster()
 {
 	[ ! -f "$2/postmaster.pid" ] || as_user "$1/pg_ctl" -D "$2" -m immediate -w -s stop || true
 }
+
+# private_server NAME MAJOR: a new run directory RUN with a PostgreSQL of our
+# own (PG_CONFIG, BINDIR), the source in BUILD, built and installed, and a
+# cluster that PGHOST and PGUSER lead to; all of it is gone at exit.
+private_server()
+{
+	local given
+	need_server "$2" test_packages
+	given=$(find_pg_config "$2")
+	RUN=$(make_run_dir "$1")
+	trap clean_up_private_server EXIT
+	trap 'exit 1' INT TERM HUP
+	unset "${!PG@}"
+	export HOME=$RUN LC_ALL=C
+
+	PG_CONFIG=$(make_prefix "$given" "$RUN/pg")
+	BINDIR=$("$PG_CONFIG" --bindir)
+	BUILD=$RUN/build
+	copy_source "$BUILD"
+	give_to_user "$RUN"
+	build_and_install "$BUILD" "$PG_CONFIG" "$RUN/build.log"
+
+	SOCKET=$(mktemp -d /tmp/deploydb.XXXXXX)
+	give_to_user "$SOCKET"
+	chmod 700 "$SOCKET"
+	start_cluster "$BINDIR" "$RUN/data" "$SOCKET" "$RUN/server.log"
+	export PGHOST=$SOCKET PGUSER=postgres
+}
+
+clean_up_private_server()
+{
+	[ -z "${SOCKET:-}" ] || stop_cluster "$BINDIR" "$RUN/data"
+	rm -rf --one-file-system "$RUN" ${SOCKET:+"$SOCKET"}
+	rmdir "$ROOT/.deploydb" 2>/dev/null || true
+}
