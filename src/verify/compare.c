@@ -69,19 +69,15 @@ has_object(const FactSet *set, const char *object_type, const char *object)
 	return factset_find_object(set, object_type, object, NULL) >= 0;
 }
 
-/* Is there a relation of that name, as the table or view it should be? */
+/*
+ * Is there a table or view of that name, and of that kind?  Of another kind
+ * of relation in its place nothing but the kind is known.
+ */
 static bool
 table_is_there(const FactSet *actual, const char *table)
 {
-	const char *kind = factset_get(actual, "table", table, "kind");
-
-	if (kind == NULL)
-		kind = factset_get(actual, "view", table, "kind");
-	if (kind == NULL)
-		return false;
-	/* Of another kind of relation only the kind is known. */
-	return strcmp(kind, "view") == 0 || strcmp(kind, "materialized view") == 0 ||
-		factset_get(actual, "table", table, "persistence") != NULL;
+	return factset_get(actual, "table", table, "persistence") != NULL ||
+		factset_get(actual, "view", table, "definition") != NULL;
 }
 
 static bool
