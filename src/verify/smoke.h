@@ -25,7 +25,7 @@ typedef struct SmokeColumn
 	bool		unique;			/* part of a unique index */
 	bool		supplied;		/* every INSERT names it */
 	bool		in_key;			/* of SmokeTarget.key */
-	const char *value;			/* of a supplied one, and of the key once written */
+	const char *value;			/* of a supplied one; of the key once written */
 } SmokeColumn;
 
 typedef struct SmokeTarget
@@ -36,7 +36,8 @@ typedef struct SmokeTarget
 	SmokeColumn *columns;		/* one an attribute */
 	int			count;
 	const char *key;			/* unique index to go by, quoted, or NULL */
-	const char *unmakable;		/* a column that needs a value, and can't have one */
+	const char *unmakable;		/* a column whose value cannot be made */
+	const char *deferred;		/* constraints, comma-separated, or NULL */
 	bool		locked_out;
 	bool		written;
 } SmokeTarget;

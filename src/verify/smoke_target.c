@@ -14,6 +14,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -56,6 +57,28 @@ describe_columns(SmokeTarget *target, Relation rel)
 		for (int i = 0; i < fkey->nkeys; i++)
 			target->columns[fkey->conkey[i] - 1].referencing = true;
 	}
+}
+
+/* Names of the constraints that are initially deferred. */
+static void
+list_deferred(SmokeTarget *target, Relation rel)
+{
+	const char *schema = get_namespace_name(RelationGetNamespace(rel));
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+		char	   *name = trigger->tginitdeferred ?
+			get_constraint_name(trigger->tgconstraint) : NULL;
+
+		if (name != NULL)
+			appendStringInfo(&out, "%s%s", out.len > 0 ? ", " : "",
+							 quote_qualified_identifier(schema, name));
+	}
+	if (out.len > 0)
+		target->deferred = out.data;
 }
 
 /*
@@ -214,6 +237,7 @@ smoke_prepare(SmokeTarget *target, const char *schema, const char *name)
 		describe_columns(target, rel);
 		choose_columns(target);
 		choose_key(target, rel);
+		list_deferred(target, rel);
 	}
 	table_close(rel, NoLock);
 	return problem;

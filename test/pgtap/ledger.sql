@@ -16,7 +16,7 @@ SELECT dblink_connect('other', format('host=%s port=%s dbname=%s user=%s applica
 	current_setting('port'), current_database(), current_user)) AS connected
 \gset
 
-SELECT plan(67);
+SELECT plan(68);
 
 --
 -- No ledger
@@ -85,6 +85,9 @@ SELECT is(l.state, 'failed', 'unfinished and old: failed') FROM deploydb.ledger(
 SELECT is(l.note, 'ERROR: relation "decision_insights" already exists', 'the server''s message is picked from the logs') FROM deploydb.ledger('b_failed_old') l;
 SELECT is(l.state, 'failed', 'unfinished and young, but nobody holds the lock: failed') FROM deploydb.ledger('c_failed_young') l;
 SELECT is(l.note, U&'the engine died \6ce8', 'control characters are stripped') FROM deploydb.ledger('c_failed_young') l;
+SET client_encoding = 'LATIN1';
+SELECT is(l.note, 'the engine died \u6ce8', 'a client whose encoding lacks a character gets it escaped') FROM deploydb.ledger('c_failed_young') l;
+RESET client_encoding;
 SELECT is(l.state, 'rolled_back', 'rolled back') FROM deploydb.ledger('d_rolled_back') l;
 SELECT is(l.rolled_back_at, '2026-01-02'::timestamptz, 'and when') FROM deploydb.ledger('d_rolled_back') l;
 SELECT is(l.state, 'claimed', 'resolve --applied after a failure: claimed') FROM deploydb.ledger('e_resolved') l;

@@ -21,7 +21,7 @@ AS $$ SELECT string_agg(s.status, ' ') FROM deploydb.smoke_test(target) s $$;
 CREATE FUNCTION detail(target text, step text) RETURNS text LANGUAGE sql
 AS $$ SELECT s.detail FROM deploydb.smoke_test(target) s WHERE s.step = detail.step $$;
 
-SELECT plan(61);
+SELECT plan(63);
 
 SELECT is(statuses(), 'failed skipped skipped skipped skipped', 'no table: the write fails');
 SELECT is(detail('decision_insights', 'write'), '42P01: table decision_insights does not exist', 'and says why');
@@ -173,6 +173,12 @@ CREATE TABLE parted_all PARTITION OF parted DEFAULT;
 SELECT is(statuses('parted'), 'ok ok ok ok ok', 'a partitioned table');
 CREATE TABLE deferred (id text UNIQUE DEFERRABLE INITIALLY DEFERRED, other text NOT NULL);
 SELECT is(statuses('deferred'), 'ok skipped skipped ok skipped', 'a deferrable key does not refuse at once, so it is none to go by');
+CREATE TABLE deferred_check (id text PRIMARY KEY, parent text NOT NULL REFERENCES variant_parent DEFERRABLE INITIALLY DEFERRED);
+SELECT matches(detail('deferred_check', 'write'), '^23503: ', 'a deferred constraint is checked at once');
+CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TABLE child_late (id text PRIMARY KEY);
+CREATE CONSTRAINT TRIGGER "Later" AFTER INSERT ON child_late DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION later();
+SELECT is(statuses('child_late'), 'ok ok ok ok skipped', 'so is a constraint trigger');
 CREATE TABLE child (id text PRIMARY KEY, parent text REFERENCES variant_parent);
 SELECT is(statuses('child'), 'ok ok ok ok skipped', 'a nullable reference stays NULL');
 
