@@ -146,9 +146,10 @@ server_user()
 	fi
 }
 
+# In "/", as that user may not be able to enter the working copy.
 as_user()
 {
-	if [ "$(id -u)" = 0 ]; then runuser -u "$(server_user)" -- "$@"; else "$@"; fi
+	if [ "$(id -u)" = 0 ]; then runuser -u "$(server_user)" -- env -C / "$@"; else "$@"; fi
 }
 
 # make_run_dir NAME: a new directory that belongs to the server's user.
