@@ -129,7 +129,7 @@ CREATE VIEW deploydb.acceptance_in_force AS
 	SELECT a.migration, a.object_type, a.object, a.property,
 		'Accepted by ' || a.accepted_by || ' on '
 			|| to_char(a.accepted_at, 'YYYY-MM-DD')
-			|| CASE WHEN a.until IS NULL THEN ''
+			|| CASE WHEN a.until IS NULL OR NOT isfinite(a.until) THEN ''
 				ELSE ' until ' || to_char(a.until, 'YYYY-MM-DD HH24:MI TZ') END
 			|| ': ' || a.reason AS note
 	FROM deploydb.acceptance a

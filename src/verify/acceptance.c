@@ -38,7 +38,7 @@ accept_row(List *deviations, int row, MemoryContext context)
 			strcmp(d->property, property) != 0)
 			continue;
 		d->status = DEVIATION_ACCEPTED;
-		d->advice = MemoryContextStrdup(context, note);
+		d->advice = note ? MemoryContextStrdup(context, note) : NULL;
 	}
 }
 

@@ -185,7 +185,8 @@ close_warnings(const Totals *totals, const char *migration, const char *schema)
 				 errhint("Register one with deploydb.register_migration().")));
 	else if (totals->errors + totals->warnings + totals->infos +
 			 totals->unknown > 0)
-		ereport(WARNING,
+		ereport(totals->errors + totals->warnings + totals->unknown > 0 ?
+				WARNING : NOTICE,
 				(errmsg("%s: %s", migration ? text_for_client(migration) :
 						psprintf("%d migrations", totals->migrations),
 						totals_text(totals)),
