@@ -593,20 +593,25 @@ RETURNS text[]
 LANGUAGE sql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH user_table AS MATERIALIZED (
-		SELECT c.oid, c.relowner
+	WITH writer AS MATERIALIZED (
+		SELECT c.relowner AS role
 		FROM pg_class c
 			JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'p') AND c.oid >= 16384
-			AND n.nspname !~ '^(pg_|information_schema$|deploydb$)'
+		WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|information_schema$|deploydb$)'
+		UNION
+		SELECT a.grantee
+		FROM pg_class c
+			JOIN pg_namespace n ON n.oid = c.relnamespace
+			CROSS JOIN aclexplode(c.relacl) AS a
+		WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^(pg_|information_schema$|deploydb$)'
+			AND a.privilege_type = 'INSERT' AND a.grantee <> 0
 	)
 	SELECT COALESCE(array_agg(r.rolname::text ORDER BY r.rolname), '{}')
 	FROM pg_roles r
 	WHERE r.rolcanlogin AND NOT r.rolsuper
 		AND (EXISTS (SELECT FROM pg_stat_activity a
 					 WHERE a.usesysid = r.oid AND a.datname = current_database())
-			OR EXISTS (SELECT FROM user_table t
-					   WHERE t.relowner = r.oid OR has_table_privilege(r.oid, t.oid, 'INSERT')))
+			OR EXISTS (SELECT FROM writer w WHERE pg_has_role(r.oid, w.role, 'USAGE')))
 $$;
 COMMENT ON FUNCTION deploydb.app_role_candidates() IS
 	'Environment: roles that can log in and are connected here, own tables or can write into them';
@@ -671,6 +676,7 @@ CREATE FUNCTION deploydb.environment_of_app_rights()
 RETURNS TABLE (item text, status text, actual text, required text, hint text)
 LANGUAGE sql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 AS $$
 	WITH app AS (
 		SELECT r.oid, r.rolname FROM pg_roles r

@@ -14,7 +14,7 @@ AS $$ SELECT e.status, e.actual, e.required, e.hint FROM deploydb.check_environm
 CREATE FUNCTION told(item text) RETURNS text LANGUAGE sql
 AS $$ SELECT concat_ws(' ', i.status, i.hint) FROM item(told.item) i $$;
 
-SELECT plan(60);
+SELECT plan(63);
 
 SELECT is(array_agg(DISTINCT e.status) <@ '{ok,warning,error,not_measured,unknown}', true, 'known statuses only')
 FROM deploydb.check_environment() e;
@@ -85,6 +85,10 @@ SELECT ok(NOT 'deploydb_test_app' = ANY (deploydb.app_role_candidates()), 'who c
 SELECT ok(NOT 'deploydb_test Reader' = ANY (deploydb.app_role_candidates()), 'nor who can do nothing here');
 GRANT INSERT ON owned TO "deploydb_test Reader";
 SELECT ok('deploydb_test Reader' = ANY (deploydb.app_role_candidates()), 'until he can');
+REVOKE INSERT ON owned FROM "deploydb_test Reader";
+GRANT deploydb_test_owner TO "deploydb_test Reader";
+SELECT ok('deploydb_test Reader' = ANY (deploydb.app_role_candidates()), 'or is a member of who can');
+REVOKE deploydb_test_owner FROM "deploydb_test Reader";
 SET deploydb.app_role = 'no one';
 SELECT is(told('app_role'), 'error CREATE ROLE "no one" LOGIN;', 'a role that is not there');
 SET deploydb.app_role = 'deploydb_test_app';
@@ -111,6 +115,10 @@ SELECT is(told('app_role on public.decision_insights'), 'error GRANT SELECT, INS
 SELECT is(told('app_role on sequence public.decision_insights_n_seq'), 'error GRANT USAGE ON SEQUENCE public.decision_insights_n_seq TO deploydb_test_app;', 'nor on its sequence');
 SELECT e.hint FROM deploydb.check_environment() e WHERE e.item LIKE 'app_role on %' \gexec
 SELECT is(array_agg(DISTINCT e.status), '{ok}', 'the statements mend it') FROM deploydb.check_environment() e WHERE e.item LIKE 'app_role%';
+SET quote_all_identifiers = on;
+SELECT is(array_agg(DISTINCT e.status), '{ok}', 'also where all identifiers are quoted') FROM deploydb.check_environment() e WHERE e.item LIKE 'app_role%';
+SELECT isnt(i.status, NULL, 'and the table is found') FROM item('app_role on public.decision_insights') i;
+RESET quote_all_identifiers;
 RESET deploydb.app_role;
 
 --
