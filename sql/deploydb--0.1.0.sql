@@ -327,6 +327,22 @@ COMMENT ON FUNCTION deploydb.capture_migration(text, text[], text) IS
 	'Database migration: what is here as an expectation for another database, with this one''s verdict';
 REVOKE ALL ON FUNCTION deploydb.capture_migration(text, text[], text) FROM PUBLIC;
 
+CREATE FUNCTION deploydb.captured_expectation(document jsonb)
+RETURNS TABLE (server_major integer, fact_format integer, facts text[])
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT (document ->> 'server_version_num')::numeric::integer / 10000,
+		(document ->> 'fact_format')::numeric::integer,
+		array_agg(e.value ORDER BY f.n, e.n)
+	FROM jsonb_array_elements(document -> 'facts') WITH ORDINALITY AS f (fact, n),
+		jsonb_array_elements_text(f.fact) WITH ORDINALITY AS e (value, n)
+$$;
+COMMENT ON FUNCTION deploydb.captured_expectation(jsonb) IS
+	'Database migration: the facts of a captured migration, and the version that they are of';
+REVOKE ALL ON FUNCTION deploydb.captured_expectation(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.captured_expectation(jsonb) TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.import_migration(document jsonb)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -334,8 +350,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	name text := document ->> 'migration';
-	captured_major integer;
-	captured_facts text[];
+	captured record;
 BEGIN
 	IF jsonb_typeof(document) IS DISTINCT FROM 'object'
 		OR document ->> 'format' IS DISTINCT FROM 'deploydb capture'
@@ -354,11 +369,8 @@ BEGIN
 			HINT = 'Pass its result as it is.';
 	END IF;
 
-	captured_major := (document ->> 'server_version_num')::numeric::integer / 10000;
-	SELECT array_agg(e.value ORDER BY f.n, e.n) INTO captured_facts
-	FROM jsonb_array_elements(document -> 'facts') WITH ORDINALITY AS f (fact, n),
-		jsonb_array_elements_text(f.fact) WITH ORDINALITY AS e (value, n);
-	IF captured_facts IS NULL THEN
+	SELECT c.* INTO captured FROM deploydb.captured_expectation(document) c;
+	IF captured.facts IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = 'the captured migration has no facts';
@@ -374,13 +386,12 @@ BEGIN
 			registered_at = EXCLUDED.registered_at;
 	INSERT INTO deploydb.expectation AS e
 		(migration, server_major, fact_format, facts)
-	VALUES (name, captured_major, (document ->> 'fact_format')::numeric::integer,
-			captured_facts)
+	VALUES (name, captured.server_major, captured.fact_format, captured.facts)
 	ON CONFLICT ON CONSTRAINT expectation_pkey DO UPDATE
 		SET server_major = EXCLUDED.server_major,
 			fact_format = EXCLUDED.fact_format, facts = EXCLUDED.facts,
 			derived_at = EXCLUDED.derived_at;
-	RETURN cardinality(captured_facts) / 4;
+	RETURN cardinality(captured.facts) / 4;
 END
 $$;
 COMMENT ON FUNCTION deploydb.import_migration(jsonb) IS

@@ -66,7 +66,9 @@ read_row(int row)
 	expectation->captured = (expectation->ddl == NULL);
 	facts = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						  8, &isnull);
-	if (isnull && registrant_is_gone(expectation))
+	expectation->derivable = (isnull || !expectation->captured) &&
+		(expectation->captured || !registrant_is_gone(expectation));
+	if (isnull && !expectation->derivable)
 		expectation->stale = psprintf("role \"%s\", which registered it, does not exist any more; register it again",
 									  expectation->registered_by);
 	else if (isnull)
@@ -187,8 +189,7 @@ needs_deriving(List *expectations)
 	{
 		Expectation *expectation = lfirst(lc);
 
-		if (expectation->stale != NULL && !expectation->captured &&
-			!registrant_is_gone(expectation))
+		if (expectation->stale != NULL && expectation->derivable)
 			return true;
 	}
 	return false;
@@ -244,7 +245,7 @@ expectations_load(void)
 			Expectation *expectation = lfirst(lc);
 
 			if (reason != NULL && expectation->stale != NULL &&
-				!expectation->captured && !registrant_is_gone(expectation))
+				expectation->derivable)
 				expectation->stale = psprintf("it could not be derived again: %s", reason);
 		}
 	}
@@ -425,6 +426,23 @@ store_expectation(const ReplayStep *step)
 				  SPI_OK_INSERT, 4, types, values, NULL);
 }
 
+/* A restore brings captures, and not what was made of them. */
+static void
+store_captured(void)
+{
+	static SPIPlanPtr plan = NULL;
+
+	owner_execute(&plan,
+				  "INSERT INTO deploydb.expectation"
+				  " (migration, server_major, fact_format, facts)"
+				  " SELECT r.migration, c.server_major, c.fact_format, c.facts"
+				  " FROM deploydb.registered_migration r,"
+				  " deploydb.captured_expectation(r.capture) c"
+				  " WHERE r.capture IS NOT NULL"
+				  " ON CONFLICT (migration) DO NOTHING",
+				  SPI_OK_INSERT, 0, NULL, NULL, NULL);
+}
+
 void
 expectations_derive(void)
 {
@@ -438,6 +456,7 @@ expectations_derive(void)
 	owner_begin(&scope);
 	foreach(lc, steps)
 		store_expectation(lfirst(lc));
+	store_captured();
 	owner_end(&scope);
 	MemoryContextSwitchTo(context);
 }

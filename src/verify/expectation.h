@@ -28,6 +28,7 @@ typedef struct Expectation
 	FactSet    *facts;			/* NULL where stale */
 	FactSet    *in_force;		/* those that no later migration touches */
 	const char *stale;			/* why there are no facts, or NULL */
+	bool		derivable;		/* facts can be had again from what is kept */
 } Expectation;
 
 /* Every known migration, sorted by name; derives what is missing. */
