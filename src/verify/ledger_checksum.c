@@ -118,10 +118,13 @@ ledger_checksum_verdict(const char *actual, const char *expected,
 		{LINES_AS_THEY_ARE, "\n", "exact"},
 		{LINES_AS_THEY_ARE, "", "exact"},
 		{LINES_AS_THEY_ARE, "\r\n", "exact"},
+		{LINES_AS_THEY_ARE, "\n\n", "exact"},
 		{LINES_CRLF, "\r\n", "crlf"},
 		{LINES_CRLF, "", "crlf"},
+		{LINES_CRLF, "\r\n\r\n", "crlf"},
 		{LINES_LF, "\n", "lf"},
-		{LINES_LF, "", "lf"}
+		{LINES_LF, "", "lf"},
+		{LINES_LF, "\n\n", "lf"}
 	};
 	const char *text;
 	size_t		length;

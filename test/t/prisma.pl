@@ -1,0 +1,192 @@
+# Prisma for real: its command line against a cluster, its verdict beside
+# ours.  Skipped where npm is missing or its packages cannot be had.
+use strict;
+use warnings;
+
+use File::Copy;
+use File::Path qw(make_path);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $migration = '20251203071615_add_decision_insights';
+my $project = PostgreSQL::Test::Utils::tempdir . '/prisma';
+$ENV{CHECKPOINT_DISABLE} = 1;
+$ENV{NO_COLOR} = 1;
+$ENV{HOME} = PostgreSQL::Test::Utils::tempdir
+  unless defined $ENV{HOME} && -w $ENV{HOME};
+
+sub in_project
+{
+	my @command = @_;
+	my ($out, $err) = ('', '');
+	my $ok = IPC::Run::run(\@command, '>', \$out, '2>', \$err, init => sub { chdir $project });
+	return ($ok, "$out\n$err");
+}
+
+plan skip_all => 'npm is not installed' if system('npm --version >/dev/null 2>&1') != 0;
+make_path("$project/prisma/migrations");
+copy("test/prisma/$_", "$project/$_")
+  for qw(package.json prisma.config.ts prisma/schema.prisma);
+my ($installed, $log) = in_project(qw(npm install --ignore-scripts --no-audit --no-fund --loglevel=error));
+plan skip_all => 'Prisma\'s packages cannot be installed' unless $installed;
+
+my $node = PostgreSQL::Test::Cluster->new('prisma');
+$node->init;
+$node->start;
+
+# Each chapter has a database of its own.
+my $database;
+
+sub chapter
+{
+	$database = shift;
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING UTF8");
+	$node->safe_psql($database, 'CREATE EXTENSION deploydb');
+	$ENV{DATABASE_URL} = sprintf('postgresql://%s@localhost:%d/%s?host=%s',
+		scalar getpwuid($<),
+		$node->port, $database, $node->host);
+	remove_migrations();
+}
+
+sub remove_migrations
+{
+	File::Path::remove_tree("$project/prisma/migrations");
+	make_path("$project/prisma/migrations");
+	append_to_file("$project/prisma/migrations/migration_lock.toml", qq{provider = "postgresql"\n});
+}
+
+sub write_migration
+{
+	my ($name, $sql) = @_;
+	my $directory = "$project/prisma/migrations/$name";
+	make_path($directory);
+	unlink "$directory/migration.sql";
+	append_to_file("$directory/migration.sql", $sql);
+}
+
+sub prisma { return in_project('npx', 'prisma', 'migrate', @_); }
+
+sub verdict
+{
+	my $name = shift // 'insights';
+	return $node->safe_psql($database, qq{
+		SET client_min_messages = error;
+		SELECT coalesce(deploydb_verify_migration('$name')::text, 'unknown')});
+}
+
+sub ledger
+{
+	my $name = shift // 'insights';
+	return $node->safe_psql($database, qq{
+		SELECT concat_ws(' ', state, checksum) FROM deploydb.ledger('$name')});
+}
+
+sub register
+{
+	my ($name, $sql) = @_;
+	my $hex = unpack 'H*', $sql;
+	return $node->safe_psql($database,
+		"SELECT deploydb.register_migration('$name', convert_from('\\x$hex', 'UTF8')) > 0");
+}
+
+chapter('story');
+my $ddl = "-- our own text of the migration\n"
+  . $node->safe_psql($database, 'SELECT ddl FROM deploydb.builtin_migrations()') . "\n";
+
+# A clean deployment
+write_migration($migration, $ddl);
+my ($ok, $said) = prisma('deploy');
+ok($ok, 'Prisma deploys') or diag $said;
+is(verdict(), 'true', 'clean: ours verifies');
+is(ledger(), 'applied different', 'clean: applied; our own text has another checksum than the application\'s');
+is(register($migration, $ddl), 't', 'clean: the folder\'s bytes are registered');
+is(ledger(), 'applied exact', 'clean: its checksum is exact');
+is(verdict(), 'true', 'clean: and it verifies');
+is($node->safe_psql($database, 'SELECT status FROM deploydb.migration_report()'), 'ok',
+	'clean: with no deviation');
+for my $variant ([ 'no last newline', sub { s/\n\z//r }, 'exact' ], [ 'CRLF', sub { s/\n/\r\n/gr }, 'lf' ])
+{
+	my ($what, $change, $expected) = @$variant;
+	local $_ = $ddl;
+	register($migration, $change->());
+	is(ledger(), "applied $expected", "clean: registered with $what");
+}
+register($migration, $ddl);
+
+# An edited file: Prisma says nothing
+write_migration($migration, "-- edited\n$ddl");
+($ok, $said) = prisma('deploy');
+ok($ok && $said =~ /No pending migrations/, 'edited: Prisma does not see it') or diag $said;
+register($migration, "-- edited\n$ddl");
+is(ledger(), 'applied different', 'edited: the checksum tells');
+is(verdict(), 'true', 'edited: the table is as expected');
+write_migration($migration, $ddl);
+register($migration, $ddl);
+
+# A dropped table
+$node->safe_psql($database, 'DROP TABLE decision_insights');
+($ok, $said) = prisma('status');
+ok($ok && $said =~ /up to date/, 'dropped: Prisma says up to date') or diag $said;
+is(verdict(), 'false', 'dropped: ours does not');
+
+# The story: an old table, a failed deployment, a claim
+chapter('claimed');
+write_migration($migration, $ddl);
+$node->safe_psql($database, q{
+	CREATE TABLE decision_insights (id text PRIMARY KEY, decision_id text UNIQUE, user_id text,
+		state_snapshot jsonb, difficulty_factors jsonb, triggers text, feature_vector_hash text,
+		created_at timestamp)});
+# Prisma refuses a database that has tables and no ledger; it has one by now.
+$node->safe_psql($database, q{
+	CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
+		finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text,
+		rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(),
+		applied_steps_count integer NOT NULL DEFAULT 0)});
+($ok, $said) = prisma('deploy');
+ok(!$ok && $said =~ /already exists/, 'story: the deployment fails') or diag $said;
+is(ledger(), 'failed different', 'story: which the ledger has');
+($ok, $said) = prisma('deploy');
+ok(!$ok && $said =~ /P3009/, 'story: and refuses the next one') or diag $said;
+($ok, $said) = prisma('resolve', '--applied', $migration);
+ok($ok, 'story: somebody says that it is applied') or diag $said;
+($ok, $said) = prisma('status');
+ok($ok && $said =~ /up to date/, 'story: Prisma says up to date') or diag $said;
+is(ledger(), 'claimed different', 'story: ours says claimed');
+is(verdict(), 'false', 'story: and that it is not there');
+is($node->safe_psql($database, q{
+		SELECT count(*) FILTER (WHERE severity = 'error'), count(*) FILTER (WHERE object_type = 'ledger')
+		FROM deploydb.migration_report()}), '14|2', 'story: each thing that is wrong has a row');
+$node->safe_psql($database, q{SELECT fix FROM deploydb.migration_report() WHERE fix IS NOT NULL \gexec});
+is(verdict(), 'true', 'story: the fixes mend it');
+($ok, $said) = prisma('deploy');
+ok($ok, 'story: and Prisma goes on') or diag $said;
+
+# While a deployment is running: it waits for a lock that this test holds
+chapter('running');
+write_migration($migration, $ddl);
+write_migration('20260101000000_waits', "SELECT pg_advisory_xact_lock(4711);\nCREATE TABLE waits (id int);\n");
+register('20260101000000_waits', "SELECT 1; CREATE TABLE waits (id int);");
+my $blocker = $node->background_psql($database, on_error_stop => 0);
+$blocker->query('SELECT pg_advisory_lock(4711)');
+my ($out, $err) = ('', '');
+my $deploy = IPC::Run::start([ 'npx', 'prisma', 'migrate', 'deploy' ], '>', \$out, '2>', \$err,
+	init => sub { chdir $project });
+ok($node->poll_query_until($database, q{
+		SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted)}),
+	'running: Prisma is at it');
+is($node->safe_psql($database, q{
+		SELECT state, note ~ '\d+' FROM deploydb.ledger('waits')}), 'running|t',
+	'running: ours says so, and who');
+is($node->safe_psql($database, q{
+		SELECT status FROM deploydb.migration_report('waits')
+		WHERE object_type = 'ledger' AND property = 'state'}),
+	'building', 'running: the report as well');
+$blocker->query('SELECT pg_advisory_unlock(4711)');
+ok($deploy->finish, 'running: it ends') or diag "$out\n$err";
+$blocker->quit;
+is(ledger('waits'), 'applied different', 'running: and is applied then');
+is(verdict('waits'), 'true', 'running: and verifies');
+
+$node->stop;
+done_testing();
