@@ -32,3 +32,9 @@ message_clip(const char *text, size_t length)
 	result[used] = '\0';
 	return result;
 }
+
+char *
+message_count(int count, const char *noun)
+{
+	return psprintf("%d %s%s", count, noun, count == 1 ? "" : "s");
+}

@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "facts/escape.h"
 #include "verify/history.h"
+#include "verify/message.h"
 #include "verify/verification.h"
 
 #define MAX_WARNINGS 20
@@ -148,13 +149,6 @@ add_to_totals(Totals *totals, const Verification *v)
 		totals->outcome = OUTCOME_UNKNOWN;
 }
 
-/* "1 error", "2 errors" */
-static char *
-counted(int count, const char *noun)
-{
-	return psprintf("%d %s%s", count, noun, count == 1 ? "" : "s");
-}
-
 static char *
 totals_text(const Totals *totals)
 {
@@ -163,10 +157,10 @@ totals_text(const Totals *totals)
 		totals->infos + totals->unknown;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%s, %s", counted(totals->errors, "error"),
-					 counted(totals->warnings, "warning"));
+	appendStringInfo(&text, "%s, %s", message_count(totals->errors, "error"),
+					 message_count(totals->warnings, "warning"));
 	if (totals->infos > 0)
-		appendStringInfo(&text, ", %s", counted(totals->infos, "info"));
+		appendStringInfo(&text, ", %s", message_count(totals->infos, "info"));
 	if (totals->unknown > 0)
 		appendStringInfo(&text, ", %d not found out", totals->unknown);
 	if (totals->accepted > 0)

@@ -25,6 +25,7 @@
 
 #include "compat.h"
 #include "facts/escape.h"
+#include "verify/message.h"
 #include "verify/verification.h"
 
 #define DETAIL_WIDTH 31
@@ -116,9 +117,13 @@ migration_detail(const Verification *v)
 	if (v->errors + v->warnings + v->infos + v->unknown == 0)
 		return psprintf("%s: as expected", name);
 	if (v->errors == 0 && v->unknown > 0)
-		return psprintf("%s: %d not found out, %d warnings", name,
-						v->unknown, v->warnings);
-	return psprintf("%s: %d errors, %d warnings", name, v->errors, v->warnings);
+		return psprintf("%s: %d not found out", name, v->unknown);
+	if (v->errors == 0)
+		return psprintf("%s: %s", name, v->warnings > 0 ?
+						message_count(v->warnings, "warning") :
+						message_count(v->infos, "info"));
+	return psprintf("%s: %s, %s", name, message_count(v->errors, "error"),
+					message_count(v->warnings, "warning"));
 }
 
 static List *
@@ -170,7 +175,8 @@ area_ledger(List *rows)
 	int			counts[LEDGER_LOCK_LEFT_BEHIND + 1] = {0};
 	StringInfoData detail;
 	ListCell   *lc;
-	bool		bad;
+	int			holder;
+	bool		doubtful;
 
 	if (!OidIsValid(schema))
 		return add_row(rows, "ledger", "ok", "no _prisma_migrations here", NULL);
@@ -190,11 +196,17 @@ area_ledger(List *rows)
 			appendStringInfo(&detail, "%s%d %s", detail.len > 0 ? ", " : "",
 							 counts[state], ledger_state_name(state));
 	}
-	bad = counts[LEDGER_FAILED] > 0;
+	if (counts[LEDGER_RUNNING] == 0 && ledger_lock_held(&holder))
+	{
+		appendStringInfo(&detail, "%s%s", detail.len > 0 ? ", " : "",
+						 ledger_state_name(LEDGER_LOCK_LEFT_BEHIND));
+		counts[LEDGER_LOCK_LEFT_BEHIND]++;
+	}
+	doubtful = counts[LEDGER_CLAIMED] + counts[LEDGER_LOCK_LEFT_BEHIND] > 0;
 	return add_row(rows, "ledger",
-				   bad ? "error" : counts[LEDGER_CLAIMED] > 0 ? "warning" : "ok",
+				   counts[LEDGER_FAILED] > 0 ? "error" : doubtful ? "warning" : "ok",
 				   detail.len > 0 ? detail.data : "empty",
-				   bad || counts[LEDGER_CLAIMED] > 0 ?
+				   counts[LEDGER_FAILED] > 0 || doubtful ?
 				   "SELECT * FROM deploydb.ledger();" : NULL);
 }
 
@@ -219,7 +231,8 @@ area_server(List *rows)
 	if (errors + warnings == 0)
 		return add_row(rows, "server", "ok", "fit for deploydb", NULL);
 	return add_row(rows, "server", errors > 0 ? "error" : "warning",
-				   psprintf("%d errors, %d warnings", (int) errors, (int) warnings),
+				   psprintf("%s, %s", message_count((int) errors, "error"),
+							message_count((int) warnings, "warning")),
 				   "SELECT * FROM deploydb.check_environment();");
 }
 
