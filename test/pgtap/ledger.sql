@@ -16,7 +16,7 @@ SELECT dblink_connect('other', format('host=%s port=%s dbname=%s user=%s applica
 	current_setting('port'), current_database(), current_user)) AS connected
 \gset
 
-SELECT plan(68);
+SELECT plan(69);
 
 --
 -- No ledger
@@ -151,7 +151,8 @@ INSERT INTO variant VALUES
 	('crlf on both sides, newline stripped', E'CREATE TABLE s9 (\r\n\tid text);\r', E'CREATE TABLE s9 (\r\n\tid text);\r\n', 'exact'),
 	('beyond ASCII', E'CREATE TABLE s10 (id text); -- 决策\n', E'CREATE TABLE s10 (id text); -- 决策\r\n', 'exact'),
 	('edited', E'CREATE TABLE s11 (id text);\n', E'CREATE TABLE s11 (id  text);\n', 'different'),
-	('two newlines', E'CREATE TABLE s12 (id text);\n', E'CREATE TABLE s12 (id text);\n\n', 'different');
+	('two newlines, one stripped', E'CREATE TABLE s12 (id text);\n', E'CREATE TABLE s12 (id text);\n\n', 'exact'),
+	('two newlines more', E'CREATE TABLE s13 (id text);\n', E'CREATE TABLE s13 (id text);\n\n\n', 'different');
 UPDATE variant SET applied = E'CREATE TABLE s10 (id text); -- 决策\n' WHERE name = 'beyond ASCII';
 SELECT sum(deploydb.register_migration('v ' || name, registered)) > 0 AS registered FROM variant \gset
 INSERT INTO _prisma_migrations (migration_name, checksum, finished_at, applied_steps_count)
