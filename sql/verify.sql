@@ -161,6 +161,38 @@ SELECT deploydb.import_migration('{"format": "deploydb capture", "migration": "x
 SELECT deploydb.capture_migration('x', '{no_such_table}');
 SELECT deploydb.forget_migration('odd');
 
+-- types of the same name in another schema, and names that are hard to write
+SELECT deploydb.register_migration('3_types', $$
+	CREATE TYPE mood AS ENUM ('good', 'bad');
+	CREATE DOMAIN word AS text CHECK (value <> '');
+	CREATE TABLE "a.b ""c"" 学习 and more, up to the sixty-three bytes that are" (
+		"x.y" mood, "Z" word, "select" mood[] DEFAULT '{good}')$$);
+CREATE SCHEMA elsewhere;
+CREATE TYPE elsewhere.mood AS ENUM ('good', 'bad');
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE DOMAIN word AS text CHECK (value <> '');
+CREATE TABLE "a.b ""c"" 学习 and more, up to the sixty-three bytes that are" (
+	"x.y" elsewhere.mood, "Z" word, "select" mood[] DEFAULT '{good}');
+SELECT status, object_type, object, property, expected, actual, fix FROM deploydb.migration_report('types');
+SELECT fix FROM deploydb.migration_report('types') WHERE fix IS NOT NULL \gexec
+SELECT deploydb_verify_migration('types');
+SELECT f ->> 0 AS object_type, f ->> 1 AS object, f ->> 2 AS property, f ->> 3 AS value
+	FROM jsonb_array_elements(deploydb.capture_migration('captured',
+		ARRAY['a.b "c" 学习 and more, up to the sixty-three bytes that are']) -> 'facts') f
+	WHERE f ->> 0 IN ('enum', 'domain') ORDER BY 1, 2, 3;
+ALTER TYPE mood ADD VALUE 'neither' BEFORE 'bad';
+SELECT status, object_type, object, property, expected, actual, fix FROM deploydb.migration_report('types');
+DROP TABLE "a.b ""c"" 学习 and more, up to the sixty-three bytes that are";
+DROP TYPE mood;
+DROP DOMAIN word;
+SELECT fix FROM deploydb.migration_report('types') WHERE fix IS NOT NULL \gexec
+SELECT deploydb_verify_migration('types');
+DROP TABLE "a.b ""c"" 学习 and more, up to the sixty-three bytes that are";
+DROP TYPE mood, elsewhere.mood;
+DROP DOMAIN word;
+DROP SCHEMA elsewhere;
+SELECT deploydb.forget_migration('types');
+
 -- a later migration supersedes an earlier one, and drops
 SELECT deploydb.register_migration('1_first', 'CREATE TABLE first (a int, b int); CREATE TABLE second (a int); CREATE INDEX first_b_idx ON first (b)');
 SELECT deploydb.register_migration('2_later', 'ALTER TABLE first ALTER a TYPE bigint; ALTER TABLE first ADD c int; DROP TABLE second; DROP INDEX first_b_idx');

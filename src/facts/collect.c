@@ -257,3 +257,36 @@ facts_roots_of_relations(Oid schema, List *names)
 	deparse_end(nest_level);
 	return roots;
 }
+
+List *
+facts_roots_of_types(Oid schema, const FactSet *facts)
+{
+	List	   *roots = NIL;
+	List	   *seen = NIL;
+
+	for (int i = 0; i < facts->count; i++)
+	{
+		const Fact *fact = &facts->facts[i];
+		char	   *parts[2];
+		Oid			typid;
+
+		if (strcmp(fact->object_type, "column") != 0 ||
+			strcmp(fact->property, "type") != 0 ||
+			object_split(fact->value, parts) != 1)
+			continue;
+		if (strlen(parts[0]) > 2 &&
+			strcmp(parts[0] + strlen(parts[0]) - 2, "[]") == 0)
+			parts[0][strlen(parts[0]) - 2] = '\0';
+		typid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+								CStringGetDatum(parts[0]),
+								ObjectIdGetDatum(schema));
+		if (OidIsValid(typid) && type_object_type(typid) != NULL &&
+			!list_member_oid(seen, typid))
+		{
+			seen = lappend_oid(seen, typid);
+			roots = add_root(roots, type_object_type(typid),
+							 quote_identifier(parts[0]));
+		}
+	}
+	return roots;
+}

@@ -55,4 +55,7 @@ extern List *facts_roots_of_schema(Oid schema);
 /* A root for each relation name (raw, unquoted), its type from the catalogs. */
 extern List *facts_roots_of_relations(Oid schema, List *names);
 
+/* A root for each type of the schema that columns among the facts have. */
+extern List *facts_roots_of_types(Oid schema, const FactSet *facts);
+
 #endif							/* DEPLOYDB_FACTS_H */

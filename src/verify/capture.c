@@ -67,12 +67,13 @@ verdict_here(const char *migration, const char *schema, const char **checksum)
 		outcome_name(verify_migration(scope, expectation)->outcome);
 }
 
-/* Facts about relations all of which must be there. */
+/* Facts about relations all of which must be there, and about their types. */
 static FactSet *
 capture_facts(Oid schema, List *names)
 {
 	List	   *roots = facts_roots_of_relations(schema, names);
 	FactReport *report = facts_collect(schema, roots);
+	FactSet    *types;
 	ListCell   *lc;
 
 	foreach(lc, report->unknown)
@@ -98,6 +99,12 @@ capture_facts(Oid schema, List *names)
 							root->object,
 							OidIsValid(schema) ? get_namespace_name(schema) : "")));
 	}
+
+	types = facts_collect(schema,
+						  facts_roots_of_types(schema, report->facts))->facts;
+	for (int i = 0; i < types->count; i++)
+		factset_append(report->facts, &types->facts[i]);
+	factset_sort(report->facts);
 	return report->facts;
 }
 

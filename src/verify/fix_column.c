@@ -187,6 +187,18 @@ type_change_rewrites(const char *actual, const char *expected)
 			  strcmp(expected, "character varying") == 0));
 }
 
+/* An enum, or an array of one: no other type but text has a cast to it. */
+static bool
+is_enum(const FixContext *fix, const char *type)
+{
+	size_t		length = strlen(type);
+
+	if (length > 2 && strcmp(type + length - 2, "[]") == 0)
+		length -= 2;
+	return factset_find_object(fix->expected, "enum", pnstrdup(type, length),
+							   NULL) >= 0;
+}
+
 /*
  * Type and collation are one statement.  A default of the old type may not
  * have a cast to the new one, so it goes first, and the expected one comes
@@ -216,7 +228,8 @@ fix_column_type(FixContext *fix)
 					 fix_type(fix, type),
 					 collate_clause(fix_expected(fix, "collation")));
 	if (!fix_actual(fix, "generated"))
-		appendStringInfo(&sql, " USING %s::%s", fix->member,
+		appendStringInfo(&sql, " USING %s%s::%s", fix->member,
+						 is_enum(fix, type) ? "::text" : "",
 						 fix_type(fix, type));
 	if (value && !fix_actual(fix, "generated"))
 		appendStringInfo(&sql, ", ALTER COLUMN %s SET DEFAULT %s", fix->member,

@@ -40,6 +40,18 @@ is($standby->safe_psql('postgres', q{SELECT DISTINCT status, detail FROM deployd
 is($standby->safe_psql('postgres', q{SELECT count(*) > 10, bool_or(status = 'unknown') FROM deploydb.check_environment()}),
 	't|f', 'the environment is checked');
 
+# Verification, without a row of history; and what cannot be derived here
+$primary->safe_psql('postgres', 'SELECT ddl FROM deploydb.builtin_migrations() \gexec');
+catch_up();
+is($standby->safe_psql('postgres', 'SELECT deploydb_verify_migration()'), 't', 'a migration is verified');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM deploydb.verification_history'), '0', 'without a row of history');
+$primary->safe_psql('postgres', 'DELETE FROM deploydb.expectation');
+catch_up();
+is($standby->safe_psql('postgres', q{
+		SET client_min_messages = error;
+		SELECT deploydb_verify_migration() IS NULL, (SELECT status FROM deploydb.migration_report())}),
+	't|stale', 'without facts, and with no way to derive them, it is not known');
+
 $primary->safe_psql('postgres', 'ALTER TABLE _prisma_migrations SET UNLOGGED');
 catch_up();
 is($standby->safe_psql('postgres', q{SELECT state IS NULL, note FROM deploydb.ledger('add_decision_insights')}),
@@ -48,6 +60,7 @@ is($standby->safe_psql('postgres', q{SELECT state IS NULL, note FROM deploydb.le
 $standby->promote;
 is($standby->safe_psql('postgres', q{SELECT status FROM deploydb.smoke_test('unlogged') WHERE step = 'write'}),
 	'ok', 'after promotion the smoke test writes');
+is($standby->safe_psql('postgres', 'SELECT deploydb_verify_migration()'), 't', 'and facts are derived again');
 
 $standby->stop;
 $primary->stop;
