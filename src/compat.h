@@ -54,6 +54,7 @@ extern int no_such_variable
 #endif
 
 /* The server's major version, as kept beside each expectation. */
+#define DEPLOYDB_SERVER_VERSION PG_VERSION_NUM
 #define DEPLOYDB_SERVER_MAJOR (PG_VERSION_NUM / 10000)
 
 /* From 18 on a NOT NULL can be NOT VALID. */

@@ -12,19 +12,13 @@
 #include "verify/acceptance.h"
 #include "verify/owner.h"
 
-static char *
-column_text(int row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
-}
-
 static void
 accept_row(List *deviations, int row, MemoryContext context)
 {
-	const char *object_type = column_text(row, 1);
-	const char *object = column_text(row, 2);
-	const char *property = column_text(row, 3);
-	const char *note = column_text(row, 4);
+	const char *object_type = owner_text(row, 1);
+	const char *object = owner_text(row, 2);
+	const char *property = owner_text(row, 3);
+	const char *note = owner_text(row, 4);
 	ListCell   *lc;
 
 	foreach(lc, deviations)

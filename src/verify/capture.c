@@ -173,7 +173,7 @@ deploydb_capture_migration(PG_FUNCTION_ARGS)
 	append_member(&json, "captured_by",
 				  GetUserNameFromId(GetSessionUserId(), false));
 	appendStringInfo(&json, ", \"server_version_num\": %d, \"fact_format\": %d",
-					 PG_VERSION_NUM, FACT_FORMAT);
+					 DEPLOYDB_SERVER_VERSION, FACT_FORMAT);
 	append_facts(&json, facts);
 	appendStringInfoChar(&json, '}');
 

@@ -25,12 +25,6 @@
 #include "verify/expectation.h"
 #include "verify/owner.h"
 
-static char *
-column_text(int row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
-}
-
 static int
 column_int(int row, int column)
 {
@@ -58,11 +52,11 @@ read_row(int row)
 	bool		isnull;
 	Datum		facts;
 
-	expectation->migration = column_text(row, 1);
-	expectation->ddl = column_text(row, 2);
-	expectation->checksum = column_text(row, 3);
-	expectation->registered_by = column_text(row, 4);
-	expectation->capture_note = column_text(row, 5);
+	expectation->migration = owner_text(row, 1);
+	expectation->ddl = owner_text(row, 2);
+	expectation->checksum = owner_text(row, 3);
+	expectation->registered_by = owner_text(row, 4);
+	expectation->capture_note = owner_text(row, 5);
 	expectation->captured = (expectation->ddl == NULL);
 	facts = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						  8, &isnull);
@@ -323,7 +317,7 @@ known_names(void)
 				  SPI_OK_SELECT, 0, NULL, NULL, NULL);
 	MemoryContextSwitchTo(context);
 	for (uint64 row = 0; row < SPI_processed; row++)
-		names = lappend(names, column_text((int) row, 1));
+		names = lappend(names, owner_text((int) row, 1));
 	owner_end(&scope);
 	MemoryContextSwitchTo(context);
 	return names;

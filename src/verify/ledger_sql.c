@@ -45,12 +45,6 @@ compare_entries(const ListCell *a, const ListCell *b)
 				  ((Entry *) lfirst(b))->migration);
 }
 
-static char *
-spi_text(uint64 row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
-}
-
 /* The known migrations, each with its row of the ledger where it has one. */
 static List *
 known_entries(const Ledger *ledger)
@@ -69,9 +63,9 @@ known_entries(const Ledger *ledger)
 	{
 		Entry	   *entry = palloc0(sizeof(Entry));
 
-		entry->migration = spi_text(i, 1);
-		entry->known_checksum = spi_text(i, 2);
-		entry->known_ddl = spi_text(i, 3);
+		entry->migration = owner_text((int) i, 1);
+		entry->known_checksum = owner_text((int) i, 2);
+		entry->known_ddl = owner_text((int) i, 3);
 		entry->row = ledger_row(ledger, entry->migration);
 		entries = lappend(entries, entry);
 	}
@@ -175,10 +169,10 @@ append_holder(StringInfo note, int pid, bool with_activity)
 	MemoryContextSwitchTo(context);
 	if (SPI_processed == 1)
 	{
-		char	   *user = spi_text(0, 1);
-		char	   *application = spi_text(0, 2);
-		char	   *state = spi_text(0, 3);
-		char	   *since = spi_text(0, 4);
+		char	   *user = owner_text(0, 1);
+		char	   *application = owner_text(0, 2);
+		char	   *state = owner_text(0, 3);
+		char	   *since = owner_text(0, 4);
 
 		if (user != NULL)
 			appendStringInfo(note, ", user %s", user);

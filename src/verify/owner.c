@@ -83,3 +83,9 @@ owner_execute(SPIPlanPtr *plan, const char *sql, int expected,
 	if (code != expected)
 		elog(ERROR, "\"%s\" gave %s", sql, SPI_result_code_string(code));
 }
+
+char *
+owner_text(int row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}

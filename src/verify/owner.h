@@ -42,4 +42,7 @@ extern void owner_execute(SPIPlanPtr *plan, const char *sql, int expected,
 						  int nargs, Oid *types, Datum *values,
 						  const char *nulls);
 
+/* One value of the result, columns from 1, as text in the current context. */
+extern char *owner_text(int row, int column);
+
 #endif							/* DEPLOYDB_OWNER_H */

@@ -97,6 +97,24 @@ for my $ddl (
 is($node->safe_psql('app', q{SELECT rolsuper FROM pg_roles WHERE rolname = 'operator'}), 'f',
 	'and gave no rights');
 
+# A registrant who is gone holds up nobody; what only he registered is not known
+$node->safe_psql('postgres', 'CREATE ROLE leaver LOGIN IN ROLE operator');
+$node->safe_psql('app', q{SELECT deploydb.grant_access('leaver', 'operator')});
+like(as('leaver', "SELECT deploydb.register_migration('left', 'CREATE TABLE left_behind (id int)')"),
+	qr/^\d+/, 'one who will leave registers');
+$node->safe_psql('app', 'DROP OWNED BY leaver');
+$node->safe_psql('postgres', 'DROP ROLE leaver');
+is($node->safe_psql('app', q{
+		SET client_min_messages = error;
+		SELECT deploydb.register_migration('x', 'CREATE TABLE x (id int)') > 0;
+		SELECT deploydb_verify_migration('left');
+		DELETE FROM deploydb.expectation WHERE migration = 'left';
+		SELECT deploydb_verify_migration('left') IS NULL;
+		SELECT advice ~ 'role "leaver", which registered it, does not exist any more'
+		FROM deploydb.migration_report('left');
+		SELECT deploydb.forget_migration('left')}), "t\nf\nt\nt\nt",
+	'others register on, and what he registered is stale once its facts are gone');
+
 # Hostile objects: each of them tells on whoever calls it
 $node->safe_psql('app', q{
 	SET ROLE app_owner;

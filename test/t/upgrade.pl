@@ -40,6 +40,8 @@ $old->safe_psql('postgres', q{
 	SELECT deploydb.import_migration(deploydb.capture_migration('20260102_captured', '{captured}'));
 	SELECT deploydb_verify_migration();
 });
+my $dump = "$directory/old.sql";
+command_ok([ 'pg_dump', '-d', $old->connstr('postgres'), '-f', $dump ], 'the older server is dumped');
 my $fingerprint = $old->safe_psql('postgres', q{SELECT deploydb.migration_fingerprint('insights')});
 $old->stop;
 
@@ -65,6 +67,15 @@ is($new->safe_psql('postgres', q{
 		SELECT deploydb.import_migration(deploydb.capture_migration('20260102_captured', '{captured}')) > 0;
 		SELECT deploydb_verify_migration()}), "t\nt", 'captured again, everything verifies');
 is($new->safe_psql('postgres', 'SELECT count(*) > 2 FROM deploydb.verification_history'), 't', 'history came along');
+
+# A dump of the older one, restored here
+$new->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+$new->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 'restored' ],
+	"a dump of $old_major is restored on $here");
+is($new->safe_psql('restored', q{
+		SET client_min_messages = error;
+		SELECT deploydb_verify_migration('insights'), deploydb_verify_migration('added'),
+			deploydb_verify_migration('captured') IS NULL}), 't|t|t', 'and says the same');
 
 $new->stop;
 done_testing();
