@@ -11,15 +11,12 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_sequence.h"
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
-#include "rewrite/rewriteSupport.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
@@ -69,43 +66,6 @@ relation_object_type(char relkind)
 		default:
 			return "table";
 	}
-}
-
-char *
-expression_text(Node *expr, Relation rel)
-{
-	List	   *context = deparse_context_for(RelationGetRelationName(rel),
-											  RelationGetRelid(rel));
-
-	return deparse_expression(expr, context, false, false);
-}
-
-void
-add_flag(Collector *c, const char *object_type, const char *object,
-		 const char *property, bool value)
-{
-	factset_add(c->facts, object_type, object, property, value ? "yes" : "no");
-}
-
-char *
-text_array_join(Datum array)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
-	StringInfoData joined;
-
-	initStringInfo(&joined);
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-					  TYPALIGN_INT, &elems, &nulls, &nelems);
-	for (int i = 0; i < nelems; i++)
-	{
-		if (i > 0)
-			appendStringInfoString(&joined, ", ");
-		if (!nulls[i])
-			appendStringInfoString(&joined, TextDatumGetCString(elems[i]));
-	}
-	return joined.data;
 }
 
 /* Name of a relation, with its schema where that is another one. */

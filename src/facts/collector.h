@@ -47,10 +47,6 @@ extern const char *type_object_type(Oid typid);
 extern void collect_function(Collector *c, const char *object);
 extern char *function_object(Oid funcid);
 
-/* collect_comment.c */
-extern char *comment_of(Oid objid, Oid classid, int32 subid);
-extern char **comments_of_columns(Oid relid, int natts);
-
 /*
  * query_text.c: text of a stored query, or of a function's body in the SQL
  * standard's form; NULL, with c->locked_out set, if a relation that it
@@ -59,14 +55,20 @@ extern char **comments_of_columns(Oid relid, int natts);
 extern char *query_text(Collector *c, Query *query);
 extern char *function_body_text(Collector *c, Oid funcid, Node *body);
 
+/* collector.c */
+
 /* Text of an expression over one relation's columns. */
 extern char *expression_text(Node *expr, Relation rel);
-
-/* Elements of a text[] datum, comma-separated. */
-extern char *text_array_join(Datum array);
 
 /* Adds "yes" or "no". */
 extern void add_flag(Collector *c, const char *object_type,
 					 const char *object, const char *property, bool value);
+
+/* Elements of a text[] datum, comma-separated. */
+extern char *text_array_join(Datum array);
+
+/* Comments, in the form in which they stand in facts. */
+extern char *comment_of(Oid objid, Oid classid, int32 subid);
+extern char **comments_of_columns(Oid relid, int natts);
 
 #endif							/* DEPLOYDB_COLLECTOR_H */

@@ -1,6 +1,7 @@
 /*
- * collect_comment.c
- *		Comments, in the form in which they stand in facts.
+ * collector.c
+ *		What the files that read the catalogs share: texts of expressions,
+ *		flags, arrays and comments as they stand in facts.
  *
  * Locking: AccessShare on pg_description.  Errors: none of its own.
  */
@@ -11,13 +12,54 @@
 #include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_description.h"
+#include "catalog/pg_type.h"
 #include "commands/comment.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 
 #include "facts/collector.h"
 #include "facts/escape.h"
+
+char *
+expression_text(Node *expr, Relation rel)
+{
+	List	   *context = deparse_context_for(RelationGetRelationName(rel),
+											  RelationGetRelid(rel));
+
+	return deparse_expression(expr, context, false, false);
+}
+
+void
+add_flag(Collector *c, const char *object_type, const char *object,
+		 const char *property, bool value)
+{
+	factset_add(c->facts, object_type, object, property, value ? "yes" : "no");
+}
+
+char *
+text_array_join(Datum array)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			nelems;
+	StringInfoData joined;
+
+	initStringInfo(&joined);
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elems, &nulls, &nelems);
+	for (int i = 0; i < nelems; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&joined, ", ");
+		if (!nulls[i])
+			appendStringInfoString(&joined, TextDatumGetCString(elems[i]));
+	}
+	return joined.data;
+}
 
 char *
 comment_of(Oid objid, Oid classid, int32 subid)
