@@ -308,6 +308,47 @@ fix_access_method(FixContext *fix, const char *table)
 	fix_advise(fix, "It rewrites the table under ACCESS EXCLUSIVE.");
 }
 
+/* Of a quoted name at the start of a text. */
+static int
+name_length(const char *text)
+{
+	const char *p = text + 1;
+
+	if (*text != '"')
+		return strcspn(text, " ");
+	while (*p && (*p != '"' || *++p == '"'))
+		p++;
+	return p - text;
+}
+
+/* Where rows leave or change a parent, that is for somebody to decide. */
+static void
+fix_partition_of(FixContext *fix, const char *table)
+{
+	const char *expected = fix->d->expected;
+	const char *actual = fix->d->actual;
+	char	   *detach = NULL;
+	char	   *attach = NULL;
+
+	if (actual)
+		detach = psprintf("ALTER TABLE %s DETACH PARTITION %s",
+						  fix_qualified(fix, pnstrdup(actual, name_length(actual))),
+						  table);
+	if (expected)
+		attach = psprintf("ALTER TABLE %s ATTACH PARTITION %s%s",
+						  fix_qualified(fix, pnstrdup(expected, name_length(expected))),
+						  table,
+						  fix_qualify(fix, expected + name_length(expected), false));
+	if (attach && detach)
+		fix_advise(fix, "Only both mend it, in one transaction: %s; %s",
+				   detach, attach);
+	else if (attach)
+		fix->d->fix = attach;
+	else if (detach)
+		fix_advise(fix, "Its rows are the parent's, too. When nobody reads them there: %s",
+				   detach);
+}
+
 static void
 fix_table_existence(FixContext *fix, const char *table)
 {
@@ -337,10 +378,12 @@ fix_of_table(FixContext *fix)
 		fix_row_security(fix, table);
 	else if (strcmp(property, "replica_identity") == 0)
 		fix_replica_identity(fix, table);
+	else if (strcmp(property, "partition_of") == 0)
+		fix_partition_of(fix, table);
 	else if (strcmp(property, "comment") == 0)
 		fix_comment(fix, psprintf("%s %s",
 								  kind && strcmp(kind, "foreign table") == 0 ?
 								  "FOREIGN TABLE" : "TABLE", table));
 	else
-		fix_advise(fix, "No single statement changes it: the table has to be attached, detached or rebuilt by hand.");
+		fix_advise(fix, "No single statement changes it: the table has to be rebuilt by hand.");
 }
