@@ -35,27 +35,49 @@ view_statement(const FixContext *fix, const char *verb, const char *name)
 					fix_strip_semicolon(fix_qualify(fix, definition, false)));
 }
 
+/* Is an option of that name, which "=" ends, in the list? */
+static bool
+has_option(const List *options, const char *name, int length)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		const char *option = lfirst(cell);
+
+		if ((int) strcspn(option, "=") == length &&
+			strncmp(option, name, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Options that are too many go first; then the rest are as they should be. */
 static void
 fix_view_options(FixContext *fix, const char *view)
 {
-	const char *expected = fix->d->expected;
-	ListCell   *cell;
+	const char *expected = fix->d->expected ? fix->d->expected : "";
+	List	   *wanted = fix_split_list(expected);
 	StringInfoData names;
+	ListCell   *cell;
 
-	if (expected)
-	{
-		fix_set(fix, "ALTER %s SET (%s)", view, expected);
-		return;
-	}
 	initStringInfo(&names);
 	foreach(cell, fix_split_list(fix->d->actual ? fix->d->actual : ""))
 	{
 		const char *option = lfirst(cell);
+		int			length = strcspn(option, "=");
 
-		appendStringInfo(&names, "%s%.*s", names.len > 0 ? ", " : "",
-						 (int) strcspn(option, "="), option);
+		if (!has_option(wanted, option, length))
+			appendStringInfo(&names, "%s%.*s", names.len > 0 ? ", " : "",
+							 length, option);
 	}
-	fix_set(fix, "ALTER %s RESET (%s)", view, names.data);
+	if (names.len == 0)
+		fix_set(fix, "ALTER %s SET (%s)", view, expected);
+	else
+	{
+		fix_set(fix, "ALTER %s RESET (%s)", view, names.data);
+		fix_advise(fix, "Where another option differs as well, verify again, which offers the next statement.");
+	}
 }
 
 void
