@@ -74,10 +74,15 @@ has_object(const FactSet *set, const char *object_type, const char *object)
  * of relation in its place nothing but the kind is known.
  */
 static bool
-table_is_there(const FactSet *actual, const char *table)
+table_is_there(const Comparison *c, const char *table)
 {
-	return factset_get(actual, "table", table, "persistence") != NULL ||
-		factset_get(actual, "view", table, "definition") != NULL;
+	const char *kind = factset_get(c->actual, "view", table, "kind");
+	const char *expected_kind = factset_get(c->expected, "view", table, "kind");
+
+	if (factset_get(c->actual, "table", table, "persistence") != NULL)
+		return true;
+	return factset_get(c->actual, "view", table, "definition") != NULL &&
+		(kind == NULL || expected_kind == NULL || strcmp(kind, expected_kind) == 0);
 }
 
 static bool
@@ -272,7 +277,7 @@ is_folded(Comparison *c, const Fact *fact)
 {
 	const char *table = object_table(c->expected, fact->object_type, fact->object);
 
-	if (table != NULL && !table_is_there(c->actual, table))
+	if (table != NULL && !table_is_there(c, table))
 	{
 		if (is_unknown(c, "table", table) || is_unknown(c, "view", table) ||
 			has_object(c->expected, "table", table) ||
