@@ -18,49 +18,7 @@ CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;
 CREATE FOREIGN DATA WRAPPER dummy;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER dummy;
 
-/*
- * Makes a change in a subtransaction that is rolled back.  First test: the
- * report's rows, "status severity type object property" each, are the given
- * ones.  Second: after its fixes the migration verifies; mends false stands
- * where no single statement can do that.  CONCURRENTLY is left out, as it
- * cannot run in a transaction.
- */
-CREATE FUNCTION check_change(what text, mends boolean, change text,
-							 VARIADIC expected text[])
-RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-	reported text[];
-	mended boolean;
-	fix text;
-BEGIN
-	BEGIN
-		EXECUTE change;
-		SELECT array_agg(line ORDER BY line COLLATE "C") INTO reported
-		FROM (SELECT concat_ws(' ', status, severity, object_type, object, property) AS line
-			  FROM deploydb.migration_report('add_decision_insights')
-			  WHERE status <> 'ok') AS report;
-		-- What hangs on something that was missing shows in the next report.
-		FOR pass IN 1..2 LOOP
-			FOR fix IN SELECT r.fix FROM deploydb.migration_report('add_decision_insights') r
-					   WHERE r.fix IS NOT NULL AND mends
-			LOOP
-				EXECUTE replace(fix, ' CONCURRENTLY', '');
-			END LOOP;
-		END LOOP;
-		mended := deploydb_verify_migration('add_decision_insights');
-		RAISE EXCEPTION USING ERRCODE = 'ZZ000';
-	EXCEPTION WHEN SQLSTATE 'ZZ000' THEN
-		NULL;
-	END;
-	RETURN NEXT is(reported, ARRAY(SELECT e FROM unnest(expected) e ORDER BY e COLLATE "C"), what);
-	RETURN NEXT is(mended, mends, what || CASE WHEN mends THEN ': mended' ELSE ': not to be mended by one statement' END);
-END
-$$;
-
--- The same where the migration verifies all the same: no error, only a hint.
-CREATE FUNCTION check_harmless(what text, change text, VARIADIC expected text[])
-RETURNS SETOF text LANGUAGE sql AS
-$$ SELECT check_change(what, true, change, VARIADIC expected) $$;
+\ir check_change.psql
 
 SELECT no_plan();
 
