@@ -1,29 +1,191 @@
-# Every function, view, table and setting has its place in the reference.
+# The manual is right: the reference has every function, view, table and
+# setting as the catalogs have them, and the examples of the reference and of
+# both READMEs run as they are written and give what they show.
+#
+# Run is each block that is fenced as "sql".  A statement ends in ";" or in a
+# meta-command of psql's; what follows, up to the next statement, is its
+# output, in which "…" stands for anything.  Without output only errors count.
+# <!-- sql: … --> runs, too, and is not shown.  A block after <!-- story --> is
+# a part of what scripts/story.sql prints, on the same terms.
 use strict;
 use warnings;
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = PostgreSQL::Test::Cluster->new('docs');
+# The name is the cluster_name that a capture shows.
+my $node = PostgreSQL::Test::Cluster->new('staging');
 $node->init;
+$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\n");
 $node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION deploydb');
+$node->safe_psql('postgres', 'CREATE EXTENSION deploydb; CREATE ROLE dba SUPERUSER LOGIN');
+
+# What psql shows in a terminal, warnings in their place
+sub psql
+{
+	my ($database, $sql, @options) = @_;
+	local $ENV{PGCLIENTENCODING} = 'UTF8';
+	my $shown = '';
+	IPC::Run::run([ 'psql', '-X', '-q', '-P', 'footer=off', @options,
+			'-d', $node->connstr($database) . ' user=dba' ],
+		'<', \$sql, '>&', \$shown);
+	$shown =~ s/[ \t]+$//mg;
+	$shown =~ s/\n+\z/\n/;
+	return $shown;
+}
+
+sub rows
+{
+	return map { [ split /\|/ ] } split /\n/, $node->safe_psql('postgres', shift);
+}
+
+# "…" is anything, everything else itself
+sub pattern
+{
+	my $text = shift;
+	$text =~ s/[ \t]+$//mg;
+	$text =~ s/\n+\z/\n/;
+	return join '.*?', map { quotemeta } split /…/, $text, -1;
+}
+
+# The reference against the catalogs
 
 my $reference = slurp_file('docs/reference.md');
-my @names = split /\n/, $node->safe_psql('postgres', q{
-	SELECT p.proname || '(' FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
-		JOIN pg_extension e ON e.oid = d.refobjid AND d.deptype = 'e' WHERE e.extname = 'deploydb'
-	UNION SELECT CASE c.relkind WHEN 'v' THEN 'view ' ELSE 'table ' END || c.relname
-		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'deploydb' AND c.relkind IN ('r', 'v')
-	UNION SELECT name FROM pg_settings WHERE name LIKE 'deploydb.%'
-	ORDER BY 1});
-cmp_ok(scalar @names, '>', 30, 'there is something to look for');
-for my $name (@names)
+my %section;
+for my $part (split /^(?=##)/m, $reference)
 {
-	ok(index($reference, $name) >= 0, "docs/reference.md has $name");
+	$section{$1} = $part if $part =~ /^### (?:view |table )?(\w+)/;
+}
+
+my @functions = rows(q{
+	SELECT p.oid, p.proname, p.proname || '('
+		|| regexp_replace(regexp_replace(replace(pg_get_function_arguments(p.oid),
+			'timestamp with time zone', 'timestamptz'), '::\w+', '', 'g'), '(, )?OUT \w+ \w+', '', 'g')
+		|| ') → ' || CASE WHEN pg_get_function_result(p.oid) ~ '^TABLE|record' THEN 'table'
+			ELSE replace(pg_get_function_result(p.oid), 'SETOF', 'setof') END
+	FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
+		JOIN pg_extension e ON e.oid = d.refobjid AND d.deptype = 'e'
+	WHERE e.extname = 'deploydb' ORDER BY p.proname});
+cmp_ok(scalar @functions, '>', 30, 'there are functions to look for');
+for my $function (@functions)
+{
+	my ($oid, $name, $signature) = @$function;
+	ok(index($reference, "`$signature`") >= 0, "the reference has $signature");
+	next if !exists $section{$name} || $signature !~ /table$/;
+	my $columns = $node->safe_psql('postgres', qq{
+		SELECT string_agg(a.name || ' ' || replace(format_type(a.type, NULL),
+			'timestamp with time zone', 'timestamptz'), ', ')
+		FROM pg_proc p, unnest(p.proargnames, p.proargmodes, p.proallargtypes) AS a (name, mode, type)
+		WHERE p.oid = $oid AND a.mode IN ('t', 'o')});
+	my @missing = grep { $section{$name} !~ /^\| \Q$_\E \|/m } split /, /, $columns;
+	is("@missing", '', "and each column of $name()");
+}
+
+for my $relation (rows(q{
+	SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'table' END, c.relname,
+		string_agg(a.attname, ' ' ORDER BY a.attnum)
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE n.nspname = 'deploydb' AND c.relkind IN ('r', 'v') GROUP BY c.oid ORDER BY 1, 2}))
+{
+	my ($kind, $name, $columns) = @$relation;
+	my ($row) = $reference =~ /^(\| $kind \Q$name\E \|.*)$/m;
+	my @missing = grep { ($row // '') !~ /\b$_\b/ } split / /, $columns;
+	is("@missing", '', "the reference has $kind $name with its columns");
+}
+
+for my $setting (rows(q{
+	SELECT name, vartype || COALESCE(', ' || unit, '') || COALESCE(', ' || min_val || ' to ' || max_val, ''),
+		COALESCE(NULLIF(boot_val, ''), 'empty'), CASE context WHEN 'user' THEN 'anybody' ELSE context END
+	FROM pg_settings WHERE name LIKE 'deploydb.%' ORDER BY 1}))
+{
+	my $row = join ' | ', @$setting;
+	ok(index($reference, "| $row |") >= 0, "the reference has $row");
+}
+
+# The examples
+
+# Both halves of a block: pairs of a statement and what is shown for it
+sub statements
+{
+	my @pairs;
+	my $open = 0;
+	for my $line (split /^/, shift)
+	{
+		if ($open || $line =~ /^(?:[A-Z]{3,} |\\)/)
+		{
+			push @pairs, [ '', '' ] if !$open;
+			$pairs[-1][0] .= $line;
+			$open = $line !~ /^\\|;\s*(?:--.*)?$|\\g\w+\s*$/;
+		}
+		else
+		{
+			$pairs[-1][1] .= $line;
+		}
+	}
+
+	# A variable is set for the statement that uses it.
+	for (my $i = $#pairs - 1; $i >= 0; $i--)
+	{
+		next if $pairs[$i][0] !~ /^\\set/;
+		$pairs[ $i + 1 ][0] = $pairs[$i][0] . $pairs[ $i + 1 ][0];
+		splice @pairs, $i, 1;
+	}
+	return @pairs;
+}
+
+sub check_statement
+{
+	my ($file, $database, $statement, $output) = @_;
+	my $shown = psql($database, $statement);
+	my ($first) = $statement =~ /^(.*)$/m;
+	if ($output =~ /\S/)
+	{
+		my $expected = pattern($output);
+		like($shown, qr/\A$expected\z/s, "$file: $first");
+	}
+	else
+	{
+		unlike($shown, qr/^ERROR:/m, "$file: $first");
+	}
+	return;
+}
+
+for my $file ('docs/reference.md')
+{
+	my $database = 'vocabulary';
+	my $examples = 0;
+	my $story = '';
+	my $text = slurp_file($file);
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING UTF8");
+	if ($text =~ /^<!-- story -->/m)
+	{
+		$story = psql($database, slurp_file('scripts/story.sql'), '-P', 'footer=on');
+	}
+	while ($text =~ /^(?:<!-- sql: (.*?) -->|(<!-- story -->\n)?```(\w*)\n(.*?)^```)$/smg)
+	{
+		my ($setup, $of_story, $language, $block) = ($1, $2, $3, $4);
+		if (defined $setup)
+		{
+			is(psql($database, "SET client_min_messages = error;\n$setup", '-t', '-o', '/dev/null'),
+				'', "$file: what an example needs");
+		}
+		elsif ($of_story)
+		{
+			my $expected = pattern($block);
+			like($story, qr/$expected/s, "$file: a part of the story");
+			$examples++;
+		}
+		elsif ($language eq 'sql')
+		{
+			check_statement($file, $database, @$_) for statements($block);
+			$examples++;
+		}
+	}
+	cmp_ok($examples, '>', 5, "$file has examples");
+	$node->safe_psql('postgres', "DROP DATABASE $database");
 }
 
 $node->stop;
