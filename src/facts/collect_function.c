@@ -132,16 +132,10 @@ collect_function_facts(Collector *c, HeapTuple tuple, const char *object)
 void
 collect_function(Collector *c, const char *object)
 {
-	const char *paren = object[0] == '"' ? strstr(object, "\"(") : strchr(object, '(');
 	char	   *parts[2];
 	CatCList   *list;
 
-	if (paren == NULL)
-		return;
-	if (*paren == '"')
-		paren++;
-	(void) object_split(pnstrdup(object, paren - object), parts);
-
+	(void) object_split(pnstrdup(object, object_name_length(object)), parts);
 	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(parts[0]));
 	for (int i = 0; i < list->n_members; i++)
 	{

@@ -283,3 +283,15 @@ object_split(const char *object, char *parts[2])
 	}
 	return count;
 }
+
+int
+object_name_length(const char *object)
+{
+	const char *p = object + 1;
+
+	if (*object != '"')
+		return strcspn(object, " (");
+	while (*p && (*p != '"' || *++p == '"'))
+		p++;
+	return p - object;
+}

@@ -88,4 +88,7 @@ extern char *object_of_table(const char *table, const char *name);
  */
 extern int	object_split(const char *object, char *parts[2]);
 
+/* Length of the quoted name that a text begins with: of name(types), say. */
+extern int	object_name_length(const char *object);
+
 #endif							/* DEPLOYDB_FACTSET_H */

@@ -281,7 +281,7 @@ function_statement(const FixContext *fix, const char *verb)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "%s %s %s.%.*s(%s)", verb,
 					 procedure ? "PROCEDURE" : "FUNCTION", fix->schema,
-					 (int) strcspn(fix->d->object, "("), fix->d->object,
+					 object_name_length(fix->d->object), fix->d->object,
 					 arguments ? fix_type(fix, arguments) : "");
 	if (!procedure)
 		appendStringInfo(&sql, " RETURNS %s", fix_type(fix, result));
@@ -310,7 +310,7 @@ static char *
 function_signature(const FixContext *fix)
 {
 	const char *object = fix->d->object;
-	int			name = strcspn(object, "(");
+	int			name = object_name_length(object);
 
 	return psprintf("%s.%.*s%s", fix->schema, name, object,
 					fix_type(fix, object + name));

@@ -308,19 +308,6 @@ fix_access_method(FixContext *fix, const char *table)
 	fix_advise(fix, "It rewrites the table under ACCESS EXCLUSIVE.");
 }
 
-/* Of a quoted name at the start of a text. */
-static int
-name_length(const char *text)
-{
-	const char *p = text + 1;
-
-	if (*text != '"')
-		return strcspn(text, " ");
-	while (*p && (*p != '"' || *++p == '"'))
-		p++;
-	return p - text;
-}
-
 /* Where rows leave or change a parent, that is for somebody to decide. */
 static void
 fix_partition_of(FixContext *fix, const char *table)
@@ -332,13 +319,13 @@ fix_partition_of(FixContext *fix, const char *table)
 
 	if (actual)
 		detach = psprintf("ALTER TABLE %s DETACH PARTITION %s",
-						  fix_qualified(fix, pnstrdup(actual, name_length(actual))),
+						  fix_qualified(fix, pnstrdup(actual, object_name_length(actual))),
 						  table);
 	if (expected)
 		attach = psprintf("ALTER TABLE %s ATTACH PARTITION %s%s",
-						  fix_qualified(fix, pnstrdup(expected, name_length(expected))),
+						  fix_qualified(fix, pnstrdup(expected, object_name_length(expected))),
 						  table,
-						  fix_qualify(fix, expected + name_length(expected), false));
+						  fix_qualify(fix, expected + object_name_length(expected), false));
 	if (attach && detach)
 		fix_advise(fix, "Only both mend it, in one transaction: %s; %s",
 				   detach, attach);

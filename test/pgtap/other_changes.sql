@@ -78,6 +78,7 @@ CREATE MATERIALIZED VIEW sizes AS SELECT size, count(*) AS many FROM visitor GRO
 CREATE UNIQUE INDEX sizes_size_idx ON sizes (size);
 CREATE FUNCTION twice(n integer, times integer DEFAULT 2) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT n * times';
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS 'BEGIN RETURN NEW; END';
+CREATE FUNCTION "it's ""(hard"" (" (n integer) RETURNS integer LANGUAGE sql AS 'SELECT n';
 CREATE PROCEDURE tidy() LANGUAGE sql AS 'SELECT 1';
 CREATE TRIGGER touched BEFORE UPDATE OF size ON visitor FOR EACH ROW WHEN (NEW.size > 1) EXECUTE FUNCTION touch();
 CREATE RULE kept AS ON DELETE TO visit DO INSTEAD NOTHING;
@@ -250,6 +251,10 @@ SELECT check_change('result', false, $$DROP FUNCTION twice; CREATE FUNCTION twic
 	'different error function twice(integer, integer) result');
 SELECT check_change('arguments', true, $$DROP FUNCTION twice; CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT n * 2'$$,
 	'missing error function twice(integer, integer) exists');
+SELECT check_change('function of a hard name dropped', true, 'DROP FUNCTION "it''s ""(hard"" ("',
+	'missing error function "it''s ""(hard"" ("(integer) exists');
+SELECT check_change('function of a hard name changed', true, 'ALTER FUNCTION "it''s ""(hard"" (" STRICT',
+	'different error function "it''s ""(hard"" ("(integer) strict');
 SELECT check_change('settings of a function', true, 'ALTER FUNCTION touch RESET ALL',
 	'different error function touch() config');
 SELECT check_change('a function in place of the procedure', false, $$DROP PROCEDURE tidy; CREATE FUNCTION tidy() RETURNS integer LANGUAGE sql AS 'SELECT 1'$$,
