@@ -87,6 +87,8 @@ SELECT relname FROM member_relation
 	WHERE relkind IN ('r', 'v') AND obj_description(oid, 'pg_class') IS NULL;
 SELECT DISTINCT substring(obj_description(oid, 'pg_proc') FROM '^[^:]*:') AS section
 	FROM member_function ORDER BY 1;
+SELECT DISTINCT substring(obj_description(oid, 'pg_class') FROM '^[^:]*:') AS section
+	FROM member_relation WHERE relkind IN ('r', 'v') ORDER BY 1;
 
 -- settings are ours by prefix, and described
 SELECT name, context, vartype, unit FROM pg_settings WHERE name LIKE 'deploydb.%' ORDER BY 1;

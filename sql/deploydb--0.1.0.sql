@@ -368,6 +368,12 @@ BEGIN
 			MESSAGE = 'this is not what deploydb.capture_migration() gives',
 			HINT = 'Pass its result as it is.';
 	END IF;
+	IF document ->> 'checksum' !~ '^[0-9a-f]{64}$' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('invalid checksum: "%s"', document ->> 'checksum'),
+			HINT = 'A checksum is the SHA-256 of migration.sql, 64 hexadecimal digits.';
+	END IF;
 
 	SELECT c.* INTO captured FROM deploydb.captured_expectation(document) c;
 	IF captured.facts IS NULL THEN
