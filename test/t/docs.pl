@@ -153,7 +153,7 @@ sub check_statement
 	return;
 }
 
-for my $file ('docs/reference.md', 'README.md')
+for my $file ('docs/reference.md', 'README.md', 'README.zh-CN.md')
 {
 	my $database = 'vocabulary';
 	my $examples = 0;
