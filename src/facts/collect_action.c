@@ -50,7 +50,11 @@ enabled_name(char enabled)
 void
 collect_triggers(Collector *c, Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
+	/*
+	 * A copy: CREATE TRIGGER does not wait for our lock, and an invalidation
+	 * while the catalogs are read frees the relation's own.
+	 */
+	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
@@ -226,15 +230,21 @@ policy_roles(HeapTuple tuple, Relation policies)
 }
 
 static char *
-policy_expression(HeapTuple tuple, Relation policies, AttrNumber attribute,
-				  Relation rel)
+policy_expression(Collector *c, HeapTuple tuple, Relation policies,
+				  AttrNumber attribute, Relation rel)
 {
 	bool		isnull;
 	Datum		datum = heap_getattr(tuple, attribute,
 									 RelationGetDescr(policies), &isnull);
+	Node	   *expr;
 
-	return isnull ? NULL :
-		expression_text(stringToNode(TextDatumGetCString(datum)), rel);
+	if (isnull)
+		return NULL;
+	expr = stringToNode(TextDatumGetCString(datum));
+
+	/* A policy may hold subqueries, whose relations the deparser locks. */
+	return checkExprHasSubLink(expr) ?
+		subquery_expression_text(c, expr, rel) : expression_text(expr, rel);
 }
 
 void
@@ -261,10 +271,10 @@ collect_policies(Collector *c, Relation rel)
 		factset_add(c->facts, "policy", object, "roles",
 					policy_roles(tuple, policies));
 		factset_add(c->facts, "policy", object, "using",
-					policy_expression(tuple, policies,
+					policy_expression(c, tuple, policies,
 									  Anum_pg_policy_polqual, rel));
 		factset_add(c->facts, "policy", object, "check",
-					policy_expression(tuple, policies,
+					policy_expression(c, tuple, policies,
 									  Anum_pg_policy_polwithcheck, rel));
 	}
 	systable_endscan(scan);

@@ -84,16 +84,36 @@ cut_suffix(char *text, const char *suffix)
 }
 
 /*
+ * The server reads the constraint under the transaction's snapshot, which in
+ * REPEATABLE READ may be older than it; then it cannot be told what it says.
+ */
+static char *
+constraint_text(Collector *c, Oid constraint)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum		definition;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = ObjectIdGetDatum(constraint);
+	fcinfo->args[0].isnull = false;
+	definition = pg_get_constraintdef(fcinfo);
+	if (!fcinfo->isnull)
+		return TextDatumGetCString(definition);
+	c->locked_out = true;
+	return NULL;
+}
+
+/*
  * As after ADD CONSTRAINT name.  What is a property of its own is cut off, in
  * the reverse of the order in which the server appends it.
  */
 static char *
-constraint_definition(Oid constraint)
+constraint_definition(Collector *c, Oid constraint)
 {
-	Datum		datum = DirectFunctionCall1(pg_get_constraintdef,
-											ObjectIdGetDatum(constraint));
-	char	   *definition = TextDatumGetCString(datum);
+	char	   *definition = constraint_text(c, constraint);
 
+	if (definition == NULL)
+		return NULL;
 	cut_suffix(definition, " NOT VALID");
 	cut_suffix(definition, " NOT ENFORCED");
 	cut_suffix(definition, " INITIALLY DEFERRED");
@@ -117,7 +137,7 @@ collect_constraint(Collector *c, Relation rel, Relation constraints,
 	factset_add(c->facts, "constraint", object, "columns",
 				constraint_columns(tuple, constraints, RelationGetRelid(rel)));
 	factset_add(c->facts, "constraint", object, "definition",
-				constraint_definition(form->oid));
+				constraint_definition(c, form->oid));
 	add_flag(c, "constraint", object, "validated", form->convalidated);
 	factset_add(c->facts, "constraint", object, "deferrable",
 				!form->condeferrable ? "no" :
@@ -149,7 +169,7 @@ collect_constraints(Collector *c, Relation rel)
 
 /* The checks of a domain, sorted by name as the index has them. */
 char *
-domain_checks(Oid typid)
+domain_checks(Collector *c, Oid typid)
 {
 	Relation	constraints = table_open(ConstraintRelationId, AccessShareLock);
 	ScanKeyData keys[2];
@@ -167,13 +187,14 @@ domain_checks(Oid typid)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
+		char	   *check;
 
 		if (form->contype != CONSTRAINT_CHECK)
 			continue;
+		check = constraint_text(c, form->oid);
 		appendStringInfo(&out, "%sCONSTRAINT %s %s", out.len > 0 ? ", " : "",
 						 quote_identifier(NameStr(form->conname)),
-						 TextDatumGetCString(DirectFunctionCall1(pg_get_constraintdef,
-																 ObjectIdGetDatum(form->oid))));
+						 check ? check : "");
 	}
 	systable_endscan(scan);
 	table_close(constraints, AccessShareLock);

@@ -21,6 +21,7 @@
 #include "utils/syscache.h"
 
 #include "facts/collector.h"
+#include "facts/relation_lock.h"
 
 /* Under which object type a type's facts stand; NULL for one without any. */
 const char *
@@ -86,18 +87,23 @@ collect_domain(Collector *c, HeapTuple tuple, const char *object)
 		form->typcollation != get_typcollation(form->typbasetype))
 		factset_add(c->facts, "domain", object, "collation",
 					generate_collation_name(form->typcollation));
-	factset_add(c->facts, "domain", object, "checks", domain_checks(form->oid));
+	factset_add(c->facts, "domain", object, "checks", domain_checks(c, form->oid));
 }
 
 static char *
-composite_columns(Oid relid)
+composite_columns(Collector *c, Oid relid)
 {
-	Relation	rel = try_relation_open(relid, AccessShareLock);
+	Relation	rel;
 	StringInfoData out;
 
-	initStringInfo(&out);
-	if (rel == NULL)
+	/* ALTER TYPE may hold it, and is not waited for past the deadline. */
+	if (!relation_lock_wait(relid, AccessShareLock, c->deadline))
+	{
+		c->locked_out = true;
 		return NULL;
+	}
+	rel = relation_open(relid, NoLock);
+	initStringInfo(&out);
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
@@ -135,7 +141,7 @@ collect_type(Collector *c, const char *name)
 			collect_domain(c, tuple, object);
 		else
 			factset_add(c->facts, object_type, object, "columns",
-						composite_columns(form->typrelid));
+						composite_columns(c, form->typrelid));
 		factset_add(c->facts, object_type, object, "comment",
 					comment_of(form->oid, TypeRelationId, 0));
 	}

@@ -19,7 +19,7 @@ typedef struct Collector
 	Oid			schema;
 	FactSet    *facts;
 	TimestampTz deadline;		/* for locks on what queries refer to */
-	bool		locked_out;		/* a relation of a query was not to be had */
+	bool		locked_out;		/* something of the root was not to be had */
 } Collector;
 
 /* collect_relation.c: the relation is open and locked. */
@@ -32,7 +32,7 @@ extern void collect_indexes(Collector *c, Relation rel);
 
 /* collect_constraint.c */
 extern void collect_constraints(Collector *c, Relation rel);
-extern char *domain_checks(Oid typid);
+extern char *domain_checks(Collector *c, Oid typid);
 
 /* collect_action.c: triggers, rules, policies */
 extern void collect_triggers(Collector *c, Relation rel);
@@ -48,11 +48,12 @@ extern void collect_function(Collector *c, const char *object);
 extern char *function_object(Oid funcid);
 
 /*
- * query_text.c: text of a stored query, or of a function's body in the SQL
- * standard's form; NULL, with c->locked_out set, if a relation that it
- * refers to is locked.
+ * query_text.c: text of a stored query, of an expression with subqueries, or
+ * of a function's body in the SQL standard's form; NULL, with c->locked_out
+ * set, if a relation that it refers to is locked.
  */
 extern char *query_text(Collector *c, Query *query);
+extern char *subquery_expression_text(Collector *c, Node *expr, Relation rel);
 extern char *function_body_text(Collector *c, Oid funcid, Node *body);
 
 /* collector.c */

@@ -52,9 +52,12 @@ function_body(Oid funcid)
 												   ObjectIdGetDatum(funcid)));
 }
 
-/* The text of the query, or of the function's body if there is no query. */
+/*
+ * The text of the query, or of the expression over the relation, or, with
+ * neither, of the function's body.
+ */
 static char *
-locked_text(Collector *c, Node *node, Query *query, Oid funcid)
+locked_text(Collector *c, Node *node, Query *query, Relation rel, Oid funcid)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -69,6 +72,7 @@ locked_text(Collector *c, Node *node, Query *query, Oid funcid)
 		else
 			text = query != NULL ?
 				pg_get_querydef(copyObject(query), false) :
+				rel != NULL ? expression_text(node, rel) :
 				function_body(funcid);
 	}
 	PG_CATCH();
@@ -93,11 +97,17 @@ locked_text(Collector *c, Node *node, Query *query, Oid funcid)
 char *
 query_text(Collector *c, Query *query)
 {
-	return locked_text(c, (Node *) query, query, InvalidOid);
+	return locked_text(c, (Node *) query, query, NULL, InvalidOid);
+}
+
+char *
+subquery_expression_text(Collector *c, Node *expr, Relation rel)
+{
+	return locked_text(c, expr, NULL, rel, InvalidOid);
 }
 
 char *
 function_body_text(Collector *c, Oid funcid, Node *body)
 {
-	return locked_text(c, body, NULL, funcid);
+	return locked_text(c, body, NULL, NULL, funcid);
 }

@@ -67,13 +67,11 @@ verdict_here(const char *migration, const char *schema, const char **checksum)
 		outcome_name(verify_migration(scope, expectation)->outcome);
 }
 
-/* Facts about relations all of which must be there, and about their types. */
+/* What could not be looked at would be taken for absent elsewhere. */
 static FactSet *
-capture_facts(Oid schema, List *names)
+known_facts(Oid schema, List *roots)
 {
-	List	   *roots = facts_roots_of_relations(schema, names);
 	FactReport *report = facts_collect(schema, roots);
-	FactSet    *types;
 	ListCell   *lc;
 
 	foreach(lc, report->unknown)
@@ -87,11 +85,23 @@ capture_facts(Oid schema, List *names)
 				 errmsg("%s %s could not be looked at",
 						unknown->object_type, unknown->object)));
 	}
+	return report->facts;
+}
+
+/* Facts about relations all of which must be there, and about their types. */
+static FactSet *
+capture_facts(Oid schema, List *names)
+{
+	List	   *roots = facts_roots_of_relations(schema, names);
+	FactSet    *facts = known_facts(schema, roots);
+	FactSet    *types;
+	ListCell   *lc;
+
 	foreach(lc, roots)
 	{
 		const FactRoot *root = lfirst(lc);
 
-		if (factset_find_object(report->facts, root->object_type,
+		if (factset_find_object(facts, root->object_type,
 								root->object, NULL) < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -100,12 +110,11 @@ capture_facts(Oid schema, List *names)
 							OidIsValid(schema) ? get_namespace_name(schema) : "")));
 	}
 
-	types = facts_collect(schema,
-						  facts_roots_of_types(schema, report->facts))->facts;
+	types = known_facts(schema, facts_roots_of_types(schema, facts));
 	for (int i = 0; i < types->count; i++)
-		factset_append(report->facts, &types->facts[i]);
-	factset_sort(report->facts);
-	return report->facts;
+		factset_append(facts, &types->facts[i]);
+	factset_sort(facts);
+	return facts;
 }
 
 static List *
