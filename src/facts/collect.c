@@ -106,10 +106,9 @@ collect_relation_root(Collector *c, FactReport *report, const FactRoot *root)
 }
 
 FactReport *
-facts_collect(Oid schema, List *roots)
+facts_collect(Oid schema, List *roots, TimestampTz deadline)
 {
 	FactReport *report = palloc0(sizeof(FactReport));
-	TimestampTz deadline = relation_lock_deadline();
 	Collector	c;
 	int			nest_level;
 	ListCell   *lc;

@@ -16,6 +16,7 @@
 #ifndef DEPLOYDB_FACTS_H
 #define DEPLOYDB_FACTS_H
 
+#include "datatype/timestamp.h"
 #include "facts/factset.h"
 #include "nodes/pg_list.h"
 
@@ -46,8 +47,12 @@ typedef struct FactReport
 	List	   *unknown;		/* of FactUnknown * */
 } FactReport;
 
-/* Facts about the given roots (list of FactRoot *) in one schema. */
-extern FactReport *facts_collect(Oid schema, List *roots);
+/*
+ * Facts about the given roots (list of FactRoot *) in one schema.  The
+ * deadline for locks is the caller's, who may collect more than once:
+ * relation_lock_deadline() at the beginning of the SQL function.
+ */
+extern FactReport *facts_collect(Oid schema, List *roots, TimestampTz deadline);
 
 /* Every root that a schema holds, members of extensions left out. */
 extern List *facts_roots_of_schema(Oid schema);

@@ -50,6 +50,7 @@
 
 #include "compat.h"
 #include "facts/facts.h"
+#include "facts/relation_lock.h"
 #include "facts/replay.h"
 #include "facts/replay_guard.h"
 #include "settings.h"
@@ -427,7 +428,8 @@ pin_settings(Oid scratch)
 static FactSet *
 collect_facts(Oid scratch)
 {
-	FactReport *report = facts_collect(scratch, facts_roots_of_schema(scratch));
+	FactReport *report = facts_collect(scratch, facts_roots_of_schema(scratch),
+									   relation_lock_deadline());
 
 	/* nobody else can see the schema, and a superuser may read it */
 	if (report->unknown != NIL)

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+#include "facts/relation_lock.h"
 #include "verify/verification.h"
 
 static void
@@ -71,7 +72,7 @@ verdict_here(const char *migration, const char *schema, const char **checksum)
 static FactSet *
 known_facts(Oid schema, List *roots)
 {
-	FactReport *report = facts_collect(schema, roots);
+	FactReport *report = facts_collect(schema, roots, relation_lock_deadline());
 	ListCell   *lc;
 
 	foreach(lc, report->unknown)

@@ -21,6 +21,7 @@
 
 #include "compat.h"
 #include "facts/escape.h"
+#include "facts/relation_lock.h"
 #include "verify/history.h"
 #include "verify/message.h"
 #include "verify/verification.h"
@@ -384,7 +385,8 @@ deploydb_facts(PG_FUNCTION_ARGS)
 
 	schema_oid = verification_schema(schema, facts_roots_of_relations(InvalidOid, names));
 	report = facts_collect(schema_oid,
-						   facts_roots_of_relations(schema_oid, names));
+						   facts_roots_of_relations(schema_oid, names),
+						   relation_lock_deadline());
 	foreach(lc, report->unknown)
 	{
 		const FactUnknown *unknown = lfirst(lc);

@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "facts/relation_lock.h"
 #include "verify/acceptance.h"
 #include "verify/compare.h"
 #include "verify/fix.h"
@@ -62,6 +63,7 @@ verification_scope(const char *schema, bool everything)
 	scope->all_expected = expectations_in_force(scope->expectations);
 	scope->schema = schema;
 	scope->everything = everything;
+	scope->deadline = relation_lock_deadline();
 	return scope;
 }
 
@@ -176,7 +178,7 @@ verification_actual(VerificationScope *scope, const Expectation *expectation,
 	List	   *roots = roots_of_facts(expectation->in_force);
 
 	*schema = verification_schema(scope->schema, roots);
-	return facts_collect(*schema, roots);
+	return facts_collect(*schema, roots, scope->deadline);
 }
 
 /* Names of other schemas that have a relation of that name, or NULL. */
@@ -220,8 +222,8 @@ say_where(Deviation *d, Oid schema)
 	(void) object_split(d->object, parts);
 	elsewhere = schemas_with(parts[0], schema);
 	if (elsewhere != NULL)
-		d->advice = psprintf("There is a %s in schema %s: name that schema as the second argument, or move what is there with ALTER TABLE ... SET SCHEMA.",
-							 d->object, elsewhere);
+		d->advice = psprintf("A relation of that name is in schema %s: name that schema as the second argument, or move what is there with ALTER TABLE ... SET SCHEMA.",
+							 elsewhere);
 }
 
 /*
@@ -518,6 +520,9 @@ verify_migration(VerificationScope *scope, const Expectation *expectation)
 	{
 		Deviation  *d = lfirst(lc);
 
+		/* What is elsewhere is not made anew by pasting. */
+		if (d->status == DEVIATION_MISSING && d->advice != NULL)
+			continue;
 		if (d->status != DEVIATION_OK && d->status != DEVIATION_UNKNOWN)
 			deviation_fix(d, scope->all_expected, report->facts,
 						  v->schema ? v->schema : "public");

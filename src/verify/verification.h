@@ -41,6 +41,7 @@ typedef struct VerificationScope
 	FactSet    *all_expected;
 	const char *schema;			/* as the caller named it, or NULL */
 	bool		everything;		/* also rows for facts that hold */
+	TimestampTz deadline;		/* for all locks of this call */
 	Ledger	   *ledger;			/* of ledger_schema, once it has been read */
 	Oid			ledger_schema;
 } VerificationScope;
