@@ -32,3 +32,9 @@ include $(PGXS)
 
 # PGXS keeps no account of headers; they are few, so each rebuilds all.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h)
+
+# PGXS installs a script by its name alone, and would remove it with its folder.
+uninstall: uninstall-scripts
+uninstall-scripts:
+	rm -f $(addprefix '$(DESTDIR)$(bindir)'/,$(notdir $(SCRIPTS)))
+.PHONY: uninstall-scripts

@@ -142,7 +142,7 @@ CREATE TABLE deploydb.verification (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	migration text COLLATE "C" NOT NULL,
 	schema text COLLATE "C" NOT NULL,
-	outcome text NOT NULL CHECK (outcome IN ('verified', 'deviates', 'unknown')),
+	outcome text NOT NULL CHECK (outcome IN ('verified', 'deviates')),
 	fingerprint text,
 	errors integer NOT NULL,
 	warnings integer NOT NULL,
@@ -254,6 +254,12 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'migration, object_type, object, property and reason must not be NULL';
+	END IF;
+	IF btrim(reason) = '' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'an acceptance needs a reason',
+			HINT = 'Say who decided it and why: the report shows it.';
 	END IF;
 	IF until <= now() THEN
 		RAISE EXCEPTION USING
@@ -826,7 +832,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	acting text;
+	object text;
 BEGIN
 	IF access IS DISTINCT FROM 'operator' THEN
 		RAISE EXCEPTION USING
@@ -835,11 +841,25 @@ BEGIN
 			HINT = 'Known is "operator". To read, be a member of pg_monitor.';
 	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA deploydb TO %I', role);
-	FOREACH acting IN ARRAY ARRAY[
-		'pg_catalog.deploydb_verify_migration(text, text)',
-		'pg_catalog.deploydb_status()',
-		'deploydb.assert_migration(text, text)',
-		'deploydb.migration_report(text, text, boolean)',
+
+	-- whatever reads, which pg_monitor may
+	FOR object IN
+		SELECT CASE WHEN d.classid = 'pg_proc'::regclass
+				THEN 'EXECUTE ON FUNCTION ' || d.objid::regprocedure::text
+			ELSE 'SELECT ON ' || d.objid::regclass::text END
+		FROM pg_depend d
+			JOIN pg_extension x ON x.oid = d.refobjid
+		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND x.extname = 'deploydb'
+			AND CASE WHEN d.classid = 'pg_proc'::regclass
+					THEN has_function_privilege('pg_monitor', d.objid, 'EXECUTE')
+				WHEN d.classid = 'pg_class'::regclass
+					THEN (SELECT c.relkind IN ('r', 'v') FROM pg_class c WHERE c.oid = d.objid)
+						AND has_table_privilege('pg_monitor', d.objid, 'SELECT') END
+	LOOP
+		EXECUTE 'GRANT ' || object || ' TO ' || quote_ident(role);
+	END LOOP;
+
+	FOREACH object IN ARRAY ARRAY[
 		'deploydb.register_migration(text, text, text, text)',
 		'deploydb.forget_migration(text)',
 		'deploydb.derive_expectations()',
@@ -847,16 +867,15 @@ BEGIN
 		'deploydb.import_migration(jsonb)',
 		'deploydb.accept_deviation(text, text, text, text, text, timestamptz)',
 		'deploydb.revoke_acceptance(text, text, text, text)',
-		'deploydb.ledger(text, text)',
 		'deploydb.smoke_test(text)']
 	LOOP
-		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', acting, role);
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', object, role);
 	END LOOP;
 	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION deploydb.grant_access(text, text) IS
-	'Rights: lets a role act; access "operator" registers, accepts and tests';
+	'Rights: lets a role act; access "operator" reads, registers, accepts and tests';
 REVOKE ALL ON FUNCTION deploydb.grant_access(text, text) FROM PUBLIC;
 
 --

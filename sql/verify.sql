@@ -136,6 +136,7 @@ SELECT deploydb_verify_migration();
 SELECT deploydb.revoke_acceptance('add_decision_insights', 'column', 'decision_insights.user_id', 'not_null');
 SELECT deploydb.revoke_acceptance('add_decision_insights', 'column', 'decision_insights.user_id', 'not_null');
 ALTER TABLE decision_insights ALTER user_id SET NOT NULL;
+SELECT deploydb.accept_deviation('add_decision_insights', 'column', 'decision_insights.user_id', 'not_null', ' ');
 
 -- captured here, expected there
 CREATE TABLE "Odd.Name" ("select" int PRIMARY KEY, "it's ""this""" text NOT NULL DEFAULT 'x''y');
@@ -160,6 +161,18 @@ SELECT deploydb.import_migration('{"format": "deploydb capture", "migration": "x
 SELECT deploydb.import_migration(jsonb_set(document, '{checksum}', '"none"')) FROM captured;
 \set VERBOSITY default
 SELECT deploydb.capture_migration('x', '{no_such_table}');
+SELECT deploydb.capture_migration('odd', '{Odd.Name}') ->> 'migration' AS by_suffix;
+CREATE TYPE grade AS ENUM ('a', 'b');
+CREATE DOMAIN pass AS grade CHECK (value < 'b');
+CREATE TYPE exam AS (passes pass[], at date);
+CREATE TABLE pupil (exams exam[]);
+SELECT f ->> 0 AS object_type, f ->> 1 AS object, f ->> 2 AS property, f ->> 3 AS value
+	FROM jsonb_array_elements(deploydb.capture_migration('pupils', '{pupil}') -> 'facts') f
+	WHERE f ->> 0 NOT IN ('table', 'column') ORDER BY 1, 2, 3;
+DROP TABLE pupil;
+DROP TYPE exam;
+DROP DOMAIN pass;
+DROP TYPE grade;
 SELECT deploydb.forget_migration('odd');
 
 -- types of the same name in another schema, and names that are hard to write

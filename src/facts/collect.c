@@ -262,6 +262,51 @@ facts_roots_of_relations(Oid schema, List *names)
 	return roots;
 }
 
+/*
+ * The type and those that it is made of, as far as they are in the schema: an
+ * array's elements, a domain's base, a composite type's columns.
+ */
+static void
+add_types(Oid schema, Oid typid, List **seen, List **roots)
+{
+	HeapTuple	tuple;
+	Form_pg_type form;
+	const char *object_type;
+
+	check_stack_depth();
+	while (OidIsValid(get_element_type(typid)))
+		typid = get_element_type(typid);
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(typid));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	form = (Form_pg_type) GETSTRUCT(tuple);
+	object_type = type_object_type(typid);
+	if (form->typnamespace == schema && object_type != NULL &&
+		!list_member_oid(*seen, typid))
+	{
+		*seen = lappend_oid(*seen, typid);
+		*roots = add_root(*roots, object_type,
+						  quote_identifier(NameStr(form->typname)));
+		if (OidIsValid(form->typbasetype))
+			add_types(schema, form->typbasetype, seen, roots);
+		if (OidIsValid(form->typrelid))
+			for (AttrNumber attnum = 1;; attnum++)
+			{
+				HeapTuple	att = SearchSysCache2(ATTNUM,
+												  ObjectIdGetDatum(form->typrelid),
+												  Int16GetDatum(attnum));
+				Oid			member;
+
+				if (!HeapTupleIsValid(att))
+					break;
+				member = ((Form_pg_attribute) GETSTRUCT(att))->atttypid;
+				ReleaseSysCache(att);
+				add_types(schema, member, seen, roots);	/* 0 where dropped */
+			}
+	}
+	ReleaseSysCache(tuple);
+}
+
 List *
 facts_roots_of_types(Oid schema, const FactSet *facts)
 {
@@ -272,7 +317,6 @@ facts_roots_of_types(Oid schema, const FactSet *facts)
 	{
 		const Fact *fact = &facts->facts[i];
 		char	   *parts[2];
-		Oid			typid;
 
 		if (strcmp(fact->object_type, "column") != 0 ||
 			strcmp(fact->property, "type") != 0 ||
@@ -281,16 +325,10 @@ facts_roots_of_types(Oid schema, const FactSet *facts)
 		if (strlen(parts[0]) > 2 &&
 			strcmp(parts[0] + strlen(parts[0]) - 2, "[]") == 0)
 			parts[0][strlen(parts[0]) - 2] = '\0';
-		typid = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
-								CStringGetDatum(parts[0]),
-								ObjectIdGetDatum(schema));
-		if (OidIsValid(typid) && type_object_type(typid) != NULL &&
-			!list_member_oid(seen, typid))
-		{
-			seen = lappend_oid(seen, typid);
-			roots = add_root(roots, type_object_type(typid),
-							 quote_identifier(parts[0]));
-		}
+		add_types(schema, GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+										  CStringGetDatum(parts[0]),
+										  ObjectIdGetDatum(schema)),
+				  &seen, &roots);
 	}
 	return roots;
 }

@@ -29,7 +29,7 @@
 #include "facts/replay_guard.h"
 
 #define WHY_WIDER "it acts on more than the migration's own schema"
-#define WHY_SCHEMA "a migration of several schemas needs more than one to be replayed in"
+#define WHY_SCHEMA "a migration is replayed in one schema"
 
 static void
 refuse_statement(Node *statement, const char *why, const char *hint)

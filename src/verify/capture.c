@@ -159,7 +159,7 @@ deploydb_capture_migration(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("migration and relations must not be NULL")));
-	migration = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	migration = migration_resolve_if_known(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	names = relation_names(PG_GETARG_ARRAYTYPE_P(1));
 	schema = verification_schema(schema_name,
 								 facts_roots_of_relations(InvalidOid, names));

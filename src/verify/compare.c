@@ -429,7 +429,7 @@ report_unknown(Comparison *c)
 									  "yes", NULL);
 
 		d->advice = unknown->reason == UNKNOWN_LOCKED ?
-			"It is locked by another session; nothing was had within deploydb.lock_timeout." :
+			"It is locked, or being changed, by another session, and stayed so for deploydb.lock_timeout." :
 			"The current role has no right on it; any right on the relation will do.";
 	}
 }

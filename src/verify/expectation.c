@@ -323,10 +323,10 @@ known_names(void)
 	return names;
 }
 
-const char *
-migration_resolve(const char *name)
+/* NULL when no known name has it at its end. */
+static const char *
+resolve_among(List *known, const char *name)
 {
-	List	   *known = known_names();
 	List	   *matches = NIL;
 	size_t		length = strlen(name);
 	ListCell   *lc;
@@ -343,13 +343,30 @@ migration_resolve(const char *name)
 			matches = lappend(matches, lfirst(lc));
 	}
 
-	if (list_length(matches) == 1)
-		return linitial(matches);
-	if (matches != NIL)
+	if (list_length(matches) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
 				 errmsg("migration name \"%s\" is not unique", name),
 				 errdetail("It could mean: %s.", names_of(matches))));
+	return matches != NIL ? linitial(matches) : NULL;
+}
+
+const char *
+migration_resolve_if_known(const char *name)
+{
+	const char *resolved = resolve_among(known_names(), name);
+
+	return resolved != NULL ? resolved : name;
+}
+
+const char *
+migration_resolve(const char *name)
+{
+	List	   *known = known_names();
+	const char *resolved = resolve_among(known, name);
+
+	if (resolved != NULL)
+		return resolved;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("migration \"%s\" is not known", name),

@@ -39,6 +39,9 @@ extern List *expectations_load(void);
  * undefined_object, or ambiguous_parameter, with the known names.
  */
 extern const char *migration_resolve(const char *name);
+
+/* The same, but a name that no known one ends in stays as it is. */
+extern const char *migration_resolve_if_known(const char *name);
 extern Expectation *expectation_find(List *expectations, const char *name);
 
 /* Every fact in force, of all migrations; sorted. */

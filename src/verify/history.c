@@ -48,7 +48,9 @@ history_record(const Verification *v)
 	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
 	OwnerScope	scope;
 
-	if (!owner_can_write() || IsolationIsSerializable())
+	/* What could not be found out says nothing about the migration. */
+	if (v->outcome == OUTCOME_UNKNOWN ||
+		!owner_can_write() || IsolationIsSerializable())
 		return;
 
 	values[0] = CStringGetTextDatum(v->expectation->migration);

@@ -55,6 +55,8 @@ like($seen, qr/has no right on it/, 'which is said');
 like(as('monitor', 'SELECT coalesce(deploydb_verify_migration()::text, $$unknown$$)'),
 	qr/^unknown/, 'and the answer is NULL');
 like(as('monitor', 'SELECT deploydb.assert_migration()'), qr/could not be verified/, 'and an error');
+is($node->safe_psql('app', 'SELECT count(*) FROM deploydb.verification_history'), '0',
+	'what could not be found out is no history');
 $node->safe_psql('app', 'GRANT SELECT (id) ON decision_insights TO monitor');
 like(as('monitor', 'SELECT deploydb_verify_migration()'), qr/^t/, 'a right on one column will do');
 like(as('app_owner', 'SELECT deploydb_verify_migration()'), qr/^t/, 'the database\'s owner may verify');
@@ -75,6 +77,11 @@ for my $role (qw(monitor app_owner operator))
 }
 like(as('app_owner', "SELECT deploydb.register_migration('x', 'SELECT 1')"),
 	qr/permission denied/, 'reading is not acting');
+
+# An operator reads what there is to read
+unlike(as('operator', 'SELECT * FROM deploydb_status(); SELECT * FROM deploydb.verification_history;'
+	. q{SELECT * FROM deploydb.check_environment(); SELECT * FROM deploydb.migration_tap()}),
+	qr/permission denied/, 'an operator may read');
 
 # An operator acts with his own rights, under his own name
 like(as('operator', "SELECT deploydb.register_migration('x', 'CREATE TABLE x (id int)')"),
