@@ -45,12 +45,13 @@ CREATE VIEW deploydb.known_migration AS
 		'captured on ' || (r.capture ->> 'server_name') || ' at '
 			|| (r.capture ->> 'captured_at') || ', verified there: '
 			|| COALESCE(r.capture ->> 'verdict', 'not known') AS capture_note,
+		r.capture ->> 'schema' AS capture_schema,
 		false AS built_in
 	FROM deploydb.registered_migration r
 	WHERE NOT r.forgotten
 	UNION ALL
 	SELECT b.migration, b.ddl, b.checksum, b.rollback_ddl,
-		NULL, NULL, NULL, true
+		NULL, NULL, NULL, NULL, true
 	FROM deploydb.builtin_migrations() b
 	WHERE NOT EXISTS (SELECT FROM deploydb.registered_migration r
 					  WHERE r.migration = b.migration);

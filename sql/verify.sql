@@ -175,6 +175,33 @@ DROP DOMAIN pass;
 DROP TYPE grade;
 SELECT deploydb.forget_migration('odd');
 
+-- captured in a schema that nobody names: found there, unless the ledger's has it
+CREATE SCHEMA audit;
+CREATE TABLE audit.log (a int);
+SELECT deploydb.import_migration(deploydb.capture_migration('20270102_log', '{log}', 'audit'));
+SELECT deploydb_verify_migration();
+CREATE SCHEMA ledger;
+CREATE TABLE ledger._prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
+	migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+	started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0);
+INSERT INTO ledger._prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count)
+	VALUES ('1', '', '20270102_log', now(), 1);
+SELECT status, object_type, fix FROM deploydb.migration_report('log');
+DROP TABLE audit.log;
+SELECT status, object_type, object, fix FROM deploydb.migration_report('log');
+CREATE TABLE ledger.log (a text);
+SELECT status, object_type, object, fix FROM deploydb.migration_report('log');
+DROP TABLE ledger.log;
+DROP SCHEMA audit;
+SELECT status, object_type, object, fix FROM deploydb.migration_report('log');
+SELECT deploydb.forget_migration('log');
+CREATE TEMPORARY TABLE fleeting (a int);
+SET search_path = pg_temp, public;
+SELECT deploydb.capture_migration('x', '{fleeting}') -> 'schema' AS schema;
+RESET search_path;
+DROP TABLE ledger._prisma_migrations, fleeting;
+DROP SCHEMA ledger;
+
 -- types of the same name in another schema, and names that are hard to write
 SELECT deploydb.register_migration('3_types', $$
 	CREATE TYPE mood AS ENUM ('good', 'bad');

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
@@ -161,7 +162,7 @@ deploydb_capture_migration(PG_FUNCTION_ARGS)
 				 errmsg("migration and relations must not be NULL")));
 	migration = migration_resolve_if_known(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	names = relation_names(PG_GETARG_ARRAYTYPE_P(1));
-	schema = verification_schema(schema_name,
+	schema = verification_schema(schema_name, NULL,
 								 facts_roots_of_relations(InvalidOid, names));
 	facts = capture_facts(schema, names);
 	verdict = verdict_here(migration, schema_name, &checksum);
@@ -173,6 +174,9 @@ deploydb_capture_migration(PG_FUNCTION_ARGS)
 	append_member(&json, "checksum", checksum);
 	append_member(&json, "verdict", verdict);
 	append_member(&json, "fingerprint", factset_fingerprint(facts));
+	/* A temporary schema's name means another session's elsewhere. */
+	append_member(&json, "schema", isAnyTempNamespace(schema) ?
+				  NULL : get_namespace_name(schema));
 	append_member(&json, "database", get_database_name(MyDatabaseId));
 	append_member(&json, "cluster_name", cluster_name);
 	append_member(&json, "server_name", cluster_name[0] ?

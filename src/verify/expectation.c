@@ -47,8 +47,8 @@ static Expectation *
 read_row(int row)
 {
 	Expectation *expectation = palloc0(sizeof(Expectation));
-	int			server_major = column_int(row, 6);
-	int			fact_format = column_int(row, 7);
+	int			server_major = column_int(row, 7);
+	int			fact_format = column_int(row, 8);
 	bool		isnull;
 	Datum		facts;
 
@@ -57,9 +57,10 @@ read_row(int row)
 	expectation->checksum = owner_text(row, 3);
 	expectation->registered_by = owner_text(row, 4);
 	expectation->capture_note = owner_text(row, 5);
+	expectation->capture_schema = owner_text(row, 6);
 	expectation->captured = (expectation->ddl == NULL);
 	facts = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-						  8, &isnull);
+						  9, &isnull);
 	expectation->derivable = (isnull || !expectation->captured) &&
 		(expectation->captured || !registrant_is_gone(expectation));
 	if (isnull && !expectation->derivable)
@@ -89,7 +90,8 @@ read_rows(void)
 	owner_begin(&scope);
 	owner_execute(&plan,
 				  "SELECT k.migration, k.ddl, k.checksum, k.registered_by,"
-				  " k.capture_note, e.server_major, e.fact_format, e.facts"
+				  " k.capture_note, k.capture_schema,"
+				  " e.server_major, e.fact_format, e.facts"
 				  " FROM deploydb.known_migration k"
 				  " LEFT JOIN deploydb.expectation e"
 				  " ON e.migration OPERATOR(pg_catalog.=) k.migration"

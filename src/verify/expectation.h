@@ -25,6 +25,7 @@ typedef struct Expectation
 	const char *registered_by;	/* NULL where built in */
 	bool		captured;
 	const char *capture_note;	/* of a captured one: its origin's word */
+	const char *capture_schema; /* where it was there, or NULL */
 	FactSet    *facts;			/* NULL where stale */
 	FactSet    *in_force;		/* those that no later migration touches */
 	const char *stale;			/* why there are no facts, or NULL */

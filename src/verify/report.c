@@ -383,7 +383,8 @@ deploydb_facts(PG_FUNCTION_ARGS)
 	FactReport *report;
 	ListCell   *lc;
 
-	schema_oid = verification_schema(schema, facts_roots_of_relations(InvalidOid, names));
+	schema_oid = verification_schema(schema, NULL,
+									 facts_roots_of_relations(InvalidOid, names));
 	report = facts_collect(schema_oid,
 						   facts_roots_of_relations(schema_oid, names),
 						   relation_lock_deadline());

@@ -147,10 +147,12 @@ schema_has_root(Oid schema, List *roots)
 
 /*
  * The schema that the caller names; else the first on the search_path that
- * has one of the relations, else the ledger's, else the current one.
+ * has one of the relations, else the ledger's, else the current one.  Where
+ * the ledger's has none of them, it gives way to the one that they were
+ * captured in.
  */
 Oid
-verification_schema(const char *schema, List *roots)
+verification_schema(const char *schema, const char *captured, List *roots)
 {
 	List	   *path;
 	ListCell   *lc;
@@ -166,6 +168,14 @@ verification_schema(const char *schema, List *roots)
 			return lfirst_oid(lc);
 	}
 	ledger = ledger_find(InvalidOid);
+	if (captured != NULL &&
+		!(OidIsValid(ledger) && schema_has_root(ledger, roots)))
+	{
+		Oid			origin = get_namespace_oid(captured, true);
+
+		if (OidIsValid(origin))
+			return origin;
+	}
 	if (OidIsValid(ledger))
 		return ledger;
 	return path != NIL ? linitial_oid(path) : get_namespace_oid("public", true);
@@ -177,7 +187,8 @@ verification_actual(VerificationScope *scope, const Expectation *expectation,
 {
 	List	   *roots = roots_of_facts(expectation->in_force);
 
-	*schema = verification_schema(scope->schema, roots);
+	*schema = verification_schema(scope->schema,
+								  expectation->capture_schema, roots);
 	return facts_collect(*schema, roots, scope->deadline);
 }
 

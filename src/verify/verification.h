@@ -61,8 +61,12 @@ extern FactReport *verification_actual(VerificationScope *scope,
 									   const Expectation *expectation,
 									   Oid *schema);
 
-/* The schema that the caller means for these roots. */
-extern Oid	verification_schema(const char *schema, List *roots);
+/*
+ * The schema that the caller means for these roots; captured is the one that
+ * they were captured in, or NULL.
+ */
+extern Oid	verification_schema(const char *schema, const char *captured,
+								List *roots);
 
 extern const char *deviation_status_name(DeviationStatus status);
 extern const char *deviation_severity_name(DeviationSeverity severity);
