@@ -339,10 +339,12 @@ RETURNS TABLE (server_major integer, fact_format integer, facts text[])
 LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT (document ->> 'server_version_num')::numeric::integer / 10000,
-		(document ->> 'fact_format')::numeric::integer,
-		array_agg(e.value ORDER BY f.n, e.n)
-	FROM jsonb_array_elements(document -> 'facts') WITH ORDINALITY AS f (fact, n),
+	SELECT (document ->> 'server_version_num')::integer / 10000,
+		(document ->> 'fact_format')::integer,
+		-- bytewise in this encoding, which may not be that of the other database
+		array_agg(e.value ORDER BY (f.fact ->> 0) COLLATE "C",
+				  (f.fact ->> 1) COLLATE "C", (f.fact ->> 2) COLLATE "C", e.n)
+	FROM jsonb_array_elements(document -> 'facts') AS f (fact),
 		jsonb_array_elements_text(f.fact) WITH ORDINALITY AS e (value, n)
 $$;
 COMMENT ON FUNCTION deploydb.captured_expectation(jsonb) IS
@@ -358,17 +360,27 @@ AS $$
 DECLARE
 	name text := document ->> 'migration';
 	captured record;
+	twice record;
 BEGIN
 	IF jsonb_typeof(document) IS DISTINCT FROM 'object'
 		OR document ->> 'format' IS DISTINCT FROM 'deploydb capture'
 		OR COALESCE(name, '') = ''
+		OR EXISTS (SELECT FROM jsonb_each(document) AS m
+				   WHERE m.key IN ('migration', 'schema', 'checksum', 'verdict',
+								   'server_name', 'captured_at')
+				   AND jsonb_typeof(m.value) NOT IN ('string', 'null'))
 		OR jsonb_typeof(document -> 'facts') IS DISTINCT FROM 'array'
-		OR jsonb_typeof(document -> 'fact_format') IS DISTINCT FROM 'number'
-		OR jsonb_typeof(document -> 'server_version_num') IS DISTINCT FROM 'number'
+		OR (document ->> 'fact_format' ~ '^[1-9][0-9]{0,8}$') IS NOT TRUE
+		OR (document ->> 'server_version_num' ~ '^[1-9][0-9]{5}$') IS NOT TRUE
 		OR EXISTS (SELECT FROM jsonb_array_elements(document -> 'facts') AS f
 				   WHERE jsonb_typeof(f) <> 'array'
 				   OR jsonb_array_length(f) <> 4
-				   OR jsonb_path_exists(f, '$[*] ? (@.type() != "string")'))
+				   OR jsonb_path_exists(f, 'strict $[*] ? (@.type() != "string")')
+				   OR f ->> 0 NOT IN ('table', 'column', 'constraint', 'index',
+									  'trigger', 'rule', 'policy', 'view',
+									  'sequence', 'enum', 'domain',
+									  'composite type', 'function')
+				   OR f ->> 1 = '' OR f ->> 2 = '')
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
@@ -380,6 +392,30 @@ BEGIN
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('invalid checksum: "%s"', document ->> 'checksum'),
 			HINT = 'A checksum is the SHA-256 of migration.sql, 64 hexadecimal digits.';
+	END IF;
+	-- the length that Prisma's ledger holds; an index on text has a limit too
+	IF length(name) > 255 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'name_too_long',
+			MESSAGE = 'the name of the captured migration is too long',
+			DETAIL = format('It has %s characters, and 255 are the most.', length(name));
+	END IF;
+	IF (document ->> 'fact_format')::integer <> deploydb.fact_format() THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'feature_not_supported',
+			MESSAGE = format('the captured facts have format %s, and this version of deploydb reads %s',
+				document ->> 'fact_format', deploydb.fact_format()),
+			HINT = 'Capture the migration again, with the same version of deploydb as here.';
+	END IF;
+	SELECT f ->> 0 AS object_type, f ->> 1 AS object, f ->> 2 AS property INTO twice
+	FROM jsonb_array_elements(document -> 'facts') AS f
+	GROUP BY 1, 2, 3 HAVING count(*) > 1 ORDER BY 1, 2, 3 LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('a fact is captured twice: %s of %s %s',
+				twice.property, twice.object_type, twice.object),
+			HINT = 'Pass the result of deploydb.capture_migration() as it is.';
 	END IF;
 
 	SELECT c.* INTO captured FROM deploydb.captured_expectation(document) c;

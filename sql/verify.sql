@@ -160,6 +160,42 @@ SELECT deploydb.import_migration('[]');
 SELECT deploydb.import_migration('{"format": "deploydb capture", "migration": "x", "facts": [["a", "b", "c"]], "fact_format": 1, "server_version_num": 150000}');
 SELECT deploydb.import_migration(jsonb_set(document, '{checksum}', '"none"')) FROM captured;
 \set VERBOSITY default
+
+-- any other value for any member: refused in words, or taken for what it is
+CREATE FUNCTION import_state(document jsonb) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN deploydb.import_migration(document) || ' facts';
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE || ' ' || SQLERRM;
+END $$;
+SELECT import_state(value), string_agg(COALESCE(value::text, 'NULL'), ' ')
+	FROM unnest(ARRAY[NULL, 'null', '5', 'true', '"x"']::jsonb[]) AS value GROUP BY 1;
+SELECT import_state(jsonb_set(document, path, value))
+	FROM captured, LATERAL (VALUES ('{fact_format}'::text[], '99'::jsonb),
+		('{migration}', to_jsonb(repeat('x', 256))),
+		('{facts,0}', document #> '{facts,1}'),
+		('{facts,0}', jsonb_set(document #> '{facts,1}', '{3}', '"other"'))) AS v (path, value);
+SELECT member, import_state(jsonb_set(document, ARRAY[member], value)) COLLATE "C" AS outcome,
+		string_agg(value::text, ' ' ORDER BY value) AS "values"
+	FROM captured, unnest('{format,migration,schema,checksum,verdict,server_name,captured_at,fact_format,server_version_num,facts}'::text[]) AS member,
+		unnest(ARRAY['null', '-1', '1.5', '1e9', '1e30', '""', '[]', '[[]]', '{"a": 1}', 'true']::jsonb[]) AS value
+	GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT DISTINCT import_state(jsonb_set(document, '{facts,0}', fact)) FROM captured,
+	unnest(ARRAY['["table", "t", "kind"]', '["table", "t", "kind", 5]', '["table", "t", "kind", ["a"]]', '["table", "", "kind", "table"]',
+		'["table", "t", "", "table"]', '["banana", "t", "kind", "table"]', '["ledger", "t", "state", "applied"]']::jsonb[]) AS fact;
+DROP FUNCTION import_state;
+
+-- the order in which facts come is not that of every encoding
+SELECT deploydb.import_migration(jsonb_set(document, '{facts}', (SELECT jsonb_agg(fact ORDER BY n DESC)
+		FROM jsonb_array_elements(document -> 'facts') WITH ORDINALITY AS f (fact, n)))) FROM captured;
+SELECT deploydb_verify_migration('odd');
+
+-- what is imported is not always sound, and answers all the same
+SELECT deploydb.import_migration(jsonb_set(document, '{facts}', '[["column", ".", "type", "text"], ["function", ")(", "kind", "function"],
+	["function", "\"", "kind", "function"], ["index", "\"", "columns", "(("], ["index", "no_such", "table", "\""],
+	["table", "\"", "kind", "table"], ["constraint", "a.b.c", "type", "banana"], ["table", "no_such", "comment", "\\uZZ \\"]]')) FROM captured;
+SELECT status, object_type, object FROM deploydb.migration_report('odd') ORDER BY object_type COLLATE "C", object COLLATE "C";
+SELECT deploydb.import_migration(document) FROM captured;
 SELECT deploydb.capture_migration('x', '{no_such_table}');
 SELECT deploydb.capture_migration('odd', '{Odd.Name}') ->> 'migration' AS by_suffix;
 CREATE TYPE grade AS ENUM ('a', 'b');
