@@ -197,16 +197,19 @@ SELECT deploydb.import_migration(jsonb_set(document, '{facts}', '[["column", "."
 SELECT status, object_type, object FROM deploydb.migration_report('odd') ORDER BY object_type COLLATE "C", object COLLATE "C";
 SELECT deploydb.import_migration(document) FROM captured;
 SELECT deploydb.capture_migration('x', '{no_such_table}');
+SELECT deploydb.capture_migration('', '{Odd.Name}');
+SELECT count(*) = count(DISTINCT f) AS once FROM jsonb_array_elements(deploydb.capture_migration('x', '{Odd.Name,Odd.Name}') -> 'facts') f;
 SELECT deploydb.capture_migration('odd', '{Odd.Name}') ->> 'migration' AS by_suffix;
 CREATE TYPE grade AS ENUM ('a', 'b');
 CREATE DOMAIN pass AS grade CHECK (value < 'b');
 CREATE TYPE exam AS (passes pass[], at date);
-CREATE TABLE pupil (exams exam[]);
+CREATE TYPE "exam[]" AS ENUM ('not an array');
+CREATE TABLE pupil (exams exam[], odd "exam[]");
 SELECT f ->> 0 AS object_type, f ->> 1 AS object, f ->> 2 AS property, f ->> 3 AS value
-	FROM jsonb_array_elements(deploydb.capture_migration('pupils', '{pupil}') -> 'facts') f
+	FROM jsonb_array_elements(deploydb.capture_migration('pupils', '{pupil,pupil}') -> 'facts') f
 	WHERE f ->> 0 NOT IN ('table', 'column') ORDER BY 1, 2, 3;
 DROP TABLE pupil;
-DROP TYPE exam;
+DROP TYPE exam, "exam[]";
 DROP DOMAIN pass;
 DROP TYPE grade;
 SELECT deploydb.forget_migration('odd');

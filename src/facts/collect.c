@@ -17,6 +17,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -246,17 +247,20 @@ facts_roots_of_relations(Oid schema, List *names)
 {
 	int			nest_level = deparse_begin(schema);
 	List	   *roots = NIL;
+	List	   *seen = NIL;
 	ListCell   *lc;
 
 	foreach(lc, names)
 	{
-		const char *name = lfirst(lc);
+		char	   *name = lfirst(lc);
 		Oid			relid = get_relname_relid(name, schema);
 		char		relkind = OidIsValid(relid) ?
 			get_rel_relkind(relid) : RELKIND_RELATION;
 
-		roots = add_root(roots, relation_object_type(relkind),
-						 quote_identifier(name));
+		if (!list_member(seen, makeString(name)))
+			roots = add_root(roots, relation_object_type(relkind),
+							 quote_identifier(name));
+		seen = lappend(seen, makeString(name));
 	}
 	deparse_end(nest_level);
 	return roots;
@@ -322,8 +326,8 @@ facts_roots_of_types(Oid schema, const FactSet *facts)
 			strcmp(fact->property, "type") != 0 ||
 			object_split(fact->value, parts) != 1)
 			continue;
-		if (strlen(parts[0]) > 2 &&
-			strcmp(parts[0] + strlen(parts[0]) - 2, "[]") == 0)
+		/* An array; brackets inside the quotes are the name's own. */
+		if (fact->value[strlen(fact->value) - 1] == ']')
 			parts[0][strlen(parts[0]) - 2] = '\0';
 		add_types(schema, GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 										  CStringGetDatum(parts[0]),

@@ -57,7 +57,7 @@ extern FactReport *facts_collect(Oid schema, List *roots, TimestampTz deadline);
 /* Every root that a schema holds, members of extensions left out. */
 extern List *facts_roots_of_schema(Oid schema);
 
-/* A root for each relation name (raw, unquoted), its type from the catalogs. */
+/* A root for each distinct relation name (raw), its type from the catalogs. */
 extern List *facts_roots_of_relations(Oid schema, List *names);
 
 /* A root for each type of the schema that columns among the facts have. */

@@ -161,6 +161,10 @@ deploydb_capture_migration(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("migration and relations must not be NULL")));
 	migration = migration_resolve_if_known(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (migration[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("migration must have a name")));
 	names = relation_names(PG_GETARG_ARRAYTYPE_P(1));
 	schema = verification_schema(schema_name, NULL,
 								 facts_roots_of_relations(InvalidOid, names));
