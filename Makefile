@@ -6,11 +6,15 @@
 #
 # PG_CONFIG names the pg_config of the PostgreSQL to build for.
 
+# The install script's parts, each needing only those before it.
+INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period histogram tracking writes rates coverage))
+
 # Lists are set by ":=", as PGXS asks by ifdef whether there is anything.
 MODULE_big = deploydb
 EXTENSION = deploydb
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" deploydb.control)
-DATA := $(wildcard sql/deploydb--*.sql)
+DATA := $(wildcard sql/deploydb--*--*.sql)
+DATA_built = deploydb--$(EXTVERSION).sql
 SCRIPTS := $(wildcard scripts/deploydb-register)
 OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
@@ -32,6 +36,9 @@ include $(PGXS)
 
 # PGXS keeps no account of headers; they are few, so each rebuilds all.
 $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h)
+
+deploydb--$(EXTVERSION).sql: $(INSTALL_PARTS)
+	cat $^ > $@
 
 # PGXS installs a script by its name alone, and would remove it with its folder.
 uninstall: uninstall-scripts

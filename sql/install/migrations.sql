@@ -1,4 +1,4 @@
-/* sql/deploydb--0.1.0.sql */
+/* The install script: its parts are in sql/install/. */
 
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION deploydb" to load this file. \quit
