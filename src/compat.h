@@ -31,6 +31,7 @@
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
 
 /*
  * We are built with hidden visibility.  From 16 on, the server's macros mark
@@ -204,5 +205,22 @@ compat_executor_run(QueryDesc *query)
 	ExecutorRun(query, ForwardScanDirection, 0, true);
 #endif
 }
+
+/* ExecutorRun() has no flag "execute once" any more from 18 on. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_RUN_PARAMETERS ScanDirection direction, uint64 count
+#define COMPAT_RUN_ARGUMENTS direction, count
+#else
+#define COMPAT_RUN_PARAMETERS \
+	ScanDirection direction, uint64 count, bool execute_once
+#define COMPAT_RUN_ARGUMENTS direction, count, execute_once
+#endif
+
+/* What a callback of the system caches is told; a type of its own from 19 on. */
+#if PG_VERSION_NUM >= 190000
+typedef SysCacheIdentifier compat_syscache_id;
+#else
+typedef int compat_syscache_id;
+#endif
 
 #endif							/* DEPLOYDB_COMPAT_H */

@@ -8,12 +8,17 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 
 #include "compat.h"
 #include "facts/replay.h"
+#include "own_work.h"
 #include "settings.h"
+#include "writes/hooks.h"
 
 PG_MODULE_MAGIC;
+
+int			own_work_level = 0;
 
 extern PGDLLEXPORT void _PG_init(void);
 
@@ -22,4 +27,6 @@ _PG_init(void)
 {
 	settings_init();
 	replay_init();
+	if (process_shared_preload_libraries_in_progress)
+		writes_init();
 }

@@ -49,6 +49,7 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "own_work.h"
 #include "facts/facts.h"
 #include "facts/relation_lock.h"
 #include "facts/replay.h"
@@ -545,6 +546,7 @@ replay_migrations(List *steps)
 	context = AllocSetContextCreate(caller, "deploydb replay",
 									ALLOCSET_DEFAULT_SIZES);
 	BeginInternalSubTransaction(NULL);
+	own_work_level++;
 	MemoryContextSwitchTo(context);
 	save_state(&saved);
 
@@ -562,6 +564,7 @@ replay_migrations(List *steps)
 
 	replay_guard_end();
 	RollbackAndReleaseCurrentSubTransaction();
+	own_work_level--;
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	restore_state(&saved);

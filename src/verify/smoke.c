@@ -32,6 +32,7 @@
 #include "utils/varlena.h"
 
 #include "compat.h"
+#include "own_work.h"
 #include "facts/escape.h"
 #include "settings.h"
 #include "verify/message.h"
@@ -517,6 +518,7 @@ deploydb_smoke_test(PG_FUNCTION_ARGS)
 	}
 
 	BeginInternalSubTransaction(NULL);
+	own_work_level++;
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
@@ -531,6 +533,7 @@ deploydb_smoke_test(PG_FUNCTION_ARGS)
 	}
 	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
+	own_work_level--;
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	if (error != NULL)

@@ -1,0 +1,54 @@
+/*
+ * app_role.c
+ *		Whether this session is the application's.
+ *
+ * Locking: none.  Errors: see app_role.h.  A function that is SECURITY DEFINER
+ * does not make its caller another: the outer user counts.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "writes/app_role.h"
+
+static NameData cached_name;
+static Oid	cached_role = InvalidOid;
+static bool cached = false;
+
+static void
+role_changed(Datum arg, compat_syscache_id cache, uint32 hash)
+{
+	(void) arg;
+	(void) cache;
+	(void) hash;
+	cached = false;
+}
+
+void
+app_role_init(void)
+{
+	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
+}
+
+bool
+app_role_is_other(bool may_look)
+{
+	const char *name = deploydb_app_role;
+
+	if (name == NULL || name[0] == '\0')
+		return false;
+	if (!cached || strcmp(NameStr(cached_name), name) != 0)
+	{
+		if (!may_look)
+			return false;
+		cached_role = get_role_oid(name, true);
+		strlcpy(NameStr(cached_name), name, NAMEDATALEN);
+		cached = true;
+	}
+	return GetOuterUserId() != cached_role;
+}

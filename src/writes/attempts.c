@@ -1,0 +1,442 @@
+/*
+ * attempts.c
+ *		Attempts to write that this backend has under way.
+ *
+ * Locking: none.  Memory and errors: see attempts.h.  The commit callback runs
+ * after the commit record: atomics only.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "writes/attempts.h"
+
+/* Larger arrays are given back when their transaction ends. */
+#define KEPT_ENTRIES 256
+
+typedef struct Started
+{
+	const void *execution;
+	WriteTarget target;
+	SubTransactionId subxact;
+	bool		counts_rows;
+	int64		query_id;
+	uint64		microseconds;
+} Started;
+
+typedef struct Done
+{
+	WriteTarget target;
+	SubTransactionId subxact;
+	uint64		attempts;
+	uint64		rows;
+} Done;
+
+/* A table that a write of the present transaction failed on. */
+#define FAILED_TARGETS 32
+static WriteTarget failed_targets[FAILED_TARGETS];
+static int	nfailed_targets = 0;
+static TimestampTz failed_in = 0;	/* that transaction's start */
+
+static Started *started = NULL;
+static int	nstarted = 0;
+static int	started_size = 0;
+
+static Done *done = NULL;
+static int	ndone = 0;
+static int	done_size = 0;
+
+static bool error_is_counted = false;
+static bool error_passed = false;
+static TimestampTz last_message = 0;
+static int	session_sqlstate = 0;
+
+/* False when there is no memory: the attempt goes unaccounted. */
+static bool
+grow(void **array, int *size, int needed, Size element)
+{
+	int			wanted = Max(needed, *size > 0 ? *size * 2 : 16);
+	void	   *larger;
+
+	if (needed <= *size)
+		return true;
+	if (!AllocSizeIsValid(wanted * element))
+		return false;
+	larger = MemoryContextAllocExtended(TopMemoryContext, wanted * element,
+										MCXT_ALLOC_NO_OOM);
+	if (larger == NULL)
+		return false;
+	if (*array != NULL)
+	{
+		memcpy(larger, *array, *size * element);
+		pfree(*array);
+	}
+	*array = larger;
+	*size = wanted;
+	return true;
+}
+
+static void
+shrink(void **array, int *size)
+{
+	if (*size <= KEPT_ENTRIES)
+		return;
+	pfree(*array);
+	*array = NULL;
+	*size = 0;
+}
+
+static bool
+same_target(const WriteTarget *a, const WriteTarget *b)
+{
+	return a->slot == b->slot && a->generation == b->generation &&
+		a->others == b->others;
+}
+
+void
+attempt_start(const void *execution, const WriteTarget *target,
+			  bool counts_rows, int64 query_id)
+{
+	Started    *entry;
+
+	if (!grow((void **) &started, &started_size, nstarted + 1, sizeof(Started)))
+	{
+		counters_add(target, WRITES_UNACCOUNTED, 1);
+		return;
+	}
+	entry = &started[nstarted++];
+	entry->execution = execution;
+	entry->target = *target;
+	entry->subxact = GetCurrentSubTransactionId();
+	entry->counts_rows = counts_rows;
+	entry->query_id = query_id;
+	entry->microseconds = 0;
+	last_message = GetCurrentStatementStartTimestamp();
+}
+
+bool
+attempts_started(void)
+{
+	return nstarted > 0;
+}
+
+/* The index of its last entry, from the top; those of one are neighbours. */
+static int
+started_find(const void *execution)
+{
+	int			i = nstarted - 1;
+
+	while (i >= 0 && started[i].execution != execution)
+		i--;
+	return i;
+}
+
+bool
+attempt_is_started(const void *execution)
+{
+	return started_find(execution) >= 0;
+}
+
+void
+attempt_took(const void *execution, uint64 microseconds)
+{
+	for (int i = started_find(execution);
+		 i >= 0 && started[i].execution == execution; i--)
+		started[i].microseconds += microseconds;
+}
+
+static void
+started_remove(int index)
+{
+	nstarted--;
+	memmove(&started[index], &started[index + 1],
+			(nstarted - index) * sizeof(Started));
+}
+
+/* The entry of a table and the current subtransaction, which are on top. */
+static Done *
+done_entry(const WriteTarget *target, SubTransactionId subxact)
+{
+	Done	   *entry;
+
+	for (int i = ndone - 1; i >= 0 && done[i].subxact == subxact; i--)
+		if (same_target(&done[i].target, target))
+			return &done[i];
+	if (!grow((void **) &done, &done_size, ndone + 1, sizeof(Done)))
+		return NULL;
+	entry = &done[ndone++];
+	entry->target = *target;
+	entry->subxact = subxact;
+	entry->attempts = 0;
+	entry->rows = 0;
+	return entry;
+}
+
+void
+attempt_done(const void *execution, uint64 rows)
+{
+	SubTransactionId subxact = GetCurrentSubTransactionId();
+	int			i;
+
+	while ((i = started_find(execution)) >= 0)
+	{
+		Started		ended = started[i];
+		Done	   *entry = done_entry(&ended.target, subxact);
+
+		started_remove(i);
+		counters_add_latency(&ended.target, ended.microseconds);
+		if (entry == NULL)
+		{
+			counters_add(&ended.target, WRITES_UNACCOUNTED, 1);
+			continue;
+		}
+		entry->attempts++;
+		if (ended.counts_rows)
+			entry->rows += rows;
+	}
+}
+
+/* Evidence; the constraint's name is filled in by who knows it. */
+static void
+describe_failure(WriteFailure *failure, int sqlstate, int64 query_id)
+{
+	memset(failure, 0, sizeof(*failure));
+	failure->sqlstate = sqlstate;
+	failure->last_at = GetCurrentTimestamp();
+	failure->query_id = query_id;
+	strlcpy(NameStr(failure->application),
+			application_name ? application_name : "", NAMEDATALEN);
+}
+
+static void
+remember_failed_target(const WriteTarget *target)
+{
+	TimestampTz transaction = GetCurrentTransactionStartTimestamp();
+
+	if (failed_in != transaction)
+		nfailed_targets = 0;
+	failed_in = transaction;
+	for (int i = 0; i < nfailed_targets; i++)
+		if (same_target(&failed_targets[i], target))
+			return;
+	if (nfailed_targets < FAILED_TARGETS)
+		failed_targets[nfailed_targets++] = *target;
+}
+
+/* The constraint of an integrity violation; not when memory is short. */
+static void
+copy_constraint_name(NameData *name, int sqlstate)
+{
+	MemoryContext old;
+	ErrorData  *error;
+
+	if (ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	error = CopyErrorData();
+	if (error->constraint_name != NULL)
+		strlcpy(NameStr(*name), error->constraint_name, NAMEDATALEN);
+	FreeErrorData(error);
+	MemoryContextSwitchTo(old);
+}
+
+void
+attempt_failed(const void *execution)
+{
+	int			i = started_find(execution);
+	int			sqlstate = geterrcode();
+	WriteFailure failure;
+
+	if (i < 0)
+		return;
+	describe_failure(&failure, sqlstate, started[i].query_id);
+	copy_constraint_name(&failure.constraint_name, sqlstate);
+	while ((i = started_find(execution)) >= 0)
+	{
+		Started		ended = started[i];
+
+		started_remove(i);
+		counters_add_latency(&ended.target, ended.microseconds);
+		counters_add_failure(&ended.target, WRITES_FAILED, &failure,
+							 GetOuterUserId(), true);
+		remember_failed_target(&ended.target);
+	}
+	error_is_counted = true;
+}
+
+void
+attempt_rejected(const WriteTarget *target, int sqlstate, int64 query_id)
+{
+	WriteFailure failure;
+
+	describe_failure(&failure, sqlstate, query_id);
+	counters_add_failure(target, WRITES_REJECTED, &failure,
+						 GetOuterUserId(), false);
+	remember_failed_target(target);
+}
+
+void
+attempts_commit_while_aborted(void)
+{
+	if (failed_in == GetCurrentTransactionStartTimestamp())
+		for (int i = 0; i < nfailed_targets; i++)
+			counters_add(&failed_targets[i], WRITES_SWALLOWED, 1);
+	nfailed_targets = 0;
+}
+
+void
+attempts_error_passes(void)
+{
+	error_passed = true;
+}
+
+bool
+attempts_error_passed(void)
+{
+	return error_passed;
+}
+
+bool
+attempts_error_is_counted(void)
+{
+	return error_is_counted;
+}
+
+bool
+attempts_in_this_message(void)
+{
+	return last_message == GetCurrentStatementStartTimestamp();
+}
+
+void
+attempts_session_ends(int sqlstate)
+{
+	session_sqlstate = sqlstate;
+}
+
+/*
+ * What was started and neither ended nor raised: its session is ended while
+ * it ran, or an error came between two calls of the executor.
+ */
+static void
+settle_started(SubTransactionId subxact)
+{
+	WriteFailure failure;
+
+	for (int i = nstarted - 1; i >= 0; i--)
+	{
+		Started		ended = started[i];
+
+		if (subxact != InvalidSubTransactionId && ended.subxact != subxact)
+			continue;
+		started_remove(i);
+		describe_failure(&failure, session_sqlstate != 0 ? session_sqlstate :
+						 ERRCODE_OPERATOR_INTERVENTION, ended.query_id);
+		counters_add_failure(&ended.target, WRITES_FAILED, &failure,
+							 GetOuterUserId(), true);
+	}
+}
+
+static void
+settle_done(WriteCount outcome)
+{
+	for (int i = 0; i < ndone; i++)
+	{
+		counters_add(&done[i].target, outcome, done[i].attempts);
+		if (outcome == WRITES_SUCCEEDED)
+			counters_add(&done[i].target, WRITES_ROWS, done[i].rows);
+	}
+	ndone = 0;
+	shrink((void **) &done, &done_size);
+}
+
+static void
+forget_error(void)
+{
+	error_is_counted = false;
+	error_passed = false;
+}
+
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	(void) arg;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			settle_done(WRITES_SUCCEEDED);
+			break;
+		case XACT_EVENT_PREPARE:
+			settle_done(WRITES_PREPARED);
+			break;
+		case XACT_EVENT_ABORT:
+			settle_started(InvalidSubTransactionId);
+			settle_done(WRITES_ROLLED_BACK);
+			forget_error();
+			break;
+		default:
+			return;
+	}
+	nstarted = 0;
+	shrink((void **) &started, &started_size);
+}
+
+/* Entries of subxact are on top; its parent's are right below them. */
+static void
+hand_to_parent(SubTransactionId subxact, SubTransactionId parent)
+{
+	int			first = ndone;
+	int			end = ndone;
+
+	for (int i = 0; i < nstarted; i++)
+		if (started[i].subxact == subxact)
+			started[i].subxact = parent;
+	while (first > 0 && done[first - 1].subxact == subxact)
+		first--;
+	ndone = first;
+	for (int i = first; i < end; i++)
+	{
+		Done		entry = done[i];
+		Done	   *merged = done_entry(&entry.target, parent);
+
+		/* There is room: no more entries than before. */
+		merged->attempts += entry.attempts;
+		merged->rows += entry.rows;
+	}
+}
+
+static void
+undo_subtransaction(SubTransactionId subxact)
+{
+	settle_started(subxact);
+	while (ndone > 0 && done[ndone - 1].subxact == subxact)
+	{
+		ndone--;
+		counters_add(&done[ndone].target, WRITES_ROLLED_BACK,
+					 done[ndone].attempts);
+	}
+	forget_error();
+}
+
+static void
+subtransaction_ends(SubXactEvent event, SubTransactionId subxact,
+					SubTransactionId parent, void *arg)
+{
+	(void) arg;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		hand_to_parent(subxact, parent);
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+		undo_subtransaction(subxact);
+}
+
+void
+attempts_init(void)
+{
+	RegisterXactCallback(transaction_ends, NULL);
+	RegisterSubXactCallback(subtransaction_ends, NULL);
+}

@@ -1,0 +1,69 @@
+/*
+ * attempts.h
+ *		Attempts to write that this backend has under way.
+ *
+ * Gives: an attempt's life, from its start to the end of its transaction.
+ * Needs: counters, tracked.
+ *
+ *		started ──► failed									counted at once
+ *		   └──────► done ──► subtransaction or transaction
+ *							 aborts: rolled back			counted at once
+ *							 commits: the parent's, at the top: succeeded
+ *							 is prepared: prepared
+ *
+ * Both are stacks, as executions and subtransactions nest: those started, one
+ * entry for each table of an execution, and those done, one for each table
+ * and subtransaction with a number.
+ * Memory: arrays in TopMemoryContext, grown at statement time only.
+ * Errors: none in what callbacks call.
+ */
+#ifndef DEPLOYDB_ATTEMPTS_H
+#define DEPLOYDB_ATTEMPTS_H
+
+#include "postgres.h"
+
+#include "writes/counters.h"
+
+/* From _PG_init while preloading. */
+extern void attempts_init(void);
+
+/* An execution, known by any pointer, starts to write that table. */
+extern void attempt_start(const void *execution, const WriteTarget *target,
+						  bool counts_rows, int64 query_id);
+
+/* Is any execution under way, and this one? */
+extern bool attempts_started(void);
+extern bool attempt_is_started(const void *execution);
+
+/* What it takes of our time, added up. */
+extern void attempt_took(const void *execution, uint64 microseconds);
+
+/* It ran to its end; rows go to the table that counts them. */
+extern void attempt_done(const void *execution, uint64 rows);
+
+/* It raised the error that is being handled; in a PG_CATCH block. */
+extern void attempt_failed(const void *execution);
+
+/* An attempt that never started. */
+extern void attempt_rejected(const WriteTarget *target, int sqlstate,
+							 int64 query_id);
+
+/* COMMIT came in an aborted transaction. */
+extern void attempts_commit_while_aborted(void);
+
+/*
+ * Of the error that is being handled: it passes through the execution of the
+ * client's own statement; did it, and has attempt_failed() counted it?  The
+ * abort that follows forgets both.
+ */
+extern void attempts_error_passes(void);
+extern bool attempts_error_passed(void);
+extern bool attempts_error_is_counted(void);
+
+/* Has an attempt been started since the client's last message came? */
+extern bool attempts_in_this_message(void);
+
+/* The session ends by this error: what it leaves under way failed of it. */
+extern void attempts_session_ends(int sqlstate);
+
+#endif							/* DEPLOYDB_ATTEMPTS_H */

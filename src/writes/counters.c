@@ -1,0 +1,402 @@
+/*
+ * counters.c
+ *		Counts of writes, failures and log lines in shared memory.
+ *
+ * Locking and errors: see counters.h.  A slot's generation is odd while its
+ * identity changes, so that readers without the LWLock know.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "writes/counters.h"
+
+/* How often a flag is tried that somebody holds for some copying. */
+#define BUSY_TRIES 10000
+
+WritesShared *writes_shared = NULL;
+
+static LWLock *slots_lock = NULL;
+static shmem_request_hook_type previous_shmem_request = NULL;
+static shmem_startup_hook_type previous_shmem_startup = NULL;
+
+static Size
+counters_size(void)
+{
+	return add_size(offsetof(WritesShared, slots),
+					mul_size(deploydb_max_tracked, sizeof(WriteSlot)));
+}
+
+static void
+counters_request(void)
+{
+	if (previous_shmem_request)
+		previous_shmem_request();
+	RequestAddinShmemSpace(counters_size());
+	RequestNamedLWLockTranche("deploydb", 1);
+}
+
+static void
+book_init(WriteBook *book)
+{
+	for (int i = 0; i < WRITE_COUNTS; i++)
+		pg_atomic_init_u64(&book->counts[i], 0);
+	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+		pg_atomic_init_u64(&book->latency[i], 0);
+	pg_atomic_init_flag(&book->busy);
+	memset(book->failures, 0, sizeof(book->failures));
+}
+
+static void
+counters_clear(void)
+{
+	memset(writes_shared, 0, counters_size());
+	writes_shared->since = GetCurrentTimestamp();
+	pg_atomic_init_u64(&writes_shared->log_lines_dropped, 0);
+	for (int i = 0; i < COUNTED_DATABASES; i++)
+	{
+		pg_atomic_init_u32(&writes_shared->databases[i].database, InvalidOid);
+		pg_atomic_init_u64(&writes_shared->databases[i].slow_statements, 0);
+	}
+	for (int i = 0; i < LOG_CLASSES; i++)
+	{
+		LogClass   *class = &writes_shared->log_classes[i];
+
+		pg_atomic_init_u64(&class->key, 0);
+		pg_atomic_init_u64(&class->lines, 0);
+		pg_atomic_init_u64(&class->last_at, 0);
+		pg_atomic_init_flag(&class->busy);
+	}
+	pg_atomic_init_flag(&writes_shared->ring.busy);
+	writes_shared->nslots = deploydb_max_tracked;
+	for (int i = 0; i < writes_shared->nslots; i++)
+	{
+		pg_atomic_init_u32(&writes_shared->slots[i].generation, 0);
+		book_init(&writes_shared->slots[i].books[0]);
+		book_init(&writes_shared->slots[i].books[1]);
+	}
+}
+
+/* At a clean end of the postmaster only; a crash leaves no file. */
+static void
+counters_at_exit(int code, Datum arg)
+{
+	(void) arg;
+	if (code == 0 && writes_shared != NULL)
+		counters_save();
+}
+
+static void
+counters_startup(void)
+{
+	bool		found;
+
+	if (previous_shmem_startup)
+		previous_shmem_startup();
+
+	/* After a crash the postmaster comes here again, with new memory. */
+	writes_shared = NULL;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	writes_shared = ShmemInitStruct("deploydb", counters_size(), &found);
+	slots_lock = &GetNamedLWLockTranche("deploydb")->lock;
+	if (!found)
+		counters_clear();
+	LWLockRelease(AddinShmemInitLock);
+
+	if (!IsUnderPostmaster)
+		on_shmem_exit(counters_at_exit, (Datum) 0);
+	if (!found)
+		counters_load();
+}
+
+void
+counters_init(void)
+{
+	previous_shmem_request = shmem_request_hook;
+	shmem_request_hook = counters_request;
+	previous_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = counters_startup;
+}
+
+/* ---- slots ---------------------------------------------------------------- */
+
+static bool
+same_key(const SlotKey *a, const SlotKey *b)
+{
+	return a->database == b->database &&
+		a->tracked_at == b->tracked_at &&
+		strcmp(NameStr(a->name), NameStr(b->name)) == 0 &&
+		strcmp(NameStr(a->schema), NameStr(b->schema)) == 0;
+}
+
+static int
+slot_of(const SlotKey *key)
+{
+	for (int i = 0; i < writes_shared->nslots; i++)
+		if (same_key(&writes_shared->slots[i].key, key))
+			return i;
+	return -1;
+}
+
+/* With the lock held exclusively; key NULL frees. */
+static void
+slot_change(WriteSlot *slot, const SlotKey *key)
+{
+	pg_atomic_fetch_add_u32(&slot->generation, 1);
+	pg_write_barrier();
+	memset(&slot->key, 0, sizeof(SlotKey));
+	if (key != NULL)
+	{
+		slot->key = *key;
+		slot->since = GetCurrentTimestamp();
+		book_init(&slot->books[0]);
+		book_init(&slot->books[1]);
+	}
+	pg_write_barrier();
+	pg_atomic_fetch_add_u32(&slot->generation, 1);
+}
+
+bool
+counters_slot(const SlotKey *key, WriteTarget *target)
+{
+	int			slot;
+
+	LWLockAcquire(slots_lock, LW_SHARED);
+	slot = slot_of(key);
+	if (slot < 0)
+	{
+		SlotKey		free_key = {0};
+
+		LWLockRelease(slots_lock);
+		LWLockAcquire(slots_lock, LW_EXCLUSIVE);
+		slot = slot_of(key);
+		if (slot < 0 && (slot = slot_of(&free_key)) >= 0)
+			slot_change(&writes_shared->slots[slot], key);
+	}
+	if (slot >= 0)
+	{
+		target->slot = slot;
+		target->generation =
+			pg_atomic_read_u32(&writes_shared->slots[slot].generation);
+	}
+	LWLockRelease(slots_lock);
+	return slot >= 0;
+}
+
+void
+counters_evict(const SlotKey *keys, int nkeys)
+{
+	SlotKey    *seen = palloc(writes_shared->nslots * sizeof(SlotKey));
+
+	/* The catalog is not read under the lock. */
+	LWLockAcquire(slots_lock, LW_SHARED);
+	for (int i = 0; i < writes_shared->nslots; i++)
+		seen[i] = writes_shared->slots[i].key;
+	LWLockRelease(slots_lock);
+
+	for (int i = 0; i < writes_shared->nslots; i++)
+	{
+		WriteSlot  *slot = &writes_shared->slots[i];
+		bool		keep = !OidIsValid(seen[i].database);
+
+		if (seen[i].database == MyDatabaseId)
+			for (int k = 0; k < nkeys && !keep; k++)
+				keep = same_key(&seen[i], &keys[k]);
+		else if (!keep)
+			keep = SearchSysCacheExists1(DATABASEOID,
+										 ObjectIdGetDatum(seen[i].database));
+		if (keep)
+			continue;
+		LWLockAcquire(slots_lock, LW_EXCLUSIVE);
+		if (same_key(&slot->key, &seen[i]))
+			slot_change(slot, NULL);
+		LWLockRelease(slots_lock);
+	}
+	pfree(seen);
+}
+
+WriteBook *
+counters_book(const WriteTarget *target)
+{
+	WriteSlot  *slot = &writes_shared->slots[target->slot];
+
+	if (pg_atomic_read_u32(&slot->generation) != target->generation)
+		return NULL;
+	return &slot->books[target->others ? 1 : 0];
+}
+
+/* The newest slot of a name, unless tables of several schemas bear it. */
+bool
+counters_find_name(Oid database, const char *schema, const char *name,
+				   WriteTarget *target)
+{
+	SlotKey		best = {0};
+	bool		found = false;
+
+	for (int i = 0; i < writes_shared->nslots; i++)
+	{
+		WriteSlot  *slot = &writes_shared->slots[i];
+		uint32		generation = pg_atomic_read_u32(&slot->generation);
+		SlotKey		key;
+
+		pg_read_barrier();
+		key = slot->key;
+		pg_read_barrier();
+		if (generation % 2 != 0 ||
+			generation != pg_atomic_read_u32(&slot->generation) ||
+			key.database != database ||
+			strcmp(NameStr(key.name), name) != 0 ||
+			(schema[0] != '\0' && strcmp(NameStr(key.schema), schema) != 0))
+			continue;
+		if (found && strcmp(NameStr(key.schema), NameStr(best.schema)) != 0)
+			return false;
+		if (found && key.tracked_at < best.tracked_at)
+			continue;
+		found = true;
+		best = key;
+		target->slot = i;
+		target->generation = generation;
+	}
+	return found;
+}
+
+/* ---- adding --------------------------------------------------------------- */
+
+void
+counters_add(const WriteTarget *target, WriteCount what, uint64 n)
+{
+	WriteBook  *book = counters_book(target);
+
+	if (book != NULL && n > 0)
+		pg_atomic_fetch_add_u64(&book->counts[what], n);
+}
+
+void
+counters_add_latency(const WriteTarget *target, uint64 microseconds)
+{
+	WriteBook  *book = counters_book(target);
+
+	if (book != NULL)
+		pg_atomic_fetch_add_u64(&book->latency[histogram_bucket(microseconds)], 1);
+}
+
+bool
+counters_try_busy(pg_atomic_flag *busy, bool may_wait)
+{
+	for (int tries = may_wait ? BUSY_TRIES : 1; tries > 0; tries--)
+	{
+		if (pg_atomic_test_set_flag(busy))
+			return true;
+		pg_spin_delay();
+	}
+	return false;
+}
+
+static void
+remember_kind(WriteBook *book, const WriteFailure *failure)
+{
+	int			last = WRITE_FAILURE_KINDS - 1;
+	int			i = 0;
+	uint64		attempts;
+
+	while (i < last && book->failures[i].sqlstate != failure->sqlstate &&
+		   book->failures[i].sqlstate != 0)
+		i++;
+	attempts = book->failures[i].attempts;
+	book->failures[i] = *failure;
+	book->failures[i].attempts = attempts + 1;
+	if (i == last)
+		book->failures[i].sqlstate = 0;
+}
+
+void
+counters_add_failure(const WriteTarget *target, WriteCount what,
+					 const WriteFailure *failure, Oid role, bool may_wait)
+{
+	FailureRing *ring = &writes_shared->ring;
+	WriteBook  *book = counters_book(target);
+
+	if (book == NULL)
+		return;
+	pg_atomic_fetch_add_u64(&book->counts[what], 1);
+	if (counters_try_busy(&book->busy, may_wait))
+	{
+		remember_kind(book, failure);
+		pg_atomic_clear_flag(&book->busy);
+	}
+	if (counters_try_busy(&ring->busy, may_wait))
+	{
+		RecentFailure *entry =
+			&ring->entries[ring->appended % FAILURE_RING_SIZE];
+
+		entry->key = writes_shared->slots[target->slot].key;
+		entry->role = role;
+		entry->failure = *failure;
+		entry->failure.attempts = 1;
+		ring->appended++;
+		pg_atomic_clear_flag(&ring->busy);
+	}
+}
+
+/*
+ * Places are never given back, so that a free one ends the search and no lock
+ * is needed to take it.
+ */
+void
+counters_add_log_line(Oid database, int sqlstate, const char *application)
+{
+	uint64		key = ((uint64) database << 32) |
+		(uint32) ERRCODE_TO_CATEGORY(sqlstate) | UINT64CONST(0x80000000);
+	uint32		start = (database + ERRCODE_TO_CATEGORY(sqlstate)) % LOG_CLASSES;
+
+	for (uint32 i = 0; i < LOG_CLASSES; i++)
+	{
+		LogClass   *class =
+			&writes_shared->log_classes[(start + i) % LOG_CLASSES];
+		uint64		there = pg_atomic_read_u64(&class->key);
+
+		if (there == 0 &&
+			pg_atomic_compare_exchange_u64(&class->key, &there, key))
+			there = key;
+		if (there != key)
+			continue;
+		pg_atomic_fetch_add_u64(&class->lines, 1);
+		pg_atomic_write_u64(&class->last_at, (uint64) GetCurrentTimestamp());
+		if (counters_try_busy(&class->busy, false))
+		{
+			strlcpy(NameStr(class->application),
+					application ? application : "", NAMEDATALEN);
+			pg_atomic_clear_flag(&class->busy);
+		}
+		return;
+	}
+	pg_atomic_fetch_add_u64(&writes_shared->log_lines_dropped, 1);
+}
+
+void
+counters_add_slow_statement(void)
+{
+	for (int i = 0; i < COUNTED_DATABASES; i++)
+	{
+		DatabaseCount *count = &writes_shared->databases[i];
+		uint32		there = pg_atomic_read_u32(&count->database);
+
+		if (there == InvalidOid &&
+			pg_atomic_compare_exchange_u32(&count->database, &there,
+										   MyDatabaseId))
+			there = MyDatabaseId;
+		if (there != MyDatabaseId)
+			continue;
+		pg_atomic_fetch_add_u64(&count->slow_statements, 1);
+		return;
+	}
+}

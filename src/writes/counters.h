@@ -1,0 +1,188 @@
+/*
+ * counters.h
+ *		Counts of writes, failures and log lines in shared memory.
+ *
+ * Gives: a slot for each tracked table of each database, adding to it, reading
+ * it, the ring of recent failures, log lines by SQLSTATE class, and slow
+ * statements of each database.
+ * Needs: settings, the histogram.
+ *
+ * Without preloading there is no shared memory: counters_there() is false, no
+ * slot is ever found, and nothing below may be called but that.
+ *
+ * Locking: a slot's identity changes under an LWLock; a reference that a
+ * backend holds carries the slot's generation, and what is added through an
+ * outdated reference is dropped.  Counters are atomics.  Evidence of failures
+ * (ring, SQLSTATEs) is under a flag that the log hook only tries to take.
+ * Errors: none, so that commit callbacks and the log hook may add.
+ */
+#ifndef DEPLOYDB_COUNTERS_H
+#define DEPLOYDB_COUNTERS_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+
+#include "writes/histogram.h"
+
+/* What became of attempts, and the rows that those which succeeded wrote. */
+typedef enum WriteCount
+{
+	WRITES_SUCCEEDED,
+	WRITES_FAILED,
+	WRITES_ROLLED_BACK,
+	WRITES_REJECTED,
+	WRITES_SWALLOWED,
+	WRITES_PREPARED,
+	WRITES_UNACCOUNTED,
+	WRITES_ROWS
+} WriteCount;
+
+#define WRITE_COUNTS (WRITES_ROWS + 1)
+
+/* SQLSTATEs told apart for each table; more go into the last, as 0. */
+#define WRITE_FAILURE_KINDS 24
+#define FAILURE_RING_SIZE 64
+#define LOG_CLASSES 256
+#define COUNTED_DATABASES 128
+
+/* The last failure of a kind, and how many there were. */
+typedef struct WriteFailure
+{
+	int			sqlstate;		/* as elog.h packs it, 0 when free */
+	uint64		attempts;
+	TimestampTz last_at;
+	int64		query_id;		/* 0 where the server computes none */
+	NameData	constraint_name;
+	NameData	application;
+} WriteFailure;
+
+/* Attempts of the application, or those of everybody else. */
+typedef struct WriteBook
+{
+	pg_atomic_uint64 counts[WRITE_COUNTS];
+	pg_atomic_uint64 latency[HISTOGRAM_BUCKETS];
+	pg_atomic_flag busy;		/* held while failures change or are read */
+	WriteFailure failures[WRITE_FAILURE_KINDS];
+} WriteBook;
+
+/* One of a tracked table's books, as long as its slot stays the same. */
+typedef struct WriteTarget
+{
+	int			slot;
+	uint32		generation;
+	bool		others;			/* not of deploydb.app_role, which is set */
+} WriteTarget;
+
+/* What identifies a slot: one time of tracking a name in a database. */
+typedef struct SlotKey
+{
+	Oid			database;
+	TimestampTz tracked_at;
+	NameData	schema;
+	NameData	name;
+} SlotKey;
+
+typedef struct WriteSlot
+{
+	pg_atomic_uint32 generation;	/* odd while the rest changes */
+	SlotKey		key;			/* database is 0 when free */
+	TimestampTz since;			/* began to count: an epoch */
+	WriteBook	books[2];		/* the application's, others' */
+} WriteSlot;
+
+/* An entry of the ring. */
+typedef struct RecentFailure
+{
+	SlotKey		key;
+	Oid			role;
+	WriteFailure failure;		/* attempts is 1 */
+} RecentFailure;
+
+typedef struct FailureRing
+{
+	pg_atomic_flag busy;
+	uint64		appended;		/* the next goes to appended % its size */
+	RecentFailure entries[FAILURE_RING_SIZE];
+} FailureRing;
+
+/* Log lines of ERROR and above of a database and a class of SQLSTATEs. */
+typedef struct LogClass
+{
+	pg_atomic_uint64 key;		/* database and class, 0 when free */
+	pg_atomic_uint64 lines;
+	pg_atomic_uint64 last_at;
+	pg_atomic_flag busy;
+	NameData	application;
+} LogClass;
+
+typedef struct DatabaseCount
+{
+	pg_atomic_uint32 database;	/* 0 when free */
+	pg_atomic_uint64 slow_statements;
+} DatabaseCount;
+
+typedef struct WritesShared
+{
+	TimestampTz since;			/* of log lines and slow statements */
+	pg_atomic_uint64 log_lines_dropped; /* no room for their class */
+	DatabaseCount databases[COUNTED_DATABASES];
+	LogClass	log_classes[LOG_CLASSES];
+	FailureRing ring;
+	int			nslots;
+	WriteSlot	slots[FLEXIBLE_ARRAY_MEMBER];
+} WritesShared;
+
+/* NULL without preloading; in counters.c. */
+extern WritesShared *writes_shared;
+
+static inline bool
+counters_there(void)
+{
+	return writes_shared != NULL;
+}
+
+/* From _PG_init while preloading: reserves the memory. */
+extern void counters_init(void);
+
+/* Finds or makes a slot; false when all are taken.  May take the LWLock. */
+extern bool counters_slot(const SlotKey *key, WriteTarget *target);
+
+/*
+ * Frees the slots of this database that are none of the keys, and those of
+ * databases that are no more.  Reads a catalog: in a transaction only.
+ */
+extern void counters_evict(const SlotKey *keys, int nkeys);
+
+/* The book, or NULL when the slot is another's by now. */
+extern WriteBook *counters_book(const WriteTarget *target);
+
+extern void counters_add(const WriteTarget *target, WriteCount what, uint64 n);
+extern void counters_add_latency(const WriteTarget *target, uint64 microseconds);
+
+/*
+ * One failed or rejected attempt with its evidence.  With may_wait false, as
+ * in the log hook, the evidence (never the count) is given up where another
+ * backend is busy with it.
+ */
+extern void counters_add_failure(const WriteTarget *target, WriteCount what,
+								 const WriteFailure *failure, Oid role,
+								 bool may_wait);
+
+/* For the log hook: the only table of that name, schema "" being any. */
+extern bool counters_find_name(Oid database, const char *schema,
+							   const char *name, WriteTarget *target);
+
+extern void counters_add_log_line(Oid database, int sqlstate,
+								  const char *application);
+extern void counters_add_slow_statement(void);
+
+/* Takes a flag; gives up after a while, or at once. */
+extern bool counters_try_busy(pg_atomic_flag *busy, bool may_wait);
+
+/* Writes all to a file, and reads it back and removes it; counters_file.c. */
+extern void counters_save(void);
+extern void counters_load(void);
+
+#endif							/* DEPLOYDB_COUNTERS_H */

@@ -1,0 +1,183 @@
+/*
+ * counters_file.c
+ *		The counters across a clean restart of the server.
+ *
+ * The file is removed once it is read, so that neither a base backup nor a
+ * crash later on brings old counts back.
+ *
+ * Locking: none; only the postmaster comes here, alone.  Errors: a file that
+ * cannot be written or read is a LOG line, and counting begins anew.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/pg_crc32c.h"
+#include "storage/fd.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "writes/counters.h"
+
+#define COUNTERS_FILE "pg_stat/deploydb.stat"
+#define COUNTERS_MAGIC 0x64646201	/* the last byte is the format */
+
+typedef struct CountersHeader
+{
+	uint32		magic;
+	uint32		server_version;
+	uint64		system_identifier;
+	int32		nslots;
+	uint64		size;			/* of what follows */
+	pg_crc32c	crc;			/* of that */
+} CountersHeader;
+
+static Size
+body_size(int nslots)
+{
+	return offsetof(WritesShared, slots) + nslots * sizeof(WriteSlot);
+}
+
+static void
+header_fill(CountersHeader *header, const WritesShared *body, int nslots)
+{
+	memset(header, 0, sizeof(*header));
+	header->magic = COUNTERS_MAGIC;
+	header->server_version = DEPLOYDB_SERVER_MAJOR;
+	header->system_identifier = GetSystemIdentifier();
+	header->nslots = nslots;
+	header->size = body_size(nslots);
+	INIT_CRC32C(header->crc);
+	COMP_CRC32C(header->crc, (const char *) body, header->size);
+	FIN_CRC32C(header->crc);
+}
+
+void
+counters_save(void)
+{
+	CountersHeader header;
+	FILE	   *file = AllocateFile(COUNTERS_FILE ".tmp", PG_BINARY_W);
+	bool		written;
+
+	header_fill(&header, writes_shared, writes_shared->nslots);
+	written = file != NULL &&
+		fwrite(&header, sizeof(header), 1, file) == 1 &&
+		fwrite(writes_shared, header.size, 1, file) == 1;
+	if (file != NULL && FreeFile(file) != 0)
+		written = false;
+	if (!written)
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m",
+						COUNTERS_FILE ".tmp")));
+		unlink(COUNTERS_FILE ".tmp");
+		return;
+	}
+	(void) durable_rename(COUNTERS_FILE ".tmp", COUNTERS_FILE, LOG);
+}
+
+static void
+book_load(WriteBook *to, WriteBook *from)
+{
+	for (int i = 0; i < WRITE_COUNTS; i++)
+		pg_atomic_write_u64(&to->counts[i],
+							pg_atomic_read_u64(&from->counts[i]));
+	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+		pg_atomic_write_u64(&to->latency[i],
+							pg_atomic_read_u64(&from->latency[i]));
+	memcpy(to->failures, from->failures, sizeof(to->failures));
+}
+
+/* Slots are loaded in their order; a smaller max_tracked leaves some out. */
+static void
+body_load(WritesShared *to, WritesShared *from, int nslots)
+{
+	int			used = 0;
+
+	to->since = from->since;
+	for (int i = 0; i < COUNTED_DATABASES; i++)
+	{
+		pg_atomic_write_u32(&to->databases[i].database,
+							pg_atomic_read_u32(&from->databases[i].database));
+		pg_atomic_write_u64(&to->databases[i].slow_statements,
+							pg_atomic_read_u64(&from->databases[i].slow_statements));
+	}
+	for (int i = 0; i < LOG_CLASSES; i++)
+	{
+		pg_atomic_write_u64(&to->log_classes[i].key,
+							pg_atomic_read_u64(&from->log_classes[i].key));
+		pg_atomic_write_u64(&to->log_classes[i].lines,
+							pg_atomic_read_u64(&from->log_classes[i].lines));
+		pg_atomic_write_u64(&to->log_classes[i].last_at,
+							pg_atomic_read_u64(&from->log_classes[i].last_at));
+		to->log_classes[i].application = from->log_classes[i].application;
+	}
+	to->ring.appended = from->ring.appended;
+	memcpy(to->ring.entries, from->ring.entries, sizeof(to->ring.entries));
+	for (int i = 0; i < nslots && used < to->nslots; i++)
+	{
+		WriteSlot  *slot = &to->slots[used];
+
+		if (!OidIsValid(from->slots[i].key.database))
+			continue;
+		slot->key = from->slots[i].key;
+		slot->since = from->slots[i].since;
+		book_load(&slot->books[0], &from->slots[i].books[0]);
+		book_load(&slot->books[1], &from->slots[i].books[1]);
+		used++;
+	}
+}
+
+/* False when the file is not ours or not whole. */
+static bool
+file_load(FILE *file)
+{
+	CountersHeader header;
+	CountersHeader expected;
+	WritesShared *body;
+	bool		loaded;
+
+	if (fread(&header, sizeof(header), 1, file) != 1 ||
+		header.magic != COUNTERS_MAGIC ||
+		header.nslots < 0 || header.nslots > MAX_MAX_TRACKED ||
+		header.size != body_size(header.nslots))
+		return false;
+	body = palloc(header.size);
+	loaded = fread(body, header.size, 1, file) == 1;
+	if (loaded)
+	{
+		header_fill(&expected, body, header.nslots);
+		loaded = header.server_version == expected.server_version &&
+			header.system_identifier == expected.system_identifier &&
+			EQ_CRC32C(header.crc, expected.crc);
+	}
+	if (loaded)
+		body_load(writes_shared, body, header.nslots);
+	pfree(body);
+	return loaded;
+}
+
+void
+counters_load(void)
+{
+	FILE	   *file = AllocateFile(COUNTERS_FILE, PG_BINARY_R);
+
+	if (file == NULL)
+	{
+		if (errno != ENOENT)
+			ereport(LOG,
+					(errcode_for_file_access(),
+					 errmsg("could not read file \"%s\": %m", COUNTERS_FILE)));
+		return;
+	}
+	if (!file_load(file))
+		ereport(LOG,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("ignoring invalid data in file \"%s\"", COUNTERS_FILE)));
+	FreeFile(file);
+	unlink(COUNTERS_FILE);
+}

@@ -1,0 +1,283 @@
+/*
+ * counters_sql.c
+ *		The counters as rows of this database.
+ *
+ * Locking: flags are taken for some copying.  Errors: without preloading there
+ * is nothing to read, and the error names the statement to run.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "writes/condition_name.h"
+#include "writes/counters.h"
+#include "writes/preloaded.h"
+#include "writes/tracked.h"
+
+PG_FUNCTION_INFO_V1(deploydb_write_counters);
+PG_FUNCTION_INFO_V1(deploydb_write_failure_counters);
+PG_FUNCTION_INFO_V1(deploydb_recent_failures);
+PG_FUNCTION_INFO_V1(deploydb_log_error_counters);
+PG_FUNCTION_INFO_V1(deploydb_slow_queries);
+
+static Datum
+text_or_null(const char *value, bool *isnull)
+{
+	*isnull = (value == NULL || value[0] == '\0');
+	return *isnull ? (Datum) 0 : CStringGetTextDatum(value);
+}
+
+static Datum
+count_datum(pg_atomic_uint64 *count)
+{
+	return Int64GetDatum((int64) pg_atomic_read_u64(count));
+}
+
+/* The identity of a book: schema, name, others, since. */
+static void
+book_identity(Datum *values, const TrackedTable *table, bool others)
+{
+	values[0] = CStringGetTextDatum(NameStr(table->key.schema));
+	values[1] = CStringGetTextDatum(NameStr(table->key.name));
+	values[2] = BoolGetDatum(others);
+	values[3] = TimestampTzGetDatum(writes_shared->slots[table->target.slot].since);
+}
+
+static bool
+book_is_empty(WriteBook *book)
+{
+	for (int i = 0; i < WRITE_COUNTS; i++)
+		if (pg_atomic_read_u64(&book->counts[i]) != 0)
+			return false;
+	return true;
+}
+
+static void
+put_book(ReturnSetInfo *rsinfo, const TrackedTable *table, bool others,
+		 WriteBook *book)
+{
+	Datum		values[4 + WRITE_COUNTS + 1];
+	bool		nulls[lengthof(values)] = {0};
+	uint64	   *latency = palloc(HISTOGRAM_BUCKETS * sizeof(uint64));
+
+	book_identity(values, table, others);
+	for (int i = 0; i < WRITE_COUNTS; i++)
+		values[4 + i] = count_datum(&book->counts[i]);
+	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+		latency[i] = pg_atomic_read_u64(&book->latency[i]);
+	values[4 + WRITE_COUNTS] = CStringGetTextDatum(histogram_write(latency));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* The second book of a table is shown where there is something in it. */
+Datum
+deploydb_write_counters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const TrackedTable *tables;
+	int			count;
+
+	preloaded_or_error();
+	InitMaterializedSRF(fcinfo, 0);
+	tables = tracked_tables(&count);
+	for (int i = 0; i < count; i++)
+	{
+		WriteTarget target = tables[i].target;
+
+		if (!tables[i].counted)
+			continue;
+		for (int others = 0; others <= 1; others++)
+		{
+			WriteBook  *book;
+
+			target.others = others;
+			book = counters_book(&target);
+			if (book != NULL && (!others || !book_is_empty(book)))
+				put_book(rsinfo, &tables[i], others, book);
+		}
+	}
+	return (Datum) 0;
+}
+
+/* Evidence in the order of the SQL functions' columns, from that one on. */
+static void
+put_evidence(Datum *values, bool *nulls, const WriteFailure *failure)
+{
+	values[0] = Int64GetDatum((int64) failure->attempts);
+	values[1] = TimestampTzGetDatum(failure->last_at);
+	values[2] = text_or_null(NameStr(failure->constraint_name), &nulls[2]);
+	values[3] = text_or_null(NameStr(failure->application), &nulls[3]);
+	values[4] = Int64GetDatum(failure->query_id);
+	nulls[4] = (failure->query_id == 0);
+}
+
+static void
+put_failures(ReturnSetInfo *rsinfo, const TrackedTable *table, bool others,
+			 WriteBook *book)
+{
+	WriteFailure failures[WRITE_FAILURE_KINDS];
+
+	if (!counters_try_busy(&book->busy, true))
+		return;
+	memcpy(failures, book->failures, sizeof(failures));
+	pg_atomic_clear_flag(&book->busy);
+
+	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
+	{
+		Datum		values[10];
+		bool		nulls[10] = {0};
+		int			sqlstate = failures[i].sqlstate;
+
+		if (failures[i].attempts == 0)
+			continue;
+		book_identity(values, table, others);
+		values[4] = text_or_null(sqlstate ? unpack_sql_state(sqlstate) : NULL,
+								 &nulls[4]);
+		put_evidence(values + 5, nulls + 5, &failures[i]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+Datum
+deploydb_write_failure_counters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const TrackedTable *tables;
+	int			count;
+
+	preloaded_or_error();
+	InitMaterializedSRF(fcinfo, 0);
+	tables = tracked_tables(&count);
+	for (int i = 0; i < count; i++)
+	{
+		WriteTarget target = tables[i].target;
+
+		if (!tables[i].counted)
+			continue;
+		for (int others = 0; others <= 1; others++)
+		{
+			WriteBook  *book;
+
+			target.others = others;
+			book = counters_book(&target);
+			if (book != NULL)
+				put_failures(rsinfo, &tables[i], others, book);
+		}
+	}
+	return (Datum) 0;
+}
+
+static void
+put_recent(ReturnSetInfo *rsinfo, const RecentFailure *recent)
+{
+	Datum		values[9];
+	bool		nulls[9] = {0};
+	const char *sqlstate = unpack_sql_state(recent->failure.sqlstate);
+
+	values[0] = CStringGetTextDatum(sqlstate);
+	values[1] = text_or_null(condition_name(sqlstate), &nulls[1]);
+	put_evidence(values + 2, nulls + 2, &recent->failure);
+	values[7] = text_or_null(GetUserNameFromId(recent->role, true), &nulls[7]);
+	values[8] = CStringGetTextDatum(quote_qualified_identifier(NameStr(recent->key.schema),
+															   NameStr(recent->key.name)));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* The ring is the cluster's; what is of another database is left out. */
+Datum
+deploydb_recent_failures(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	FailureRing *ring;
+	uint64		oldest;
+	int			wanted;
+
+	preloaded_or_error();
+	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_rows must be 0 or more")));
+	wanted = PG_GETARG_INT32(0);
+	InitMaterializedSRF(fcinfo, 0);
+
+	ring = palloc(sizeof(FailureRing));
+	if (!counters_try_busy(&writes_shared->ring.busy, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not read the recent failures"),
+				 errhint("Try again.")));
+	memcpy(ring, &writes_shared->ring, sizeof(FailureRing));
+	pg_atomic_clear_flag(&writes_shared->ring.busy);
+
+	oldest = ring->appended > FAILURE_RING_SIZE ?
+		ring->appended - FAILURE_RING_SIZE : 0;
+	for (uint64 i = ring->appended; i > oldest && wanted > 0; i--)
+	{
+		RecentFailure *recent = &ring->entries[(i - 1) % FAILURE_RING_SIZE];
+
+		if (recent->key.database != MyDatabaseId)
+			continue;
+		put_recent(rsinfo, recent);
+		wanted--;
+	}
+	return (Datum) 0;
+}
+
+/* Lines of this database, and of processes that are of none. */
+Datum
+deploydb_log_error_counters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	preloaded_or_error();
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < LOG_CLASSES; i++)
+	{
+		LogClass   *class = &writes_shared->log_classes[i];
+		uint64		key = pg_atomic_read_u64(&class->key);
+		Oid			database = (Oid) (key >> 32);
+		NameData	application = {0};
+		char		name[3] = {0};
+		Datum		values[5];
+		bool		nulls[5] = {0};
+
+		if (key == 0 || (OidIsValid(database) && database != MyDatabaseId))
+			continue;
+		if (counters_try_busy(&class->busy, true))
+		{
+			application = class->application;
+			pg_atomic_clear_flag(&class->busy);
+		}
+		memcpy(name, unpack_sql_state((int) (key & 0x7fffffff)), 2);
+		values[0] = CStringGetTextDatum(name);
+		values[1] = BoolGetDatum(OidIsValid(database));
+		values[2] = count_datum(&class->lines);
+		values[3] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&class->last_at));
+		values[4] = text_or_null(NameStr(application), &nulls[4]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+deploydb_slow_queries(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	preloaded_or_error();
+	for (int i = 0; i < COUNTED_DATABASES; i++)
+	{
+		DatabaseCount *count = &writes_shared->databases[i];
+
+		if (pg_atomic_read_u32(&count->database) == MyDatabaseId)
+			PG_RETURN_DATUM(count_datum(&count->slow_statements));
+	}
+	PG_RETURN_INT64(0);
+}

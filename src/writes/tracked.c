@@ -1,0 +1,328 @@
+/*
+ * tracked.c
+ *		Which relations are tracked.
+ *
+ * Memory: the cache is one array in TopMemoryContext.
+ * Locking and errors: see tracked.h; reading a catalog may raise what it may.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "writes/app_role.h"
+#include "writes/tracked.h"
+
+/* Columns of deploydb.tracked, in their order. */
+enum
+{
+	TRACKED_SCHEMA = 1,
+	TRACKED_NAME,
+	TRACKED_BUILT_IN,
+	TRACKED_ENABLED,
+	TRACKED_AT
+};
+
+/* A row as it was read; those of users stand over those built in. */
+typedef struct TrackedRow
+{
+	TrackedTable table;
+	bool		built_in;
+	bool		enabled;
+} TrackedRow;
+
+static TrackedTable *tables = NULL;
+static int	ntables = 0;
+static int	tables_size = 0;
+static bool tables_valid = false;
+static uint64 changes = 0;		/* counts invalidations */
+
+/* What else the cache depends on, as of its making. */
+static Oid	truth_relid = InvalidOid;
+static uint32 *name_hashes = NULL;	/* parallel to tables */
+
+static void
+forget(void)
+{
+	tables_valid = false;
+	changes++;
+}
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	(void) arg;
+	if (!OidIsValid(relid) || relid == truth_relid)
+	{
+		forget();
+		return;
+	}
+	for (int i = 0; i < ntables; i++)
+		if (tables[i].relid == relid)
+			forget();
+}
+
+/* A relation of a tracked name came, went, or was renamed. */
+static void
+name_changed(Datum arg, compat_syscache_id cache, uint32 hash)
+{
+	(void) arg;
+	(void) cache;
+	for (int i = 0; i < ntables; i++)
+		if (hash == 0 || name_hashes[i] == hash)
+			forget();
+}
+
+static void
+schema_changed(Datum arg, compat_syscache_id cache, uint32 hash)
+{
+	(void) arg;
+	(void) cache;
+	(void) hash;
+	forget();
+}
+
+void
+tracked_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(RELNAMENSP, name_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACENAME, schema_changed, (Datum) 0);
+}
+
+static void
+row_read(TupleTableSlot *slot, TrackedRow *row)
+{
+	bool		isnull;
+
+	memset(row, 0, sizeof(*row));
+	row->table.key.database = MyDatabaseId;
+	namestrcpy(&row->table.key.schema,
+			   TextDatumGetCString(slot_getattr(slot, TRACKED_SCHEMA, &isnull)));
+	namestrcpy(&row->table.key.name,
+			   TextDatumGetCString(slot_getattr(slot, TRACKED_NAME, &isnull)));
+	row->built_in = DatumGetBool(slot_getattr(slot, TRACKED_BUILT_IN, &isnull));
+	row->enabled = DatumGetBool(slot_getattr(slot, TRACKED_ENABLED, &isnull));
+	row->table.key.tracked_at =
+		DatumGetTimestampTz(slot_getattr(slot, TRACKED_AT, &isnull));
+}
+
+/* Own changes are seen too, so that track() works within a transaction. */
+static TrackedRow *
+rows_read(Relation truth, int *count)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = compat_table_beginscan(truth, snapshot);
+	TupleTableSlot *slot = table_slot_create(truth, NULL);
+	TrackedRow *rows = palloc(sizeof(TrackedRow));
+	int			size = 1;
+
+	*count = 0;
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		if (*count == size)
+			rows = repalloc(rows, (size *= 2) * sizeof(TrackedRow));
+		row_read(slot, &rows[(*count)++]);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return rows;
+}
+
+/* Not enabled, or built in with a user's row over it. */
+static bool
+row_is_in_force(const TrackedRow *rows, int count, const TrackedRow *row)
+{
+	if (row->built_in)
+		for (int i = 0; i < count; i++)
+			if (!rows[i].built_in &&
+				strcmp(NameStr(rows[i].table.key.schema),
+					   NameStr(row->table.key.schema)) == 0 &&
+				strcmp(NameStr(rows[i].table.key.name),
+					   NameStr(row->table.key.name)) == 0)
+				return false;
+	return row->enabled;
+}
+
+static void
+tables_resize(int size)
+{
+	if (size <= tables_size)
+		return;
+	if (tables == NULL)
+	{
+		tables = MemoryContextAlloc(TopMemoryContext,
+									size * sizeof(TrackedTable));
+		name_hashes = MemoryContextAlloc(TopMemoryContext,
+										 size * sizeof(uint32));
+	}
+	else
+	{
+		tables = repalloc(tables, size * sizeof(TrackedTable));
+		name_hashes = repalloc(name_hashes, size * sizeof(uint32));
+	}
+	tables_size = size;
+}
+
+/* Relation and slot of a table.  Lookups may bring invalidations in. */
+static void
+table_resolve(TrackedTable *table, uint32 *name_hash)
+{
+	Oid			schema = get_namespace_oid(NameStr(table->key.schema), true);
+
+	*name_hash = GetSysCacheHashValue2(RELNAMENSP,
+									   CStringGetDatum(NameStr(table->key.name)),
+									   ObjectIdGetDatum(schema));
+	table->relid = OidIsValid(schema) ?
+		get_relname_relid(NameStr(table->key.name), schema) : InvalidOid;
+	table->counted = counters_slot(&table->key, &table->target);
+}
+
+static void
+evict_others(const TrackedTable *kept, int count)
+{
+	SlotKey    *keys = palloc(Max(count, 1) * sizeof(SlotKey));
+
+	for (int i = 0; i < count; i++)
+		keys[i] = kept[i].key;
+	counters_evict(keys, count);
+	pfree(keys);
+}
+
+static void
+tables_fill(const TrackedRow *rows, int count)
+{
+	bool		all_counted = true;
+
+	ntables = 0;
+	tables_resize(count);
+	for (int i = 0; i < count; i++)
+	{
+		if (!row_is_in_force(rows, count, &rows[i]))
+			continue;
+		tables[ntables] = rows[i].table;
+		name_hashes[ntables] = 0;
+		ntables++;
+	}
+	for (int i = 0; i < ntables; i++)
+	{
+		table_resolve(&tables[i], &name_hashes[i]);
+		all_counted &= tables[i].counted;
+	}
+	if (all_counted)
+		return;
+	evict_others(tables, ntables);
+	for (int i = 0; i < ntables; i++)
+		table_resolve(&tables[i], &name_hashes[i]);
+}
+
+static void
+cache_build(void)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "deploydb tracked tables",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	uint64		changes_before = changes;
+	Oid			schema = get_namespace_oid("deploydb", true);
+	Oid			relid = OidIsValid(schema) ?
+		get_relname_relid("tracked", schema) : InvalidOid;
+
+	truth_relid = relid;
+	if (!OidIsValid(relid))
+		ntables = 0;
+	else if (ConditionalLockRelationOid(relid, AccessShareLock))
+	{
+		Relation	truth = try_relation_open(relid, NoLock);
+
+		if (truth != NULL)
+		{
+			int			count;
+			TrackedRow *rows = rows_read(truth, &count);
+
+			tables_fill(rows, count);
+			relation_close(truth, NoLock);
+		}
+		UnlockRelationOid(relid, AccessShareLock);
+	}
+	else
+		changes_before--;		/* what was cached is tried again */
+
+	/* Something may have changed while we looked. */
+	tables_valid = (changes == changes_before);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+}
+
+bool
+tracked_refresh(void)
+{
+	if (!tables_valid)
+		cache_build();
+	return ntables > 0;
+}
+
+const TrackedTable *
+tracked_tables(int *count)
+{
+	(void) tracked_refresh();
+	*count = ntables;
+	return tables;
+}
+
+static WriteTarget
+with_book(WriteTarget target)
+{
+	target.others = app_role_is_other(true);
+	return target;
+}
+
+bool
+tracked_find(Oid relid, WriteTarget *target)
+{
+	for (int i = 0; i < ntables; i++)
+		if (tables[i].relid == relid && tables[i].counted)
+		{
+			*target = with_book(tables[i].target);
+			return true;
+		}
+	return false;
+}
+
+bool
+tracked_find_name(const RangeVar *name, WriteTarget *target)
+{
+	Oid			relid = RangeVarGetRelid(name, NoLock, true);
+
+	if (OidIsValid(relid))
+		return tracked_find(relid, target);
+	for (int i = 0; i < ntables; i++)
+		if (!OidIsValid(tables[i].relid) && tables[i].counted &&
+			strcmp(NameStr(tables[i].key.name), name->relname) == 0 &&
+			(name->schemaname == NULL ||
+			 strcmp(NameStr(tables[i].key.schema), name->schemaname) == 0))
+		{
+			*target = with_book(tables[i].target);
+			return true;
+		}
+	return false;
+}

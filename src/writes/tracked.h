@@ -1,0 +1,50 @@
+/*
+ * tracked.h
+ *		Which relations are tracked.
+ *
+ * Gives: the slot of a relation's counters, from a cache of this backend's.
+ * Needs: counters; the table deploydb.tracked, which is the truth.
+ *
+ * Tables are tracked by name, whatever relation bears it now.  The cache is
+ * rebuilt after any change of deploydb.tracked, of the schemas' names, or of
+ * a relation that has, had or gets a tracked name.
+ * Locking: AccessShare on deploydb.tracked, by trying: the application never
+ * waits for us, and what is cached is good until the next statement.
+ */
+#ifndef DEPLOYDB_TRACKED_H
+#define DEPLOYDB_TRACKED_H
+
+#include "postgres.h"
+
+#include "nodes/primnodes.h"
+
+#include "writes/counters.h"
+
+/* A row of deploydb.tracked that is in force. */
+typedef struct TrackedTable
+{
+	SlotKey		key;
+	Oid			relid;			/* InvalidOid while there is none */
+	bool		counted;		/* false when no slot was free */
+	WriteTarget target;
+} TrackedTable;
+
+/* From _PG_init while preloading. */
+extern void tracked_init(void);
+
+/*
+ * The tracked tables of this database, kept until the next call.  In a
+ * transaction, as it may read catalogs.
+ */
+extern const TrackedTable *tracked_tables(int *count);
+
+/* Brings the cache up to date; true when anything is tracked at all. */
+extern bool tracked_refresh(void);
+
+/* After tracked_refresh(): is it tracked?  No catalog is read. */
+extern bool tracked_find(Oid relid, WriteTarget *target);
+
+/* The same by a name that may be that of no relation, "" being no schema. */
+extern bool tracked_find_name(const RangeVar *name, WriteTarget *target);
+
+#endif							/* DEPLOYDB_TRACKED_H */

@@ -1,0 +1,219 @@
+/*
+ * tracking.c
+ *		Which tables are tracked, as their operators say it.
+ *
+ * Names are data: a table need not exist to be tracked.
+ * Locking: none on the table.  Errors: what cannot be tracked is refused.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+#include "settings.h"
+#include "verify/owner.h"
+#include "writes/counters.h"
+#include "writes/preloaded.h"
+#include "writes/tracked.h"
+
+PG_FUNCTION_INFO_V1(deploydb_track);
+PG_FUNCTION_INFO_V1(deploydb_untrack);
+PG_FUNCTION_INFO_V1(deploydb_tracked_changed);
+PG_FUNCTION_INFO_V1(deploydb_target_name);
+
+typedef struct TableName
+{
+	char	   *schema;
+	char	   *name;
+} TableName;
+
+static void
+check_kind(Oid relid, const RangeVar *range)
+{
+	char		kind = get_rel_relkind(relid);
+	char		persistence = get_rel_persistence(relid);
+	const char *schema = get_namespace_name(get_rel_namespace(relid));
+
+	if (pg_class_aclmask(relid, GetUserId(), ACL_ALL_RIGHTS_RELATION,
+						 ACLMASK_ANY) == 0)
+		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(kind),
+					   range->relname);
+	if ((kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE) ||
+		persistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" cannot be tracked", range->relname),
+				 errdetail("Tables and partitioned tables can be tracked; views, foreign tables, temporary tables and the like cannot.")));
+	if (schema != NULL &&
+		(strncmp(schema, "pg_", 3) == 0 || strcmp(schema, "deploydb") == 0 ||
+		 strcmp(schema, "information_schema") == 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("\"%s\" cannot be tracked", range->relname),
+				 errdetail("It is a table of schema \"%s\".", schema)));
+}
+
+/*
+ * What a name means now: of the search_path, or what it is to be in public
+ * when no table has it yet.
+ */
+static TableName
+table_name(text *relation, bool must_be_trackable)
+{
+	List	   *names = textToQualifiedNameList(relation);
+	RangeVar   *range;
+	Oid			relid;
+	TableName	result;
+
+	if (list_length(names) > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("a table is named by itself or with its schema")));
+	range = makeRangeVarFromNameList(names);
+	relid = RangeVarGetRelid(range, NoLock, true);
+	if (OidIsValid(relid) && must_be_trackable)
+		check_kind(relid, range);
+	result.name = range->relname;
+	if (OidIsValid(relid))
+		result.schema = get_namespace_name(get_rel_namespace(relid));
+	else
+		result.schema = range->schemaname ? range->schemaname : "public";
+	if (result.schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" does not exist", range->relname)));
+	return result;
+}
+
+/* Runs a statement over (schema, name, who); true when it changed a row. */
+static bool
+change(SPIPlanPtr *plan, const char *sql, int expected, TableName table)
+{
+	Oid			types[3] = {TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[3];
+	OwnerScope	scope;
+	bool		changed;
+
+	values[0] = CStringGetTextDatum(table.schema);
+	values[1] = CStringGetTextDatum(table.name);
+	values[2] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
+	owner_begin(&scope);
+	owner_execute(plan, sql, expected, 3, types, values, NULL);
+	changed = SPI_processed > 0;
+	owner_end(&scope);
+	return changed;
+}
+
+static void
+check_room(void)
+{
+	int			count;
+	const TrackedTable *tables = tracked_tables(&count);
+
+	for (int i = 0; i < count; i++)
+		if (!tables[i].counted)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("too many tables are tracked"),
+					 errdetail("All databases of the cluster together can track %d.",
+							   deploydb_max_tracked),
+					 errhint("Untrack another table, or raise \"deploydb.max_tracked\" and restart the server.")));
+}
+
+static text *
+relation_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relation must not be NULL")));
+	return PG_GETARG_TEXT_PP(0);
+}
+
+/* True unless it was tracked already. */
+Datum
+deploydb_track(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	TableName	table = table_name(relation_argument(fcinfo), true);
+	bool		changed;
+
+	changed = change(&plan,
+					 "INSERT INTO deploydb.tracked AS t (schema, name, built_in, enabled, tracked_at, tracked_by)"
+					 " SELECT $1, $2, false, true, pg_catalog.clock_timestamp(), $3"
+					 " WHERE NOT EXISTS (SELECT FROM deploydb.tracked_table e"
+					 "  WHERE e.schema OPERATOR(pg_catalog.=) $1 AND e.name OPERATOR(pg_catalog.=) $2)"
+					 " ON CONFLICT (schema, name, built_in) DO UPDATE"
+					 " SET enabled = true, tracked_at = EXCLUDED.tracked_at, tracked_by = EXCLUDED.tracked_by",
+					 SPI_OK_INSERT, table);
+	CommandCounterIncrement();
+	if (counters_there())
+		check_room();
+	else
+		ereport(NOTICE,
+				(errmsg("writes are not counted before deploydb is preloaded"),
+				 errhint("Run: %s -- then restart the server.",
+						 preload_statement())));
+	PG_RETURN_BOOL(changed);
+}
+
+/* True when it was tracked.  What is built in is switched off by a row. */
+Datum
+deploydb_untrack(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr switch_off = NULL;
+	static SPIPlanPtr remove = NULL;
+	TableName	table = table_name(relation_argument(fcinfo), false);
+	bool		changed;
+
+	changed = change(&switch_off,
+					 "INSERT INTO deploydb.tracked AS t (schema, name, built_in, enabled, tracked_at, tracked_by)"
+					 " SELECT $1, $2, false, false, pg_catalog.clock_timestamp(), $3"
+					 " FROM deploydb.tracked_table e"
+					 " WHERE e.schema OPERATOR(pg_catalog.=) $1 AND e.name OPERATOR(pg_catalog.=) $2"
+					 " ON CONFLICT (schema, name, built_in) DO UPDATE"
+					 " SET enabled = false, tracked_at = EXCLUDED.tracked_at, tracked_by = EXCLUDED.tracked_by",
+					 SPI_OK_INSERT, table);
+	(void) change(&remove,
+				  "DELETE FROM deploydb.tracked t"
+				  " WHERE t.schema OPERATOR(pg_catalog.=) $1 AND t.name OPERATOR(pg_catalog.=) $2"
+				  " AND $3 IS NOT NULL AND NOT t.built_in AND NOT t.enabled AND NOT EXISTS"
+				  " (SELECT FROM deploydb.tracked b WHERE b.built_in"
+				  "  AND b.schema OPERATOR(pg_catalog.=) $1 AND b.name OPERATOR(pg_catalog.=) $2)",
+				  SPI_OK_DELETE, table);
+	PG_RETURN_BOOL(changed);
+}
+
+/* Whatever changes deploydb.tracked, every backend reads it again. */
+Datum
+deploydb_tracked_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("deploydb.tracked_changed() is for a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}
+
+/* The qualified, quoted name that a target is known by. */
+Datum
+deploydb_target_name(PG_FUNCTION_ARGS)
+{
+	TableName	table = table_name(PG_GETARG_TEXT_PP(0), false);
+
+	PG_RETURN_TEXT_P(cstring_to_text(quote_qualified_identifier(table.schema,
+																table.name)));
+}

@@ -1,0 +1,125 @@
+/*
+ * utility_hook.c
+ *		Attempts to write that pass through ProcessUtility: COPY FROM, and
+ *		COMMIT where an earlier error lets nothing commit.
+ *
+ * Locking: none.  Errors: those of the statement pass on, counted.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "nodes/parsenodes.h"
+#include "portability/instr_time.h"
+#include "tcop/utility.h"
+
+#include "compat.h"
+#include "own_work.h"
+#include "settings.h"
+#include "writes/attempts.h"
+#include "writes/hooks.h"
+#include "writes/tracked.h"
+
+/* The next one's, or the server's own. */
+static ProcessUtility_hook_type next_utility = NULL;
+
+/* True when it is an attempt to write a tracked table. */
+static bool
+copy_starts(PlannedStmt *statement)
+{
+	CopyStmt   *copy = (CopyStmt *) statement->utilityStmt;
+	WriteTarget target;
+
+	if (!deploydb_track_writes || own_work_level > 0 ||
+		!IsA(copy, CopyStmt) || !copy->is_from ||
+		!tracked_refresh() || !tracked_find_name(copy->relation, &target))
+		return false;
+	attempt_start(statement, &target, true, (int64) statement->queryId);
+	return attempt_is_started(statement);
+}
+
+/* BEGIN, COMMIT, SAVEPOINT and the like execute nothing. */
+static void
+transaction_statement(TransactionStmt *statement)
+{
+	if ((statement->kind == TRANS_STMT_COMMIT ||
+		 statement->kind == TRANS_STMT_PREPARE) &&
+		IsAbortedTransactionBlockState())
+		attempts_commit_while_aborted();
+}
+
+static void
+utility_ended(const void *statement, bool own, bool attempt, instr_time start)
+{
+	uint64		microseconds = microseconds_since(start);
+
+	writes_nesting_level--;
+	if (attempt)
+		attempt_took(statement, microseconds);
+	if (own)
+		slow_statement_check(microseconds);
+}
+
+/* Within an attempt, or around the client's own statement, or both. */
+static void
+watched_utility(PlannedStmt *pstmt, const char *queryString,
+				bool readOnlyTree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *queryEnv,
+				DestReceiver *dest, QueryCompletion *qc,
+				bool own, bool attempt)
+{
+	instr_time	start;
+
+	INSTR_TIME_SET_CURRENT(start);
+	writes_nesting_level++;
+	PG_TRY();
+	{
+		next_utility(pstmt, queryString, readOnlyTree, context, params,
+					 queryEnv, dest, qc);
+	}
+	PG_CATCH();
+	{
+		utility_ended(pstmt, own, attempt, start);
+		if (own)
+			attempts_error_passes();
+		if (attempt)
+			attempt_failed(pstmt);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	/* The statement may be freed by now: its address is all that is used. */
+	utility_ended(pstmt, own, attempt, start);
+	if (attempt)
+		attempt_done(pstmt, qc->nprocessed);
+}
+
+static void
+writes_utility(PlannedStmt *pstmt, const char *queryString,
+			   bool readOnlyTree, ProcessUtilityContext context,
+			   ParamListInfo params, QueryEnvironment *queryEnv,
+			   DestReceiver *dest, QueryCompletion *qc)
+{
+	bool		transaction = IsA(pstmt->utilityStmt, TransactionStmt);
+	bool		own = (writes_nesting_level == 0 && !transaction);
+	bool		attempt = !transaction && copy_starts(pstmt);
+	QueryCompletion completion = {0};
+
+	if (transaction)
+		transaction_statement((TransactionStmt *) pstmt->utilityStmt);
+	if (own || attempt)
+		/* The number of rows is ours to know, even where nobody asks. */
+		watched_utility(pstmt, queryString, readOnlyTree, context, params,
+						queryEnv, dest, qc != NULL ? qc : &completion,
+						own, attempt);
+	else
+		next_utility(pstmt, queryString, readOnlyTree, context, params,
+					 queryEnv, dest, qc);
+}
+
+void
+utility_hook_init(void)
+{
+	next_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
+	ProcessUtility_hook = writes_utility;
+}
