@@ -7,7 +7,7 @@
 # PG_CONFIG names the pg_config of the PostgreSQL to build for.
 
 # The install script's parts, each needing only those before it.
-INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period histogram tracking rates coverage))
+INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period histogram tracking samples rates coverage))
 
 # Lists are set by ":=", as PGXS asks by ifdef whether there is anything.
 MODULE_big = deploydb

@@ -69,15 +69,6 @@ COMMENT ON FUNCTION deploydb.untrack(text) IS
 	'Writes: does not count the writes into a table any more; false when they were not counted';
 REVOKE ALL ON FUNCTION deploydb.untrack(text) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.target_name(target text)
-RETURNS text
-AS 'MODULE_PATHNAME', 'deploydb_target_name'
-LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION deploydb.target_name(text) IS
-	'Writes: the schema and name that a table''s name means by the search_path now';
-REVOKE ALL ON FUNCTION deploydb.target_name(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.target_name(text) TO pg_monitor, pg_database_owner;
-
 CREATE FUNCTION deploydb.is_preloaded()
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'deploydb_is_preloaded'
@@ -99,6 +90,25 @@ COMMENT ON FUNCTION deploydb.write_counters() IS
 REVOKE ALL ON FUNCTION deploydb.write_counters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.write_counters() TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION deploydb.write_counters_if_preloaded()
+RETURNS TABLE (schema text, name text, others boolean, since timestamptz,
+	succeeded bigint, failed bigint, rolled_back bigint, rejected bigint,
+	swallowed bigint, prepared bigint, unaccounted bigint, rows_written bigint,
+	latency text)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 4
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF deploydb.is_preloaded() THEN
+		RETURN QUERY SELECT c.* FROM deploydb.write_counters() c;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION deploydb.write_counters_if_preloaded() IS
+	'Writes: the counters, or nothing where nothing is counted';
+REVOKE ALL ON FUNCTION deploydb.write_counters_if_preloaded() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.write_counters_if_preloaded() TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.write_failure_counters()
 RETURNS TABLE (schema text, name text, others boolean, since timestamptz,
 	sqlstate text, attempts bigint, last_at timestamptz, last_constraint text,
@@ -113,7 +123,7 @@ GRANT EXECUTE ON FUNCTION deploydb.write_failure_counters() TO pg_monitor, pg_da
 CREATE FUNCTION deploydb.recent_failures(max_rows integer DEFAULT 50)
 RETURNS TABLE (sqlstate text, condition text, attempts bigint,
 	last_at timestamptz, last_constraint text, last_application text,
-	last_query_id bigint, role text, target text)
+	last_query_id bigint, role text, relation text)
 AS 'MODULE_PATHNAME', 'deploydb_recent_failures'
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 50;
 COMMENT ON FUNCTION deploydb.recent_failures(integer) IS

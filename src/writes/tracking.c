@@ -31,7 +31,6 @@
 PG_FUNCTION_INFO_V1(deploydb_track);
 PG_FUNCTION_INFO_V1(deploydb_untrack);
 PG_FUNCTION_INFO_V1(deploydb_tracked_changed);
-PG_FUNCTION_INFO_V1(deploydb_target_name);
 
 typedef struct TableName
 {
@@ -206,14 +205,4 @@ deploydb_tracked_changed(PG_FUNCTION_ARGS)
 				 errmsg("deploydb.tracked_changed() is for a trigger")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
 	PG_RETURN_POINTER(NULL);
-}
-
-/* The qualified, quoted name that a target is known by. */
-Datum
-deploydb_target_name(PG_FUNCTION_ARGS)
-{
-	TableName	table = table_name(PG_GETARG_TEXT_PP(0), false);
-
-	PG_RETURN_TEXT_P(cstring_to_text(quote_qualified_identifier(table.schema,
-																table.name)));
 }

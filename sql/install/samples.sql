@@ -1,0 +1,200 @@
+
+--
+-- Writes: samples of the counters
+--
+
+-- Whose attempts: a table's by the application, or by others.
+CREATE TABLE deploydb.write_target (
+	target integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	schema text COLLATE "C" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	others boolean NOT NULL,
+	reset_at timestamptz,
+	UNIQUE (schema, name, others)
+);
+COMMENT ON TABLE deploydb.write_target IS
+	'Writes: tables of which there are samples; nothing before reset_at is counted';
+GRANT SELECT ON deploydb.write_target TO pg_monitor, pg_database_owner;
+GRANT SELECT ON SEQUENCE deploydb.write_target_target_seq TO pg_monitor, pg_database_owner;
+
+-- From the time at which the counters began at zero to their last sample.
+CREATE TABLE deploydb.write_epoch (
+	target integer NOT NULL REFERENCES deploydb.write_target ON DELETE CASCADE,
+	since timestamptz NOT NULL,
+	at timestamptz NOT NULL,
+	succeeded bigint NOT NULL,
+	failed bigint NOT NULL,
+	rolled_back bigint NOT NULL,
+	rejected bigint NOT NULL,
+	swallowed bigint NOT NULL,
+	prepared bigint NOT NULL,
+	unaccounted bigint NOT NULL,
+	rows_written bigint NOT NULL,
+	latency text NOT NULL,
+	PRIMARY KEY (target, since)
+);
+COMMENT ON TABLE deploydb.write_epoch IS
+	'Writes: the last sample of each epoch, with all that was counted in it';
+GRANT SELECT ON deploydb.write_epoch TO pg_monitor, pg_database_owner;
+
+CREATE TABLE deploydb.write_sample (
+	target integer NOT NULL REFERENCES deploydb.write_target ON DELETE CASCADE,
+	at timestamptz NOT NULL,
+	since timestamptz NOT NULL,
+	succeeded bigint NOT NULL,
+	failed bigint NOT NULL,
+	rolled_back bigint NOT NULL,
+	rejected bigint NOT NULL,
+	swallowed bigint NOT NULL,
+	prepared bigint NOT NULL,
+	unaccounted bigint NOT NULL,
+	rows_written bigint NOT NULL,
+	latency text NOT NULL,
+	PRIMARY KEY (target, at)
+);
+COMMENT ON TABLE deploydb.write_sample IS
+	'Writes: what had been counted in the epoch by then, where that changed; latency is what came since the sample before';
+GRANT SELECT ON deploydb.write_sample TO pg_monitor, pg_database_owner;
+
+CREATE TABLE deploydb.write_failure_sample (
+	target integer NOT NULL REFERENCES deploydb.write_target ON DELETE CASCADE,
+	at timestamptz NOT NULL,
+	since timestamptz NOT NULL,
+	sqlstate text NOT NULL,
+	attempts bigint NOT NULL,
+	last_at timestamptz NOT NULL,
+	last_constraint text,
+	last_application text,
+	last_query_id bigint,
+	PRIMARY KEY (target, since, sqlstate, at)
+);
+COMMENT ON TABLE deploydb.write_failure_sample IS
+	'Writes: failures of an SQLSTATE that had been counted in the epoch by then, where that changed; sqlstate is empty for those that had no room';
+GRANT SELECT ON deploydb.write_failure_sample TO pg_monitor, pg_database_owner;
+
+CREATE TABLE deploydb.write_gap (
+	schema text COLLATE "C" NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	at timestamptz NOT NULL,
+	until timestamptz NOT NULL,
+	kind text NOT NULL CHECK (kind IN ('lost', 'untracked', 'reset')),
+	marked_by text NOT NULL
+);
+CREATE INDEX write_gap_at_idx ON deploydb.write_gap (at);
+COMMENT ON TABLE deploydb.write_gap IS
+	'Writes: what was not counted: between the last sample before a crash and the counters'' new beginning (lost), while a table was not tracked; and where somebody reset the counters';
+GRANT SELECT ON deploydb.write_gap TO pg_monitor, pg_database_owner;
+
+-- The row of a target, made where it is missing.
+CREATE FUNCTION deploydb.write_target_of(schema text, name text, others boolean)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	found integer;
+BEGIN
+	SELECT t.target INTO found FROM deploydb.write_target t
+	WHERE t.schema = schema AND t.name = name AND t.others = others;
+	IF found IS NULL THEN
+		INSERT INTO deploydb.write_target AS t (schema, name, others)
+		VALUES (schema, name, others)
+		RETURNING t.target INTO found;
+	END IF;
+	RETURN found;
+END
+$$;
+COMMENT ON FUNCTION deploydb.write_target_of(text, text, boolean) IS
+	'Writes: the number of a table''s samples; a part of take_write_sample()';
+REVOKE ALL ON FUNCTION deploydb.write_target_of(text, text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.take_failure_sample(at timestamptz)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	taken integer;
+BEGIN
+	INSERT INTO deploydb.write_failure_sample
+		(target, at, since, sqlstate, attempts, last_at, last_constraint, last_application, last_query_id)
+	SELECT t.target, at, l.since, COALESCE(l.sqlstate, ''), l.attempts, l.last_at,
+		l.last_constraint, l.last_application, l.last_query_id
+	FROM deploydb.write_failure_counters() l
+		JOIN deploydb.write_target t ON t.schema = l.schema AND t.name = l.name AND t.others = l.others
+	WHERE l.attempts IS DISTINCT FROM (
+		SELECT s.attempts FROM deploydb.write_failure_sample s
+		WHERE s.target = t.target AND s.since = l.since AND s.sqlstate = COALESCE(l.sqlstate, '')
+		ORDER BY s.at DESC LIMIT 1);
+	GET DIAGNOSTICS taken = ROW_COUNT;
+	RETURN taken;
+END
+$$;
+COMMENT ON FUNCTION deploydb.take_failure_sample(timestamptz) IS
+	'Writes: adds to write_failure_sample what changed; a part of take_write_sample()';
+REVOKE ALL ON FUNCTION deploydb.take_failure_sample(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.take_write_sample()
+RETURNS integer
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	live record;
+	last record;
+	number integer;
+	taken integer := 0;
+	moment timestamptz;
+BEGIN
+	-- one at a time
+	LOCK TABLE deploydb.write_epoch IN SHARE ROW EXCLUSIVE MODE;
+	moment := clock_timestamp();
+	FOR live IN
+		SELECT c.*, t.target, d.tracked_at
+		FROM deploydb.write_counters() c
+			JOIN deploydb.tracked_table d ON d.schema = c.schema AND d.name = c.name
+			LEFT JOIN deploydb.write_target t
+				ON t.schema = c.schema AND t.name = c.name AND t.others = c.others
+	LOOP
+		SELECT e.* INTO last FROM deploydb.write_epoch e
+		WHERE e.target = live.target ORDER BY e.since DESC LIMIT 1;
+		IF last.since <> live.since AND NOT live.others THEN
+			INSERT INTO deploydb.write_gap (schema, name, at, until, kind, marked_by)
+			VALUES (live.schema, live.name, last.at, live.since,
+				CASE WHEN live.tracked_at > last.at THEN 'untracked' ELSE 'lost' END, session_user);
+		END IF;
+		CONTINUE WHEN last.since = live.since
+			AND (last.succeeded, last.failed, last.rolled_back, last.rejected, last.swallowed,
+				last.prepared, last.unaccounted, last.rows_written, last.latency)
+			= (live.succeeded, live.failed, live.rolled_back, live.rejected, live.swallowed,
+				live.prepared, live.unaccounted, live.rows_written, live.latency);
+		number := deploydb.write_target_of(live.schema, live.name, live.others);
+		INSERT INTO deploydb.write_epoch AS e
+		VALUES (number, live.since, moment, live.succeeded, live.failed, live.rolled_back, live.rejected,
+			live.swallowed, live.prepared, live.unaccounted, live.rows_written, live.latency)
+		ON CONFLICT ON CONSTRAINT write_epoch_pkey DO UPDATE
+			SET at = EXCLUDED.at, succeeded = EXCLUDED.succeeded, failed = EXCLUDED.failed,
+				rolled_back = EXCLUDED.rolled_back, rejected = EXCLUDED.rejected,
+				swallowed = EXCLUDED.swallowed, prepared = EXCLUDED.prepared,
+				unaccounted = EXCLUDED.unaccounted, rows_written = EXCLUDED.rows_written,
+				latency = EXCLUDED.latency;
+
+		-- counters that begin at zero are an epoch, and no sample
+		CONTINUE WHEN last.since IS DISTINCT FROM live.since AND live.latency = ''
+			AND live.succeeded + live.failed + live.rolled_back + live.rejected
+				+ live.swallowed + live.prepared + live.unaccounted = 0;
+		INSERT INTO deploydb.write_sample
+		VALUES (number, moment, live.since, live.succeeded, live.failed, live.rolled_back, live.rejected,
+			live.swallowed, live.prepared, live.unaccounted, live.rows_written,
+			deploydb.histogram_subtract(live.latency,
+				CASE WHEN last.since = live.since THEN last.latency ELSE '' END));
+		taken := taken + 1;
+	END LOOP;
+	RETURN taken + deploydb.take_failure_sample(moment);
+END
+$$;
+COMMENT ON FUNCTION deploydb.take_write_sample() IS
+	'Writes: keeps what the counters show now, where it changed, and returns the number of rows';
+REVOKE ALL ON FUNCTION deploydb.take_write_sample() FROM PUBLIC;
