@@ -112,7 +112,7 @@ build_packages()
 test_packages()
 {
 	build_packages "$1"
-	printf '%s\n' libipc-run-perl perl
+	printf '%s\n' libdbd-pg-perl libipc-run-perl perl
 	if package_installed "postgresql-$1-pgtap" || package_available "postgresql-$1-pgtap"; then
 		printf '%s\n' "postgresql-$1-pgtap" libtap-parser-sourcehandler-pgtap-perl
 	fi

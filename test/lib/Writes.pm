@@ -1,0 +1,492 @@
+# Writes.pm
+#		Clients that write tracked tables in every way, and keep an account.
+#
+# Each way is a function of %ways: it takes a client and does one thing that
+# can become of writes.  What it expects to be counted goes into the client's
+# account, table by table; counters() says what the server has counted.
+package Writes;
+
+use strict;
+use warnings;
+
+use DBI;
+use Exporter 'import';
+
+our @EXPORT_OK = qw(%ways connect_client counters difference merge setup_sql);
+our @KINDS = qw(succeeded failed rolled_back rejected swallowed prepared unaccounted rows_written);
+
+# Tables: w is plain; p has partitions, of which p_low is tracked too; child
+# refers to w, late has a deferred constraint.
+sub setup_sql
+{
+	return q{
+	CREATE EXTENSION IF NOT EXISTS deploydb;
+	CREATE ROLE nobody_writes;
+	CREATE TABLE w (id bigint PRIMARY KEY, v int NOT NULL CHECK (v >= 0), note text);
+	CREATE VIEW w_view AS SELECT id, v, note FROM w;
+	CREATE TABLE p (id bigint, v int NOT NULL) PARTITION BY RANGE (v);
+	CREATE TABLE p_low PARTITION OF p FOR VALUES FROM (0) TO (100);
+	CREATE TABLE p_high PARTITION OF p FOR VALUES FROM (100) TO (200);
+	CREATE TABLE untracked (id bigint);
+	CREATE TABLE parent (id bigint PRIMARY KEY);
+	CREATE TABLE child (id bigint REFERENCES parent (id));
+	CREATE TABLE late (id bigint UNIQUE DEFERRABLE INITIALLY DEFERRED);
+	GRANT SELECT ON w TO nobody_writes;
+	CREATE FUNCTION try_w(wanted bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO w VALUES (wanted, 1);
+		RETURN true;
+	EXCEPTION WHEN unique_violation THEN
+		RETURN false;
+	END $$;
+	INSERT INTO w SELECT -n, 1 FROM generate_series(1, 200) n;
+	SELECT deploydb.track(t) FROM unnest('{w,p,p_low,child,late}'::text[]) t;
+	};
+}
+
+sub connect_client
+{
+	my ($node, $number, $dbname) = @_;
+	my $dsn = sprintf 'dbi:Pg:dbname=%s;host=%s;port=%s', $dbname || 'postgres', $node->host, $node->port;
+	my $new = sub {
+		my $dbh = DBI->connect($dsn, '', '',
+			{ PrintError => 0, RaiseError => 0, AutoCommit => 1, pg_server_prepare => 0, PrintWarn => 0 })
+		  or die "cannot connect: $DBI::errstr";
+		return $dbh;
+	};
+	return { number => $number, next => 0, account => {}, connect => $new, dbh => $new->() };
+}
+
+# A number that no other client and no other call has.
+sub fresh { my $c = shift; return $c->{number} * 10_000_000 + ++$c->{next} }
+
+sub note_down
+{
+	my ($c, $table, $kind, $n) = @_;
+	$c->{account}{$table}{$kind} += $n // 1;
+}
+
+sub ok_rows { my ($c, $table, $rows, $n) = @_; note_down($c, $table, 'succeeded', $n); note_down($c, $table, 'rows_written', $rows) if $rows }
+
+# Runs what must go well, or must not.
+sub good
+{
+	my ($dbh, $sql) = @_;
+	defined $dbh->do($sql) or die "$sql: " . $dbh->errstr;
+}
+
+sub bad
+{
+	my ($dbh, $sql, $state) = @_;
+	die "did not fail: $sql" if defined $dbh->do($sql);
+	die "$sql: " . $dbh->state . ' ' . $dbh->errstr if $state && $dbh->state ne $state;
+}
+
+# A statement by the extended protocol, prepared by the server.
+sub extended
+{
+	my ($dbh, $sql, @values) = @_;
+	my $sth = $dbh->prepare($sql, { pg_server_prepare => 1 }) or return;
+	return $sth->execute(@values);
+}
+
+our %ways = (
+	plain => sub {
+		my $c = shift;
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+		ok_rows($c, 'w', 1);
+	},
+	prepared => sub {
+		my $c = shift;
+		defined extended($c->{dbh}, 'INSERT INTO w VALUES ($1, $2), ($1 + 1, $2)', fresh($c), 2) or die $c->{dbh}->errstr;
+		fresh($c);
+		ok_rows($c, 'w', 2);
+	},
+	sql_execute => sub {
+		my $c = shift;
+		good($c->{dbh}, 'PREPARE ins (bigint) AS INSERT INTO w VALUES ($1, 3)');
+		good($c->{dbh}, 'EXECUTE ins (' . fresh($c) . ')');
+		good($c->{dbh}, 'DEALLOCATE ins');
+		ok_rows($c, 'w', 1);
+	},
+	update => sub {
+		my $c = shift;
+		my $id = fresh($c);
+		good($c->{dbh}, "INSERT INTO w VALUES ($id, 1)");
+		good($c->{dbh}, "UPDATE w SET v = v + 1 WHERE id = $id");
+		good($c->{dbh}, "UPDATE w SET v = v + 1 WHERE id IS NULL");
+		good($c->{dbh}, "DELETE FROM w WHERE id = $id");
+		ok_rows($c, 'w', 2, 3);
+	},
+	through_view => sub {
+		my $c = shift;
+		good($c->{dbh}, 'INSERT INTO w_view VALUES (' . fresh($c) . ', 1)');
+		ok_rows($c, 'w', 1);
+	},
+	partitions => sub {
+		my $c = shift;
+		my $id = fresh($c);
+		good($c->{dbh}, "INSERT INTO p VALUES ($id, 5), ($id, 150)");
+		good($c->{dbh}, "UPDATE p SET v = v + 1 WHERE id = $id");
+		good($c->{dbh}, "INSERT INTO p_low VALUES ($id, 7)");
+		good($c->{dbh}, "UPDATE p_low SET v = 8 WHERE id = $id");
+		ok_rows($c, 'p', 4, 2);
+		ok_rows($c, 'p_low', 3, 2);
+	},
+	duplicate_key => sub {
+		my $c = shift;
+		bad($c->{dbh}, 'INSERT INTO w VALUES (-1, 1)', '23505');
+		note_down($c, 'w', 'failed');
+	},
+	check_and_null => sub {
+		my $c = shift;
+		bad($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', -1)', '23514');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', NULL)', '23502');
+		note_down($c, 'w', 'failed', 2);
+	},
+	foreign_key => sub {
+		my $c = shift;
+		bad($c->{dbh}, 'INSERT INTO child VALUES (' . fresh($c) . ')', '23503');
+		note_down($c, 'child', 'failed');
+	},
+	permission_denied => sub {
+		my $c = shift;
+		good($c->{dbh}, 'SET ROLE nobody_writes');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)', '42501');
+		good($c->{dbh}, 'RESET ROLE');
+		note_down($c, 'w', 'failed');
+	},
+	timeout => sub {
+		my $c = shift;
+		good($c->{dbh}, "SET statement_timeout = '200ms'");
+		bad($c->{dbh}, 'INSERT INTO w SELECT ' . fresh($c) . ', 1 FROM pg_sleep(10)', '57014');
+		good($c->{dbh}, 'RESET statement_timeout');
+		note_down($c, 'w', 'failed');
+	},
+	undefined_column => sub {
+		my $c = shift;
+		bad($c->{dbh}, 'INSERT INTO w (nope) VALUES (1)', '42703');
+		die 'was prepared' if defined extended($c->{dbh}, 'UPDATE w SET nope = $1', 1);
+		bad($c->{dbh}, "SELECT 1; INSERT INTO public.w (nope) VALUES (1); INSERT INTO p VALUES (1, 1)", '42703');
+		note_down($c, 'w', 'rejected', 3);
+	},
+	bad_parameter => sub {
+		my $c = shift;
+		die 'was executed' if defined extended($c->{dbh}, 'INSERT INTO w VALUES ($1, 1)', 'not a number');
+		note_down($c, 'w', 'rejected');
+	},
+	syntax_error => sub {
+		my $c = shift;
+		bad($c->{dbh}, 'INSERT INTO w VALUES (1,, 1)', '42601');
+		bad($c->{dbh}, 'INSERT INTO untracked VALUES (1,, 1)', '42601');
+		note_down($c, 'w', 'rejected');
+	},
+	planner_error => sub {
+		my $c = shift;
+		bad($c->{dbh}, 'INSERT INTO w VALUES (1 / 0, 1)', '22012');
+		note_down($c, 'w', 'rejected');
+	},
+	rollback => sub {
+		my $c = shift;
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)') for 1 .. 3;
+		good($c->{dbh}, 'INSERT INTO p VALUES (1, 1)');
+		good($c->{dbh}, 'ROLLBACK');
+		note_down($c, 'w', 'rolled_back', 3);
+		note_down($c, 'p', 'rolled_back');
+	},
+	savepoints => sub {
+		my $c = shift;
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+		good($c->{dbh}, 'SAVEPOINT a');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+		good($c->{dbh}, 'SAVEPOINT b');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+		good($c->{dbh}, 'RELEASE b');
+		good($c->{dbh}, 'SAVEPOINT c');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (-1, 1)', '23505');
+		good($c->{dbh}, 'ROLLBACK TO c');
+		good($c->{dbh}, 'INSERT INTO p VALUES (1, 1)');
+		good($c->{dbh}, 'ROLLBACK TO a');
+		good($c->{dbh}, 'INSERT INTO p VALUES (1, 1)');
+		good($c->{dbh}, 'RELEASE a');
+		good($c->{dbh}, 'COMMIT');
+		ok_rows($c, 'w', 1);
+		ok_rows($c, 'p', 1);
+		note_down($c, 'w', 'rolled_back', 2);
+		note_down($c, 'w', 'failed');
+		note_down($c, 'p', 'rolled_back');
+	},
+	unreleased_savepoints => sub {
+		my $c = shift;
+		my $n = 2000;
+		good($c->{dbh}, 'BEGIN');
+		for my $i (1 .. $n)
+		{
+			good($c->{dbh}, "SAVEPOINT s$i; INSERT INTO w VALUES (" . fresh($c) . ', 1)');
+		}
+		good($c->{dbh}, 'ROLLBACK TO s' . ($n - 99));
+		good($c->{dbh}, 'COMMIT');
+		ok_rows($c, 'w', $n - 100, $n - 100);
+		note_down($c, 'w', 'rolled_back', 100);
+	},
+	caught_in_plpgsql => sub {
+		my $c = shift;
+		good($c->{dbh}, 'SELECT try_w(-1), try_w(' . fresh($c) . ')');
+		good($c->{dbh}, 'DO $$ BEGIN PERFORM try_w(-2); PERFORM try_w(-3); END $$');
+		ok_rows($c, 'w', 1);
+		note_down($c, 'w', 'failed', 3);
+	},
+	swallowed => sub {
+		my $c = shift;
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, 'INSERT INTO p VALUES (1, 1)');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (-1, 1)', '23505');
+		bad($c->{dbh}, 'SELECT 1', '25P02');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)', '25P02');
+		good($c->{dbh}, 'COMMIT');
+		note_down($c, 'p', 'rolled_back');
+		note_down($c, 'w', 'failed');
+		note_down($c, 'w', 'rejected');
+		note_down($c, 'w', 'swallowed');
+	},
+	failed_and_rolled_back => sub {
+		my $c = shift;
+		good($c->{dbh}, 'BEGIN');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (-1, 1)', '23505');
+		good($c->{dbh}, 'ROLLBACK');
+		good($c->{dbh}, 'BEGIN');
+		bad($c->{dbh}, 'SELECT 1 / 0', '22012');
+		good($c->{dbh}, 'COMMIT');
+		note_down($c, 'w', 'failed');
+	},
+	deferred_constraint => sub {
+		my $c = shift;
+		my $id = fresh($c);
+		good($c->{dbh}, "INSERT INTO late VALUES ($id)");
+		bad($c->{dbh}, "INSERT INTO late VALUES ($id)", '23505');
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, "INSERT INTO late VALUES ($id)");
+		bad($c->{dbh}, 'COMMIT', '23505');
+		ok_rows($c, 'late', 1);
+		note_down($c, 'late', 'rolled_back', 2);
+	},
+	multi_statement => sub {
+		my $c = shift;
+		bad($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1); INSERT INTO w VALUES (-1, 1); INSERT INTO w VALUES (-2, 1)', '23505');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1); INSERT INTO p VALUES (1, 1)');
+		note_down($c, 'w', 'rolled_back');
+		note_down($c, 'w', 'failed');
+		ok_rows($c, 'w', 1);
+		ok_rows($c, 'p', 1);
+	},
+	upsert => sub {
+		my $c = shift;
+		my $id = fresh($c);
+		good($c->{dbh}, "INSERT INTO w VALUES ($id, 1) ON CONFLICT (id) DO UPDATE SET v = w.v + 1") for 1 .. 2;
+		good($c->{dbh}, "INSERT INTO w VALUES ($id, 1) ON CONFLICT DO NOTHING");
+		ok_rows($c, 'w', 2, 3);
+	},
+	merge => sub {
+		my $c = shift;
+		my $id = fresh($c);
+		good($c->{dbh}, "MERGE INTO w USING (VALUES ($id), (-1)) AS s (id) ON w.id = s.id"
+			  . ' WHEN MATCHED THEN UPDATE SET note = \'merged\' WHEN NOT MATCHED THEN INSERT VALUES (s.id, 1)');
+		ok_rows($c, 'w', 2);
+	},
+	modifying_cte => sub {
+		my $c = shift;
+		my $id = fresh($c);
+		good($c->{dbh}, "WITH a AS (INSERT INTO p VALUES ($id, 1), ($id, 2) RETURNING id), b AS (DELETE FROM p_low WHERE id = -1)"
+			  . ' INSERT INTO w SELECT id, 1 FROM a LIMIT 1');
+		good($c->{dbh}, 'WITH a AS (INSERT INTO w VALUES (' . fresh($c) . ', 1) RETURNING id) SELECT count(*) FROM a');
+		ok_rows($c, 'w', 1, 2);
+		note_down($c, 'p', 'succeeded');
+	},
+	copy => sub {
+		my $c = shift;
+		good($c->{dbh}, 'COPY w (id, v) FROM STDIN');
+		$c->{dbh}->pg_putcopydata(fresh($c) . "\t1\n") for 1 .. 5;
+		$c->{dbh}->pg_putcopyend or die $c->{dbh}->errstr;
+		good($c->{dbh}, 'COPY w (id, v) FROM STDIN');
+		$c->{dbh}->pg_putcopydata("-1\t1\n");
+		die 'copied a duplicate' if $c->{dbh}->pg_putcopyend;
+		bad($c->{dbh}, 'COPY w (nope) FROM STDIN', '42703');
+		good($c->{dbh}, "COPY (SELECT 1) TO '/dev/null'");
+		ok_rows($c, 'w', 5);
+		note_down($c, 'w', 'failed', 2);
+	},
+	two_phase => sub {
+		my $c = shift;
+		for my $end ('COMMIT', 'ROLLBACK')
+		{
+			my $id = fresh($c);
+			good($c->{dbh}, 'BEGIN');
+			good($c->{dbh}, "INSERT INTO w VALUES ($id, 1)");
+			good($c->{dbh}, "PREPARE TRANSACTION 't$id'");
+			good($c->{dbh}, "$end PREPARED 't$id'");
+			note_down($c, 'w', 'prepared');
+		}
+	},
+	explain => sub {
+		my $c = shift;
+		good($c->{dbh}, 'EXPLAIN INSERT INTO w VALUES (-1, 1)');
+		good($c->{dbh}, 'EXPLAIN ANALYZE INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+		ok_rows($c, 'w', 1);
+	},
+	untracked => sub {
+		my $c = shift;
+		good($c->{dbh}, 'INSERT INTO untracked VALUES (1); SELECT count(*) FROM w; CREATE TEMP TABLE w_copy AS SELECT 1; DROP TABLE w_copy');
+	},
+	disconnect => sub {
+		my $c = shift;
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+		my $pid = $c->{dbh}->{pg_pid};
+		$c->{dbh}->disconnect;
+		$c->{dbh} = $c->{connect}->();
+		wait_for($c->{dbh}, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+		note_down($c, 'w', 'rolled_back');
+	},
+	terminated_while_writing => sub {
+		my $c = shift;
+		my $other = $c->{connect}->();
+		my $pid = $c->{dbh}->{pg_pid};
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, 'INSERT INTO p VALUES (1, 1)');
+		$c->{dbh}->do('INSERT INTO w SELECT ' . fresh($c) . ', 1 FROM pg_sleep(600)', { pg_async => DBD::Pg::PG_ASYNC() });
+		wait_for($other, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid");
+		good($other, "SELECT pg_terminate_backend($pid, 10000)");
+		$c->{dbh}->pg_result;
+		$c->{dbh}->disconnect;
+		$c->{dbh} = $other;
+		note_down($c, 'p', 'rolled_back');
+		note_down($c, 'w', 'failed');
+	},
+	terminated_while_idle => sub {
+		my $c = shift;
+		my $other = $c->{connect}->();
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+		good($other, 'SELECT pg_terminate_backend(' . $c->{dbh}->{pg_pid} . ', 10000)');
+		$c->{dbh}->disconnect;
+		$c->{dbh} = $other;
+		note_down($c, 'w', 'rolled_back');
+	},
+	serialization_failure => sub {
+		my $c = shift;
+		my $other = $c->{connect}->();
+		my $id = fresh($c);
+		good($c->{dbh}, "INSERT INTO w VALUES ($id, 1)");
+		good($c->{dbh}, 'BEGIN ISOLATION LEVEL REPEATABLE READ');
+		good($c->{dbh}, 'SELECT 1 FROM w LIMIT 1');
+		good($other, "UPDATE w SET v = 2 WHERE id = $id");
+		bad($c->{dbh}, "UPDATE w SET v = 3 WHERE id = $id", '40001');
+		good($c->{dbh}, 'ROLLBACK');
+		$other->disconnect;
+		ok_rows($c, 'w', 2, 2);
+		note_down($c, 'w', 'failed');
+	},
+	write_skew => sub {
+		my $c = shift;
+		my $other = $c->{connect}->();
+		my ($one, $two) = (fresh($c), fresh($c));
+		my %wrote;
+
+		# Predicate locks are coarse: which of them fails, and where, is open.
+		good($c->{dbh}, "INSERT INTO w VALUES ($one, 1), ($two, 1)");
+		ok_rows($c, 'w', 2);
+		good($_, 'BEGIN ISOLATION LEVEL SERIALIZABLE') for $c->{dbh}, $other;
+		$_->do("SELECT sum(v) FROM w WHERE id IN ($one, $two)") for $c->{dbh}, $other;
+		foreach my $pair ([ $c->{dbh}, $one ], [ $other, $two ])
+		{
+			my ($dbh, $id) = @$pair;
+			next if $dbh->state;
+			$wrote{$id} = defined $dbh->do("UPDATE w SET v = 0 WHERE id = $id");
+			note_down($c, 'w', 'failed') unless $wrote{$id};
+		}
+		foreach my $pair ([ $c->{dbh}, $one ], [ $other, $two ])
+		{
+			my ($dbh, $id) = @$pair;
+			my $done = defined $dbh->do($wrote{$id} ? 'COMMIT' : 'ROLLBACK');
+			next unless $wrote{$id};
+			$done ? ok_rows($c, 'w', 1) : note_down($c, 'w', 'rolled_back');
+		}
+		$other->disconnect;
+	},
+	deadlock => sub {
+		my $c = shift;
+		my $other = $c->{connect}->();
+		my ($one, $two) = (fresh($c), fresh($c));
+		good($c->{dbh}, "INSERT INTO w VALUES ($one, 1), ($two, 1)");
+		good($_, "SET deadlock_timeout = '10s'; BEGIN") for $c->{dbh}, $other;
+		good($c->{dbh}, "SET deadlock_timeout = '20ms'");
+		good($c->{dbh}, "UPDATE w SET v = 2 WHERE id = $one");
+		good($other, "UPDATE w SET v = 2 WHERE id = $two");
+		$other->do("UPDATE w SET v = 3 WHERE id = $one", { pg_async => DBD::Pg::PG_ASYNC() });
+		wait_for($c->{connect}->(), "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = " . $other->{pg_pid});
+		bad($c->{dbh}, "UPDATE w SET v = 3 WHERE id = $two", '40P01');
+		good($c->{dbh}, 'ROLLBACK');
+		$other->pg_result;
+		good($other, 'COMMIT');
+		$other->disconnect;
+		good($c->{dbh}, 'RESET deadlock_timeout');
+		ok_rows($c, 'w', 4, 3);
+		note_down($c, 'w', 'rolled_back');
+		note_down($c, 'w', 'failed');
+	},
+);
+
+sub wait_for
+{
+	my ($dbh, $sql) = @_;
+	for (1 .. 1000)
+	{
+		return if ($dbh->selectrow_array($sql))[0];
+		select undef, undef, undef, 0.02;
+	}
+	die "waited in vain: $sql";
+}
+
+# What the server has counted: {table}{kind}.
+sub counters
+{
+	my $dbh = shift;
+	my $rows = $dbh->selectall_arrayref('SELECT name, ' . join(', ', @KINDS) . ' FROM deploydb.write_counters() WHERE NOT others')
+	  or die $dbh->errstr;
+	my %counted;
+	foreach my $row (@$rows)
+	{
+		my ($name, @counts) = @$row;
+		$counted{$name}{ $KINDS[$_] } = $counts[$_] for 0 .. $#KINDS;
+	}
+	return \%counted;
+}
+
+# What came between; zeros are left out.
+sub difference
+{
+	my ($after, $before) = @_;
+	my %result;
+	foreach my $table (keys %$after)
+	{
+		foreach my $kind (@KINDS)
+		{
+			my $n = $after->{$table}{$kind} - ($before->{$table}{$kind} // 0);
+			$result{$table}{$kind} = $n if $n;
+		}
+	}
+	return \%result;
+}
+
+sub merge
+{
+	my ($into, $from) = @_;
+	foreach my $table (keys %$from)
+	{
+		$into->{$table}{$_} += $from->{$table}{$_} for keys %{ $from->{$table} };
+	}
+}
+
+1;
