@@ -34,6 +34,37 @@ COMMENT ON FUNCTION deploydb.period_start(text) IS
 REVOKE ALL ON FUNCTION deploydb.period_start(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.period_start(text) TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION deploydb.grace_start(grace text)
+RETURNS timestamptz
+LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET intervalstyle = postgres
+AS $$
+DECLARE
+	now timestamptz := clock_timestamp();
+	start timestamptz;
+BEGIN
+	BEGIN
+		start := now - grace::interval;
+	EXCEPTION WHEN data_exception THEN
+		start := NULL;
+	END;
+	IF start IS NULL OR NOT isfinite(start) OR start > now THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = CASE WHEN grace IS NULL THEN 'grace must not be NULL'
+				ELSE format('invalid grace: "%s"', grace) END,
+			DETAIL = 'It is nothing or longer, and not infinite.',
+			HINT = 'Write it as an interval, such as ''3 seconds''.';
+	END IF;
+	RETURN start;
+END
+$$;
+COMMENT ON FUNCTION deploydb.grace_start(text) IS
+	'Writes: when what may still be under way began';
+REVOKE ALL ON FUNCTION deploydb.grace_start(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.grace_start(text) TO pg_monitor, pg_database_owner;
+
 -- A month is of no fixed length, so that buckets are at most of weeks.
 CREATE FUNCTION deploydb.bucket_seconds(bucket text)
 RETURNS double precision
