@@ -38,11 +38,11 @@ GRANT EXECUTE ON FUNCTION deploydb.application_table(text) TO pg_monitor, pg_dat
 -- Exact to a million, then what the planner believes, partitions and chunks too.
 CREATE FUNCTION deploydb.count_rows(relation text,
 	OUT count bigint, OUT estimated boolean)
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT 1000001) AS counted', relation) INTO count;
+	EXECUTE format('SELECT count(*) FROM (SELECT FROM %s LIMIT 1000001) AS counted', relation::regclass) INTO count;
 	estimated := count > 1000000;
 	IF estimated THEN
 		WITH RECURSIVE parts (oid) AS (

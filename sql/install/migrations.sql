@@ -870,12 +870,28 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	object text;
+	acting text[];
 BEGIN
-	IF access IS DISTINCT FROM 'operator' THEN
+	acting := CASE WHEN access = 'operator' THEN ARRAY[
+		'deploydb.register_migration(text, text, text, text)',
+		'deploydb.forget_migration(text)',
+		'deploydb.derive_expectations()',
+		'deploydb.capture_migration(text, text[], text)',
+		'deploydb.import_migration(jsonb)',
+		'deploydb.accept_deviation(text, text, text, text, text, timestamptz)',
+		'deploydb.revoke_acceptance(text, text, text, text)',
+		'deploydb.smoke_test(text)',
+		'deploydb.track(text)',
+		'deploydb.untrack(text)',
+		'deploydb.report_client_failures(text, integer, text)',
+		'deploydb.reset_write_stats(text)']
+	WHEN access = 'app' THEN ARRAY[
+		'deploydb.report_client_failures(text, integer, text)'] END;
+	IF acting IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('unrecognized access: "%s"', access),
-			HINT = 'Known is "operator". To read, be a member of pg_monitor.';
+			HINT = 'Known are "operator" and "app". To read, be a member of pg_monitor.';
 	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA deploydb TO %I', role);
 
@@ -886,7 +902,8 @@ BEGIN
 			ELSE 'SELECT ON ' || d.objid::regclass::text END
 		FROM pg_depend d
 			JOIN pg_extension x ON x.oid = d.refobjid
-		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND x.extname = 'deploydb'
+		WHERE access = 'operator'
+			AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND x.extname = 'deploydb'
 			AND CASE WHEN d.classid = 'pg_proc'::regclass
 					THEN has_function_privilege('pg_monitor', d.objid, 'EXECUTE')
 				WHEN d.classid = 'pg_class'::regclass
@@ -896,15 +913,7 @@ BEGIN
 		EXECUTE 'GRANT ' || object || ' TO ' || quote_ident(role);
 	END LOOP;
 
-	FOREACH object IN ARRAY ARRAY[
-		'deploydb.register_migration(text, text, text, text)',
-		'deploydb.forget_migration(text)',
-		'deploydb.derive_expectations()',
-		'deploydb.capture_migration(text, text[], text)',
-		'deploydb.import_migration(jsonb)',
-		'deploydb.accept_deviation(text, text, text, text, text, timestamptz)',
-		'deploydb.revoke_acceptance(text, text, text, text)',
-		'deploydb.smoke_test(text)']
+	FOREACH object IN ARRAY acting
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', object, role);
 	END LOOP;
@@ -912,7 +921,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.grant_access(text, text) IS
-	'Rights: lets a role act; access "operator" reads, registers, accepts and tests';
+	'Rights: lets a role act; access "operator" reads and acts, "app" reports what the server cannot see';
 REVOKE ALL ON FUNCTION deploydb.grant_access(text, text) FROM PUBLIC;
 
 --

@@ -525,3 +525,51 @@ CREATE VIEW deploydb.log_error AS
 COMMENT ON VIEW deploydb.log_error IS
 	'Writes: lines of ERROR and above in the server''s log by class of SQLSTATE, the newest first';
 GRANT SELECT ON deploydb.log_error TO pg_monitor, pg_database_owner;
+
+-- The table that needs it most, and a word about the others.
+CREATE FUNCTION deploydb.status_of_writes()
+RETURNS TABLE (verdict text, detail text, next_step text)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	worst record;
+	tables integer := 0;
+	stats record;
+BEGIN
+	IF NOT deploydb.is_preloaded() THEN
+		RETURN QUERY SELECT 'warning', 'not counted: deploydb is not preloaded',
+			'SELECT * FROM deploydb.check_environment();';
+		RETURN;
+	END IF;
+	IF current_setting('deploydb.track_writes') = 'off' THEN
+		RETURN QUERY SELECT 'warning', 'not counted: switched off', 'SET deploydb.track_writes = on;';
+		RETURN;
+	END IF;
+	FOR stats IN SELECT * FROM deploydb.write_stats() s
+		ORDER BY CASE WHEN s.verdict = 'breached' THEN 1 WHEN s.verdict = 'insufficient_data' THEN 2
+			WHEN s.verdict = 'ok' THEN 3 ELSE 4 END DESC, s.success_rate DESC NULLS FIRST
+	LOOP
+		worst := stats;
+		tables := tables + 1;
+	END LOOP;
+	IF tables = 0 THEN
+		RETURN QUERY SELECT 'warning', 'no table is tracked', $q$SELECT deploydb.track('decision_insights');$q$;
+		RETURN;
+	END IF;
+	RETURN QUERY SELECT CASE WHEN worst.verdict = 'breached' THEN 'error' ELSE 'ok' END,
+		worst.relation || CASE WHEN worst.attempts = 0 THEN ': no write in 24 hours'
+			ELSE format(': %s %% of %s writes in 24 hours succeeded',
+				trunc((100 * worst.success_rate)::numeric, 2), worst.attempts) END,
+		CASE WHEN worst.verdict = 'breached' OR worst.success_rate < 1
+			THEN 'SELECT * FROM deploydb.write_failures();' END;
+	IF tables > 1 THEN
+		RETURN QUERY SELECT 'ok', format('%s more tables, none worse', tables - 1),
+			'SELECT * FROM deploydb.write_stats();';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION deploydb.status_of_writes() IS
+	'Writes: how they are; a part of deploydb_status()';
+REVOKE ALL ON FUNCTION deploydb.status_of_writes() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.status_of_writes() TO pg_monitor, pg_database_owner;

@@ -88,7 +88,7 @@ GRANT SELECT ON deploydb.write_gap TO pg_monitor, pg_database_owner;
 -- The row of a target, made where it is missing.
 CREATE FUNCTION deploydb.write_target_of(schema text, name text, others boolean)
 RETURNS integer
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable

@@ -236,6 +236,33 @@ area_server(List *rows)
 				   "SELECT * FROM deploydb.check_environment();");
 }
 
+/* Later stages know themselves how they are: a function gives their rows. */
+static List *
+rows_of_function(List *rows, const char *area, const char *function)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *sql = psprintf("SELECT s.verdict, s.detail, s.next_step FROM deploydb.%s() AS s",
+							   function);
+
+	if (SPI_connect() != SPI_OK_CONNECT ||
+		SPI_execute(sql, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "\"%s\" failed", sql);
+	MemoryContextSwitchTo(context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		rows = add_row(rows, area,
+					   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
+					   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2),
+					   SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3));
+	SPI_finish();
+	return rows;
+}
+
+static List *
+area_writes(List *rows)
+{
+	return rows_of_function(rows, "writes", "status_of_writes");
+}
+
 typedef struct StatusArea
 {
 	const char *name;
@@ -247,6 +274,7 @@ static const StatusArea areas[] = {
 	{"migration", area_migrations},
 	{"ledger", area_ledger},
 	{"server", area_server},
+	{"writes", area_writes},
 };
 
 /* One area, in a subtransaction; an error becomes its row. */
