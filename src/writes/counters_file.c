@@ -122,7 +122,9 @@ body_load(WritesShared *to, WritesShared *from, int nslots)
 	{
 		WriteSlot  *slot = &to->slots[used];
 
-		if (!OidIsValid(from->slots[i].key.database))
+		/* Free, or a backend was ended while it changed it. */
+		if (!OidIsValid(from->slots[i].key.database) ||
+			pg_atomic_read_u32(&from->slots[i].generation) % 2 != 0)
 			continue;
 		slot->key = from->slots[i].key;
 		slot->since = from->slots[i].since;

@@ -208,11 +208,13 @@ evict_others(const TrackedTable *kept, int count)
 	pfree(keys);
 }
 
+/*
+ * Slots that nobody needs any more are freed by whoever reads the table, but
+ * not by a transaction that may have changed it itself and may roll back.
+ */
 static void
 tables_fill(const TrackedRow *rows, int count)
 {
-	bool		all_counted = true;
-
 	ntables = 0;
 	tables_resize(count);
 	for (int i = 0; i < count; i++)
@@ -223,14 +225,8 @@ tables_fill(const TrackedRow *rows, int count)
 		name_hashes[ntables] = 0;
 		ntables++;
 	}
-	for (int i = 0; i < ntables; i++)
-	{
-		table_resolve(&tables[i], &name_hashes[i]);
-		all_counted &= tables[i].counted;
-	}
-	if (all_counted)
-		return;
-	evict_others(tables, ntables);
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		evict_others(tables, ntables);
 	for (int i = 0; i < ntables; i++)
 		table_resolve(&tables[i], &name_hashes[i]);
 }
@@ -303,7 +299,9 @@ tracked_find(Oid relid, WriteTarget *target)
 		if (tables[i].relid == relid && tables[i].counted)
 		{
 			*target = with_book(tables[i].target);
-			return true;
+			if (counters_book(target) != NULL)
+				return true;
+			forget();			/* freed while it was not committed */
 		}
 	return false;
 }

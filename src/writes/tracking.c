@@ -168,6 +168,19 @@ deploydb_track(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(changed);
 }
 
+/* What was counted so far is kept. */
+static void
+sample_last(void)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnerScope	scope;
+
+	owner_begin(&scope);
+	owner_execute(&plan, "SELECT deploydb.take_write_sample()",
+				  SPI_OK_SELECT, 0, NULL, NULL, NULL);
+	owner_end(&scope);
+}
+
 /* True when it was tracked.  What is built in is switched off by a row. */
 Datum
 deploydb_untrack(PG_FUNCTION_ARGS)
@@ -177,6 +190,8 @@ deploydb_untrack(PG_FUNCTION_ARGS)
 	TableName	table = table_name(relation_argument(fcinfo), false);
 	bool		changed;
 
+	if (counters_there())
+		sample_last();
 	changed = change(&switch_off,
 					 "INSERT INTO deploydb.tracked AS t (schema, name, built_in, enabled, tracked_at, tracked_by)"
 					 " SELECT $1, $2, false, false, pg_catalog.clock_timestamp(), $3"

@@ -1,0 +1,185 @@
+# What the counters outlive, and which table they are of: clean restarts,
+# crashes, renames, recreated tables, copies of the database, promotion, and
+# other libraries' hooks.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('restart');
+$node->init(allows_streaming => 1);
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'deploydb'
+deploydb.max_tracked = 6
+log_min_messages = warning
+});
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION deploydb;
+	CREATE TABLE decision_insights (id int PRIMARY KEY);
+});
+
+sub sql { return $node->safe_psql('postgres', shift) }
+
+# succeeded|failed|rows_written of a table
+sub counted
+{
+	my ($on, $name) = @_;
+	return $on->safe_psql('postgres',
+		"SELECT succeeded, failed, rows_written FROM deploydb.write_counters() WHERE name = '$name' AND NOT others");
+}
+
+# A clean restart
+sql('INSERT INTO decision_insights VALUES (1), (2)');
+$node->psql('postgres', 'INSERT INTO decision_insights VALUES (1)');
+sql('SELECT 1 FROM pg_sleep(0.25)');
+is(counted($node, 'decision_insights'), '1|1|2', 'counted');
+my $since = sql('SELECT since FROM deploydb.write_counters()');
+my $lines = sql(q{SELECT count FROM deploydb.log_error WHERE sqlstate_class = '23'});
+$node->restart;
+is(counted($node, 'decision_insights'), '1|1|2', 'a clean restart keeps every count');
+is(sql('SELECT since FROM deploydb.write_counters()'), $since, 'and the epoch');
+is(sql(q{SELECT count FROM deploydb.log_error WHERE sqlstate_class = '23'}), $lines, 'and the log\'s lines');
+is(sql('SELECT deploydb.slow_queries()'), '1', 'and the slow statements');
+is(sql('SELECT sqlstate, last_constraint, relation FROM deploydb.recent_failures()'),
+	'23505|decision_insights_pkey|public.decision_insights', 'and the ring');
+is(sql('SELECT sum(attempts) FROM deploydb.write_failure_counters()'), '1', 'and the SQLSTATEs');
+ok(!-e $node->data_dir . '/pg_stat/deploydb.stat', 'the file is gone once it is read');
+is(sql('SELECT deploydb.write_success_rate()'), '0.5', 'the rate is of both');
+
+# A crash
+is(sql('SELECT deploydb.take_write_sample()'), '2', 'a sample');
+sql('INSERT INTO decision_insights VALUES (3)');
+my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
+$postmaster =~ s/\n.*//s;
+$node->kill9;
+for (1 .. 100)
+{
+	last if !kill 0, $postmaster;
+	select undef, undef, undef, 0.1;
+}
+$node->start;
+is(counted($node, 'decision_insights'), '0|0|0', 'a crash takes the counters');
+sql('INSERT INTO decision_insights VALUES (4)');
+is(sql('SELECT attempts, succeeded, failed, gaps FROM deploydb.write_stats()'), '3|2|1|0', 'what was sampled counts');
+sql('SELECT deploydb.take_write_sample()');
+is(sql('SELECT attempts, succeeded, failed, gaps FROM deploydb.write_stats()'), '3|2|1|1', 'and the gap is marked');
+like(sql('SELECT kind, at < until, name FROM deploydb.write_gap'), qr/^lost\|t\|decision_insights$/, 'from the last sample on');
+like(sql('SELECT marks FROM deploydb.write_history()'), qr/lost at/, 'in the history too');
+
+# Names
+sql('SELECT deploydb.reset_write_stats()');
+is(sql('SELECT deploydb.write_success_rate() IS NULL'), 't', 'after a reset there was no attempt');
+sql('CREATE TABLE fresh (LIKE decision_insights); ALTER TABLE decision_insights RENAME TO old; ALTER TABLE fresh RENAME TO decision_insights');
+sql('INSERT INTO decision_insights VALUES (1); INSERT INTO old VALUES (5)');
+is(counted($node, 'decision_insights'), '2|0|2', 'after a swap by renames the table of the name is counted');
+sql('TRUNCATE decision_insights; INSERT INTO decision_insights VALUES (1)');
+sql('DROP TABLE decision_insights; CREATE TABLE decision_insights (id int PRIMARY KEY); INSERT INTO decision_insights VALUES (1)');
+is(counted($node, 'decision_insights'), '4|0|4', 'truncated, and recreated');
+sql('BEGIN; DROP TABLE decision_insights; ROLLBACK; INSERT INTO decision_insights VALUES (2)');
+is(counted($node, 'decision_insights'), '5|0|5', 'a dropping that did not happen');
+sql('ALTER SCHEMA public RENAME TO other; CREATE SCHEMA public; CREATE TABLE decision_insights (id int); '
+	. 'INSERT INTO other.decision_insights VALUES (77); INSERT INTO public.decision_insights VALUES (77)');
+is(counted($node, 'decision_insights'), '6|0|6', 'the schema of the name');
+sql('DROP SCHEMA public CASCADE; ALTER SCHEMA other RENAME TO public');
+
+# Another session's cache
+my $session = $node->background_psql('postgres');
+$session->query('SELECT count(*) FROM decision_insights');
+is(sql(q{SELECT deploydb.track('later')}), 't', 'a table that is not there yet');
+is(sql(q{SELECT deploydb.track('later')}), 'f', 'is tracked once');
+$session->query('CREATE TABLE later (id int); INSERT INTO later VALUES (1)');
+is(counted($node, 'later'), '1|0|1', 'a session that was there already counts it');
+is(sql(q{SELECT deploydb.untrack('later')}), 't', 'not any more');
+$session->query('INSERT INTO later VALUES (1)');
+is(counted($node, 'later'), '', 'which the session knows');
+is(sql(q{SELECT deploydb.track('later'); SELECT attempts FROM deploydb.write_stats('1 hour', 'later')}), "t\n1",
+	'tracked again, what was counted before still counts');
+$session->quit;
+sql('DELETE FROM deploydb.tracked WHERE NOT built_in');
+is(sql('SELECT string_agg(name, $$ $$) FROM deploydb.write_counters()'), 'decision_insights', 'the table is the truth');
+
+# Room
+for my $n (1 .. 5)
+{
+	sql("SELECT deploydb.track('t$n')");
+}
+my ($status, $out, $err) = $node->psql('postgres', "SELECT deploydb.track('t6')");
+like($err, qr/too many tables are tracked.*can track 6.*max_tracked/s, 'more than max_tracked');
+is(sql('SELECT count(*) FROM deploydb.tracked_table'), '6', 'which leaves nothing');
+sql("SELECT deploydb.untrack('t5'); SELECT deploydb.track('t6')");
+sql("SELECT deploydb.untrack('t$_')") for (1 .. 4, 6);
+
+# A copy of the database is another database
+sql('INSERT INTO decision_insights VALUES (100)');
+my $before = counted($node, 'decision_insights');
+$node->safe_psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
+is($node->safe_psql('copy', q{INSERT INTO decision_insights VALUES (101);
+	SELECT succeeded FROM deploydb.write_counters() WHERE name = 'decision_insights'}), '1', 'a copy counts by itself');
+is(counted($node, 'decision_insights'), $before, 'and not here');
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+
+# Promotion
+$node->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'b', has_streaming => 1);
+$standby->start;
+sql('SELECT deploydb.take_write_sample()');
+sql('SELECT deploydb.reset_write_stats()');
+sql('INSERT INTO decision_insights VALUES (102); SELECT deploydb.take_write_sample()');
+$node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
+is($standby->safe_psql('postgres', 'SELECT deploydb.write_success_rate()'), '1', 'a standby tells what was sampled');
+$node->stop;
+$standby->promote;
+$standby->psql('postgres', 'INSERT INTO decision_insights VALUES (102)');
+is($standby->safe_psql('postgres', 'SELECT attempts, succeeded, failed FROM deploydb.write_stats()'), '2|1|1', 'promoted, it counts on');
+$standby->stop;
+
+# With others' hooks, before and behind ours, and all that the log can hold
+$node->start;
+my @others = grep { $node->config_data('--pkglibdir') && -e $node->config_data('--pkglibdir') . "/$_.so" }
+  qw(pg_stat_statements auto_explain pgaudit pg_cron);
+note "with @others";
+foreach my $libraries (join(',', @others, 'deploydb'), join(',', 'deploydb', reverse @others))
+{
+	$node->append_conf('postgresql.conf', qq{
+shared_preload_libraries = '$libraries'
+auto_explain.log_min_duration = 0
+auto_explain.log_nested_statements = on
+log_min_messages = debug5
+});
+	$node->restart;
+	sql('SELECT deploydb.reset_write_stats()');
+	sql('INSERT INTO decision_insights VALUES (201)');
+	$node->psql('postgres', 'INSERT INTO decision_insights VALUES (201)');
+	$node->psql('postgres', 'INSERT INTO decision_insights VALUES (202)\; INSERT INTO decision_insights (nope) VALUES (1)');
+	is(sql('SELECT attempts, succeeded, failed, rolled_back, rejected FROM deploydb.write_stats()'), '4|1|1|1|1', "loaded as $libraries");
+	sql('DELETE FROM decision_insights WHERE id > 200');
+}
+
+# Switched off, and not to be switched off by everybody
+$node->append_conf('postgresql.conf', "log_min_messages = warning\ndeploydb.track_writes = off\n");
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT current_setting('deploydb.track_writes') = 'off'});
+sql('SELECT deploydb.reset_write_stats(); INSERT INTO decision_insights VALUES (301)');
+is(sql('SELECT attempts FROM deploydb.write_stats()'), '0', 'switched off live');
+sql('CREATE ROLE somebody LOGIN; GRANT INSERT ON decision_insights TO somebody');
+foreach my $setting ('deploydb.track_writes = off', 'deploydb.write_success_target = 0', 'deploydb.slow_query_threshold = -1',
+	"deploydb.app_role = 'x'")
+{
+	($status, $out, $err) = $node->psql('postgres', "SET $setting", extra_params => [ '-U', 'somebody' ]);
+	like($err, qr/permission denied to set parameter/, "somebody may not SET $setting");
+}
+
+# Not preloaded
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
+$node->restart;
+($status, $out, $err) = $node->psql('postgres', '\set VERBOSITY verbose' . "\nSELECT deploydb.write_success_rate()");
+like($err, qr/55000.*not in shared_preload_libraries.*ALTER SYSTEM SET shared_preload_libraries = 'deploydb'.*restart/s,
+	'what needs the hooks says how to get them');
+is(sql('SELECT count(*) > 0 FROM deploydb.write_history()'), 't', 'the history works');
+like(sql('SELECT * FROM deploydb_status()'), qr/writes\|warning\|not counted/, 'and the overview says it');
+$node->stop;
+done_testing();
