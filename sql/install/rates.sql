@@ -15,8 +15,8 @@ DECLARE
 	parts text[] := CASE WHEN target IS NOT NULL THEN parse_ident(target) END;
 BEGIN
 	RETURN QUERY SELECT d.schema, d.name FROM deploydb.tracked_table d
-		WHERE parts IS NULL OR d.name = parts[cardinality(parts)]
-			AND (cardinality(parts) = 1 OR cardinality(parts) = 2 AND d.schema = parts[1]);
+		WHERE parts IS NULL OR d.name = parts[cardinality(parts)]::name::text
+			AND (cardinality(parts) = 1 OR cardinality(parts) = 2 AND d.schema = parts[1]::name::text);
 END
 $$;
 COMMENT ON FUNCTION deploydb.tracked_as(text) IS
@@ -58,6 +58,24 @@ COMMENT ON FUNCTION deploydb.tracked_or_error(text) IS
 REVOKE ALL ON FUNCTION deploydb.tracked_or_error(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.tracked_or_error(text) TO pg_monitor, pg_database_owner;
 
+-- Settings are there once the library is loaded, which this does too.
+CREATE FUNCTION deploydb.counted_or_error()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NOT deploydb.is_preloaded() THEN
+		PERFORM FROM deploydb.write_counters();
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.counted_or_error() IS
+	'Writes: true where writes are counted; else an error with the statement to run';
+REVOKE ALL ON FUNCTION deploydb.counted_or_error() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.counted_or_error() TO pg_monitor, pg_database_owner;
+
 -- The difference of two points in each epoch: what is counted by now, or was
 -- at the epoch's end, and the last sample at or before the start.
 CREATE FUNCTION deploydb.write_window(start timestamptz, target text)
@@ -69,6 +87,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
+	PERFORM deploydb.counted_or_error();
 	RETURN QUERY
 	WITH live AS MATERIALIZED (
 		SELECT c.*, t.target, t.reset_at
@@ -255,8 +274,10 @@ AS $$
 DECLARE
 	wanted text := deploydb.tracked_or_error(write_stats.target);
 	start timestamptz := deploydb.period_start(period);
-	objective double precision := current_setting('deploydb.write_success_target')::double precision;
+	objective double precision;
 BEGIN
+	PERFORM deploydb.counted_or_error();
+	objective := current_setting('deploydb.write_success_target');
 	RETURN QUERY
 	WITH counted AS MATERIALIZED (
 		SELECT w.*, w.succeeded + w.failed + w.rolled_back + w.rejected AS attempts
@@ -274,7 +295,7 @@ BEGIN
 		1 - (1 - m.succeeded::double precision / NULLIF(m.attempts, 0)) / NULLIF(1 - objective, 0),
 		l.p50_ms, l.p95_ms, l.p99_ms, c.since,
 		(SELECT count(*) FROM deploydb.write_gap g
-		 WHERE g.schema = c.schema AND g.name = c.name AND g.kind <> 'reset' AND g.until > c.since),
+		 WHERE g.schema = c.schema AND g.name = c.name AND g.kind <> 'reset' AND g.until >= c.since),
 		COALESCE(o.attempts, 0), COALESCE(o.succeeded, 0),
 		(SELECT COALESCE(sum(f.failures), 0)::bigint FROM deploydb.client_failure f
 		 WHERE f.schema = c.schema AND f.name = c.name AND f.reported_at > start)
@@ -305,6 +326,7 @@ DECLARE
 	wanted text := deploydb.tracked_or_error(write_failures.target);
 	start timestamptz := deploydb.period_start(period);
 BEGIN
+	PERFORM deploydb.counted_or_error();
 	RETURN QUERY
 	WITH targets AS MATERIALIZED (
 		SELECT d.schema, d.name, t.target, GREATEST(start, t.reset_at) AS start
@@ -487,24 +509,7 @@ DECLARE
 	moment timestamptz;
 BEGIN
 	PERFORM deploydb.take_write_sample();
-	moment := clock_timestamp();
-
-	-- the last sample once more, so that a window can begin right here
-	INSERT INTO deploydb.write_sample
-	SELECT e.target, moment, e.since, e.succeeded, e.failed, e.rolled_back, e.rejected,
-		e.swallowed, e.prepared, e.unaccounted, e.rows_written, ''
-	FROM deploydb.tracked_as(wanted) d
-		JOIN deploydb.write_target t ON t.schema = d.schema AND t.name = d.name
-		JOIN deploydb.write_counters() c ON c.schema = t.schema AND c.name = t.name AND c.others = t.others
-		JOIN deploydb.write_epoch e ON e.target = t.target AND e.since = c.since;
-	INSERT INTO deploydb.write_failure_sample
-	SELECT DISTINCT ON (s.target, s.since, s.sqlstate)
-		s.target, moment, s.since, s.sqlstate, s.attempts, s.last_at,
-		s.last_constraint, s.last_application, s.last_query_id
-	FROM deploydb.tracked_as(wanted) d
-		JOIN deploydb.write_target t ON t.schema = d.schema AND t.name = d.name
-		JOIN deploydb.write_failure_sample s ON s.target = t.target
-	ORDER BY s.target, s.since, s.sqlstate, s.at DESC;
+	moment := GREATEST(clock_timestamp(), (SELECT max(e.at) FROM deploydb.write_epoch e));
 	UPDATE deploydb.write_target t SET reset_at = moment
 	FROM deploydb.tracked_as(wanted) d
 	WHERE t.schema = d.schema AND t.name = d.name;

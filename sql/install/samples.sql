@@ -148,9 +148,10 @@ DECLARE
 	taken integer := 0;
 	moment timestamptz;
 BEGIN
-	-- one at a time
+	-- one at a time, in the order of their times whatever the clock does
 	LOCK TABLE deploydb.write_epoch IN SHARE ROW EXCLUSIVE MODE;
-	moment := clock_timestamp();
+	moment := GREATEST(clock_timestamp(),
+		(SELECT max(e.at) + interval '1 microsecond' FROM deploydb.write_epoch e));
 	FOR live IN
 		SELECT c.*, t.target, d.tracked_at
 		FROM deploydb.write_counters() c
@@ -158,11 +159,12 @@ BEGIN
 			LEFT JOIN deploydb.write_target t
 				ON t.schema = c.schema AND t.name = c.name AND t.others = c.others
 	LOOP
+		-- not the one that began last: a standby's began while the primary's went on
 		SELECT e.* INTO last FROM deploydb.write_epoch e
-		WHERE e.target = live.target ORDER BY e.since DESC LIMIT 1;
+		WHERE e.target = live.target ORDER BY e.at DESC LIMIT 1;
 		IF last.since <> live.since AND NOT live.others THEN
 			INSERT INTO deploydb.write_gap (schema, name, at, until, kind, marked_by)
-			VALUES (live.schema, live.name, last.at, live.since,
+			VALUES (live.schema, live.name, last.at, GREATEST(last.at, live.since),
 				CASE WHEN live.tracked_at > last.at THEN 'untracked' ELSE 'lost' END, session_user);
 		END IF;
 		CONTINUE WHEN last.since = live.since

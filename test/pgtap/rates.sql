@@ -1,0 +1,266 @@
+-- Samples of the counters, and what is made of them over a period: rates,
+-- failures, burn rates, history, gaps, resets.  Time passes by making what was
+-- sampled older.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION pgtap;
+CREATE EXTENSION deploydb;
+CREATE ROLE deploydb_test_monitor;
+CREATE ROLE deploydb_test_nobody;
+GRANT pg_monitor TO deploydb_test_monitor;
+GRANT USAGE ON SCHEMA deploydb TO deploydb_test_nobody;
+
+CREATE TABLE w (id integer PRIMARY KEY);
+CREATE SCHEMA "Odd.Schema";
+CREATE TABLE "Odd.Schema"."it's ""w""" (id integer);
+CREATE SCHEMA other;
+CREATE TABLE other.twin (id integer);
+CREATE TABLE twin (id integer);
+
+-- One attempt each, and no error of the caller's.
+CREATE FUNCTION try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	RETURN 'ok';
+EXCEPTION WHEN OTHERS THEN
+	RETURN SQLSTATE;
+END $$;
+CREATE PROCEDURE write_w(good integer, bad integer) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. good LOOP
+		EXECUTE 'INSERT INTO w SELECT COALESCE(max(id), 0) + 1 FROM w';
+	END LOOP;
+	FOR i IN 1 .. bad LOOP
+		PERFORM try('INSERT INTO w VALUES (1)');
+	END LOOP;
+END $$;
+CREATE PROCEDURE wait_for(time_passed interval) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM deploydb.take_write_sample();
+	-- two steps, as no two samples may be of the same time in between
+	UPDATE deploydb.write_sample SET at = at - interval '1000 years';
+	UPDATE deploydb.write_sample SET at = at + interval '1000 years' - time_passed;
+	UPDATE deploydb.write_failure_sample SET at = at - interval '1000 years';
+	UPDATE deploydb.write_failure_sample SET at = at + interval '1000 years' - time_passed;
+	UPDATE deploydb.write_epoch SET at = at - time_passed;
+	UPDATE deploydb.write_gap SET at = at - time_passed, until = until - time_passed;
+	UPDATE deploydb.write_target SET reset_at = reset_at - time_passed;
+	UPDATE deploydb.client_failure SET reported_at = reported_at - time_passed;
+END $$;
+-- What is sampled becomes an epoch of its own, as after a crash.
+CREATE PROCEDURE crash() LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM deploydb.take_write_sample();
+	UPDATE deploydb.write_epoch SET since = since - interval '1 year', at = clock_timestamp();
+	UPDATE deploydb.write_sample SET since = since - interval '1 year';
+	UPDATE deploydb.write_failure_sample SET since = since - interval '1 year';
+END $$;
+
+SELECT plan(131);
+
+SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
+FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
+	unnest(ARRAY['NULL', '''''', '''-1 hour''', '''0 s''', '''infinity''', '''5000000 years''', '''soon''']) p;
+SELECT throws_ok(format('SELECT deploydb.write_history(''1 day'', %s)', b), '22023', NULL, 'bucket ' || b)
+FROM unnest(ARRAY['NULL', '''''', '''-1 hour''', '''0 s''', '''infinity''', '''1 month''', '''soon''']) b;
+
+-- targets
+SELECT throws_ok(format('SELECT deploydb.%s', f), '42P01', 'table nowhere is not tracked', f)
+FROM unnest(ARRAY['write_success_rate(''1 day'', ''nowhere'')', 'write_stats(''1 day'', ''nowhere'')',
+	'write_failures(''1 day'', ''nowhere'')', 'burn_rates(''nowhere'')', 'reset_write_stats(''nowhere'')',
+	'write_history(''1 day'', ''1 hour'', ''nowhere'')', 'report_client_failures(''nowhere'', 1, ''pool'')']) f;
+SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''w'')', '42P01',
+	'table w is not tracked', 'a table that is there, but not tracked');
+SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''a.b.c'')', '42P01', NULL, 'too many parts');
+SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', '''')', '22023', NULL, 'no name at all');
+SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''"w'')', '22023', NULL, 'a quote left open');
+SELECT deploydb.track(t) AS tracked
+FROM unnest('{public.twin,other.twin,w,"\"Odd.Schema\".\"it''s \"\"w\"\"\""}'::text[]) t \g /dev/null
+SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''twin'')', '42P08',
+	'more than one table twin is tracked', 'a name of two tables');
+SELECT lives_ok('SELECT deploydb.write_success_rate(''1 day'', ''OTHER.twin'')', 'folded as SQL folds it');
+SELECT results_eq($$SELECT relation FROM deploydb.write_stats('1 day', '"it''s ""w"""')$$,
+	$$VALUES ('"Odd.Schema"."it''s ""w"""')$$, 'quotes and dots are data');
+
+-- no traffic is not success
+SELECT is(deploydb.write_success_rate(), NULL, 'no attempt, no rate');
+SELECT results_eq(
+	$$SELECT attempts, success_rate, rate_low, rate_high, verdict, error_budget_left, p50_ms, gaps
+	FROM deploydb.write_stats('1 day', 'w')$$,
+	$$VALUES (0::bigint, NULL::float8, NULL::float8, NULL::float8, 'no_traffic', NULL::float8, NULL::float8, 0::bigint)$$,
+	'no traffic');
+SELECT is_empty('SELECT * FROM deploydb.write_failures()', 'no failures');
+SELECT is_empty('SELECT * FROM deploydb.write_history()', 'no history');
+SELECT results_eq('SELECT severity, factor, long_rate, short_rate, burning FROM deploydb.burn_rates(''w'')',
+	$$VALUES ('P0', 14.4::float8, NULL::float8, NULL::float8, false), ('P1', 6, NULL, NULL, false),
+		('P2', 3, NULL, NULL, false), ('P3', 1, NULL, NULL, false)$$, 'nothing burns');
+
+-- bounds and verdicts
+SELECT results_eq(format('SELECT round(low::numeric, 4), round(high::numeric, 4) FROM deploydb.wilson_bounds(%s, %s)', k, n),
+	format('VALUES (%s, %s)', low, high), format('%s of %s', k, n))
+FROM (VALUES (498, 500, 0.9855, 0.9989), (990, 1000, 0.9817, 0.9946), (4970, 5000, 0.9914, 0.9958),
+	(0, 10, 0.0000, 0.2775), (10, 10, 0.7225, 1.0000)) AS v (k, n, low, high);
+SELECT is(deploydb.write_verdict(k, n, (deploydb.wilson_bounds(k, n)).high), verdict, format('%s of %s: %s', k, n, verdict))
+FROM (VALUES (0, 0, 'no_traffic'), (298, 298, 'insufficient_data'), (299, 299, 'ok'), (297, 300, 'ok'),
+	(296, 300, 'breached'), (100, 101, 'insufficient_data'), (90, 100, 'breached'), (0, 1, 'breached'),
+	(99, 100, 'insufficient_data'), (990, 1000, 'ok'), (989, 1000, 'breached')) AS v (k, n, verdict);
+SET deploydb.write_success_target = 1;
+SELECT is(deploydb.write_verdict(99, 100, (deploydb.wilson_bounds(99, 100)).high), 'breached', 'a target of 1 is missed by one');
+SET deploydb.write_success_target = 0;
+SELECT is(deploydb.write_verdict(0, 5, (deploydb.wilson_bounds(0, 5)).high), 'ok', 'a target of 0 is always met');
+RESET deploydb.write_success_target;
+
+-- the live counters, before the first sample and after it
+CALL write_w(3, 1);
+SELECT is(deploydb.write_success_rate('1 minute', 'w'), 0.75::float8, 'counted before any sample');
+SELECT is(deploydb.take_write_sample(), 2, 'a sample: one of the table, one of its failure');
+SELECT is(deploydb.write_success_rate('1 minute', 'public.w'), 0.75::float8, 'the same after it');
+SELECT deploydb.take_write_sample() AS taken, pg_current_xact_id_if_assigned() IS NOT NULL AS assigned
+\gset
+SELECT is(:taken, 0, 'nothing changed: no row');
+SELECT is(:'assigned'::text, 'f', 'and no transaction id');
+SELECT results_eq(
+	$$SELECT attempts, succeeded, failed, rolled_back, rejected, rows_written, success_rate, verdict,
+		p50_ms > 0 AND p50_ms <= p95_ms AND p95_ms <= p99_ms, gaps, others_attempts, client_failures
+	FROM deploydb.write_stats('1 day', 'w')$$,
+	$$VALUES (4::bigint, 3::bigint, 1::bigint, 0::bigint, 0::bigint, 3::bigint, 0.75::float8, 'breached',
+		true, 0::bigint, 0::bigint, 0::bigint)$$, 'all of it');
+SELECT is((SELECT round(error_budget_left::numeric, 6) FROM deploydb.write_stats('1 day', 'w')), -24.000000,
+	'25 times the budget is spent');
+SELECT results_eq($$SELECT sqlstate, condition, attempts, last_constraint, relation FROM deploydb.write_failures()$$,
+	$$VALUES ('23505', 'unique_violation', 1::bigint, 'w_pkey', 'public.w')$$, 'the failure');
+
+-- windows
+CALL wait_for('25 hours');
+SELECT is(deploydb.write_success_rate('24 hours', 'w'), NULL, 'out of the window');
+SELECT is(deploydb.write_success_rate('26 hours', 'w'), 0.75::float8, 'in a longer one');
+SELECT is_empty($$SELECT * FROM deploydb.write_failures('24 hours', 'w')$$, 'its failure likewise');
+SELECT is((SELECT p99_ms FROM deploydb.write_stats('24 hours', 'w')), NULL, 'its latency likewise');
+SELECT isnt((SELECT p99_ms FROM deploydb.write_stats('26 hours', 'w')), NULL, 'which the longer one has');
+CALL write_w(1, 1);
+SELECT is(deploydb.write_success_rate('24 hours', 'w'), 0.5::float8, 'only what came since');
+SELECT is(deploydb.write_success_rate('26 hours', 'w'), 4 / 6::float8, 'both together');
+CALL wait_for('2 hours');
+SELECT is(deploydb.write_success_rate('24 hours', 'w'), 0.5::float8, 'sampled, not live');
+SELECT results_eq($$SELECT attempts FROM deploydb.write_failures('24 hours', 'w')
+	UNION ALL SELECT attempts FROM deploydb.write_failures('30 hours', 'w')$$,
+	'VALUES (1::bigint), (2::bigint)', 'failures by window');
+
+-- epochs add up, and what lies between them is shown
+CALL crash();
+SELECT is((SELECT gaps FROM deploydb.write_stats('7 days', 'w')), 0::bigint, 'no gap is noted yet');
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+SELECT results_eq($$SELECT attempts, succeeded, gaps FROM deploydb.write_stats('7 days', 'w')$$,
+	'VALUES (12::bigint, 8::bigint, 1::bigint)', 'two epochs and a gap');
+SELECT is((SELECT sum(attempts) FROM deploydb.write_failures('7 days', 'w')), 4::numeric, 'failures of both');
+SELECT results_eq($$SELECT kind, at <= until FROM deploydb.write_gap WHERE name = 'w'$$,
+	$$VALUES ('lost', true)$$, 'lost by a crash');
+SELECT is(deploydb.take_write_sample(), 0, 'noted once');
+-- counters that began before the last epoch did, as a promoted standby's
+UPDATE deploydb.write_epoch SET since = since + interval '10 years' WHERE at < (SELECT max(at) FROM deploydb.write_epoch);
+SELECT is(deploydb.take_write_sample(), 0, 'the epoch that was sampled last goes on, not the one that began last');
+SELECT is((SELECT count(*) FROM deploydb.write_gap WHERE name = 'w'), 1::bigint, 'without another gap');
+UPDATE deploydb.write_epoch SET since = since - interval '10 years' WHERE since > now();
+
+-- tracked anew
+SELECT deploydb.untrack('w') AS untracked \g /dev/null
+SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''w'')', '42P01', NULL, 'not tracked any more');
+SELECT deploydb.track('w') AS tracked \g /dev/null
+CALL write_w(1, 0);
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+SELECT results_eq($$SELECT attempts, succeeded, gaps FROM deploydb.write_stats('7 days', 'w')$$,
+	'VALUES (13::bigint, 9::bigint, 2::bigint)', 'three epochs and another gap');
+SELECT is((SELECT kind FROM deploydb.write_gap WHERE name = 'w' ORDER BY until DESC LIMIT 1), 'untracked', 'of another kind');
+
+-- history
+SELECT results_eq(
+	$$SELECT sum(attempts), sum(succeeded), sum(failed) FROM deploydb.write_history('7 days', '1 hour', 'w')$$,
+	$$SELECT attempts::numeric, succeeded::numeric, failed::numeric FROM deploydb.write_stats('7 days', 'w')$$,
+	'buckets add up to the statistics');
+SELECT results_eq(
+	$$SELECT sum(attempts) FROM deploydb.write_history('7 days', '1 second')$$,
+	$$SELECT sum(attempts) FROM deploydb.write_stats('7 days')$$, 'however small they are');
+SELECT ok((SELECT bool_and(bucket_start = date_bin('1 hour', bucket_start, '2000-01-01')) AND count(*) >= 3
+	FROM deploydb.write_history('7 days', '1 hour', 'w')), 'hours are whole');
+SELECT ok((SELECT string_agg(m, ' ' ORDER BY m) ~ 'lost at .* untracked at'
+	FROM deploydb.write_history('7 days', '1 hour', 'w') h, unnest(h.marks) m), 'gaps are marked');
+
+-- failures that the server never saw
+SELECT ok(deploydb.report_client_failures('w', 7, 'pool exhausted'), 'reported');
+SELECT results_eq($$SELECT client_failures, attempts FROM deploydb.write_stats('1 day', 'w')$$,
+	$$SELECT 7::bigint, w.attempts FROM deploydb.write_stats('1 day', 'public.w') w$$, 'shown apart');
+SELECT is(deploydb.write_success_rate('7 days', 'w'), 9 / 13::float8, 'in no rate');
+SELECT throws_ok(format('SELECT deploydb.report_client_failures(%s)', a), state, NULL, 'not reported: ' || a)
+FROM (VALUES ('''w'', 0, ''x''', '22023'), ('''w'', -1, ''x''', '22023'), ('''w'', 1, '' ''', '22023'),
+	('NULL, 1, ''x''', '22004'), ('''w'', NULL, ''x''', '22004'), ('''w'', 1, NULL', '22004')) AS v (a, state);
+
+-- reset
+SELECT ok(deploydb.reset_write_stats('w'), 'reset');
+SELECT is(deploydb.write_success_rate('7 days', 'w'), NULL, 'nothing since');
+SELECT is_empty($$SELECT * FROM deploydb.write_failures('7 days', 'w')$$, 'no failure since');
+SELECT results_eq($$SELECT attempts, verdict, gaps, p99_ms, error_budget_left FROM deploydb.write_stats('7 days', 'w')$$,
+	$$VALUES (0::bigint, 'no_traffic', 0::bigint, NULL::float8, NULL::float8)$$, 'nor anything else');
+CALL write_w(1, 1);
+SELECT is(deploydb.write_success_rate('7 days', 'w'), 0.5::float8, 'it counts on');
+SELECT is((SELECT attempts FROM deploydb.write_failures('7 days', 'w')), 1::bigint, 'its failures too');
+SELECT results_eq(
+	$$SELECT sum(attempts), bool_or(marks::text ~ 'reset at') FROM deploydb.write_history('7 days', '1 hour', 'w')$$,
+	'VALUES (15::numeric, true)', 'the history keeps all, and a mark');
+SELECT lives_ok('SELECT deploydb.reset_write_stats()', 'all at once');
+
+-- the application and others
+SET deploydb.app_role = 'deploydb_test_nobody';
+CALL write_w(2, 1);
+RESET deploydb.app_role;
+CALL write_w(4, 0);
+SELECT results_eq($$SELECT attempts, succeeded, others_attempts, others_succeeded FROM deploydb.write_stats('1 day', 'w')$$,
+	'VALUES (4::bigint, 4::bigint, 3::bigint, 2::bigint)', 'others are shown apart');
+SELECT is(deploydb.write_success_rate('1 day', 'w'), 1::float8, 'and are in no rate');
+
+-- burn rates: a floor, and both windows
+SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
+CALL write_w(38, 2);
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false false false false', 'two failures are too few');
+CALL write_w(0, 8);
+SELECT results_eq('SELECT severity, round(long_rate::numeric, 3), burning FROM deploydb.burn_rates(''w'')',
+	$$VALUES ('P0', 20.833, true), ('P1', 20.833, true), ('P2', 20.833, true), ('P3', 20.833, true)$$, 'all burn');
+CALL wait_for('20 minutes');
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false true true true', 'not in the last five minutes');
+CALL wait_for('3 hours');
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false false false true', 'nor in the last two hours');
+
+-- a month of samples: points are looked up
+INSERT INTO deploydb.write_sample
+SELECT e.target, e.at - interval '30 days' + n * interval '30 s', e.since, 0, 0, 0, 0, 0, 0, 0, 0, ''
+FROM deploydb.write_epoch e JOIN deploydb.write_target t USING (target), generate_series(1, 86000) n
+WHERE t.name = 'w' AND NOT t.others AND e.at = (SELECT max(at) FROM deploydb.write_epoch WHERE target = e.target)
+ON CONFLICT DO NOTHING;
+ANALYZE deploydb.write_sample;
+CREATE VIEW reads AS
+	SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_all_tables
+	WHERE relid = 'deploydb.write_sample'::regclass;
+BEGIN;
+SELECT seq_scan AS scans, idx_tup_fetch AS fetches FROM reads
+\gset
+SELECT deploydb.write_success_rate(p, 'w') AS rate FROM unnest('{1 minute,24 hours,30 days,2 years}'::text[]) p \g /dev/null
+SELECT is((SELECT seq_scan - :scans FROM reads), 0::bigint, 'no sample is scanned');
+SELECT cmp_ok((SELECT idx_tup_fetch - :fetches FROM reads), '<=', 20::bigint, 'few are fetched');
+COMMIT;
+
+-- rights
+SELECT is((SELECT string_agg(DISTINCT try(format('SET LOCAL ROLE deploydb_test_monitor; SELECT * FROM deploydb.%s', f)), ' ')
+	FROM unnest('{write_success_rate(),write_stats(),write_failures(),burn_rates(),write_history(),log_error}'::text[]) f),
+	'ok', 'pg_monitor reads all of it');
+SELECT is((SELECT string_agg(DISTINCT try(format('SET LOCAL ROLE deploydb_test_nobody; SELECT * FROM deploydb.%s', f)), ' ')
+	FROM unnest('{write_success_rate(),write_stats(),write_failures(),burn_rates(),write_history(),log_error}'::text[]) f),
+	'42501', 'others do not');
+SELECT is((SELECT string_agg(DISTINCT try(format('SET LOCAL ROLE deploydb_test_monitor; SELECT deploydb.%s', f)), ' ')
+	FROM unnest(ARRAY['reset_write_stats()', 'take_write_sample()', 'report_client_failures(''w'', 1, ''x'')']) f),
+	'42501', 'to act takes more than pg_monitor');
+
+SELECT * FROM finish();
+DROP OWNED BY deploydb_test_nobody, deploydb_test_monitor;
+DROP ROLE deploydb_test_nobody, deploydb_test_monitor;
