@@ -56,7 +56,7 @@ BEGIN
 	UPDATE deploydb.write_failure_sample SET since = since - interval '1 year';
 END $$;
 
-SELECT plan(131);
+SELECT plan(133);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -172,6 +172,13 @@ SELECT results_eq($$SELECT attempts, succeeded, gaps FROM deploydb.write_stats('
 	'VALUES (13::bigint, 9::bigint, 2::bigint)', 'three epochs and another gap');
 SELECT is((SELECT kind FROM deploydb.write_gap WHERE name = 'w' ORDER BY until DESC LIMIT 1), 'untracked', 'of another kind');
 
+-- a table without a write for days before it and since
+DELETE FROM deploydb.write_gap WHERE schema = 'other';
+UPDATE deploydb.write_epoch e SET at = e.at - interval '3 days', since = e.since - interval '2 months'
+FROM deploydb.write_target t WHERE t.target = e.target AND t.schema = 'other';
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+SELECT is((SELECT gaps FROM deploydb.write_stats('1 hour', 'other.twin')), 1::bigint, 'a gap that began before the window');
+
 -- history
 SELECT results_eq(
 	$$SELECT sum(attempts), sum(succeeded), sum(failed) FROM deploydb.write_history('7 days', '1 hour', 'w')$$,
@@ -218,6 +225,10 @@ SELECT results_eq($$SELECT attempts, succeeded, others_attempts, others_succeede
 SELECT is(deploydb.write_success_rate('1 day', 'w'), 1::float8, 'and are in no rate');
 
 -- burn rates: a floor, and both windows
+SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
+CALL write_w(0, 5);
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false false false false', 'five attempts are too few');
 SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
 CALL write_w(38, 2);
 SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
