@@ -2,8 +2,10 @@
  * counters_file.c
  *		The counters across a clean restart of the server.
  *
- * The file is removed once it is read, so that neither a base backup nor a
- * crash later on brings old counts back.
+ * The file holds good for the very shutdown that wrote it: it names the
+ * shutdown's checkpoint, so that neither an immediate stop, nor a copy of the
+ * data directory that is recovered further, nor time spent without this
+ * library can bring old counts back.  It is removed once it is read.
  *
  * Locking: none; only the postmaster comes here, alone.  Errors: a file that
  * cannot be written or read is a LOG line, and counting begins anew.
@@ -12,9 +14,9 @@
 
 #include <unistd.h>
 
-#include "access/xlog.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 
@@ -30,6 +32,7 @@ typedef struct CountersHeader
 	uint32		magic;
 	uint32		server_version;
 	uint64		system_identifier;
+	uint64		checkpoint;		/* the shutdown's, 0 when it was none */
 	int32		nslots;
 	uint64		size;			/* of what follows */
 	pg_crc32c	crc;			/* of that */
@@ -41,13 +44,27 @@ body_size(int nslots)
 	return offsetof(WritesShared, slots) + nslots * sizeof(WriteSlot);
 }
 
+/* Of the last shutdown, as pg_control says. */
+static void
+header_shutdown(CountersHeader *header)
+{
+	bool		intact;
+	ControlFileData *control = get_controlfile(DataDir, &intact);
+
+	header->system_identifier = control->system_identifier;
+	if (intact && (control->state == DB_SHUTDOWNED ||
+				   control->state == DB_SHUTDOWNED_IN_RECOVERY))
+		header->checkpoint = control->checkPoint;
+	pfree(control);
+}
+
 static void
 header_fill(CountersHeader *header, const WritesShared *body, int nslots)
 {
 	memset(header, 0, sizeof(*header));
 	header->magic = COUNTERS_MAGIC;
 	header->server_version = DEPLOYDB_SERVER_MAJOR;
-	header->system_identifier = GetSystemIdentifier();
+	header_shutdown(header);
 	header->nslots = nslots;
 	header->size = body_size(nslots);
 	INIT_CRC32C(header->crc);
@@ -59,10 +76,13 @@ void
 counters_save(void)
 {
 	CountersHeader header;
-	FILE	   *file = AllocateFile(COUNTERS_FILE ".tmp", PG_BINARY_W);
+	FILE	   *file;
 	bool		written;
 
 	header_fill(&header, writes_shared, writes_shared->nslots);
+	if (header.checkpoint == 0)
+		return;
+	file = AllocateFile(COUNTERS_FILE ".tmp", PG_BINARY_W);
 	written = file != NULL &&
 		fwrite(&header, sizeof(header), 1, file) == 1 &&
 		fwrite(writes_shared, header.size, 1, file) == 1;
@@ -155,6 +175,8 @@ file_load(FILE *file)
 		header_fill(&expected, body, header.nslots);
 		loaded = header.server_version == expected.server_version &&
 			header.system_identifier == expected.system_identifier &&
+			header.checkpoint != 0 &&
+			header.checkpoint == expected.checkpoint &&
 			EQ_CRC32C(header.crc, expected.crc);
 	}
 	if (loaded)
@@ -178,8 +200,9 @@ counters_load(void)
 	}
 	if (!file_load(file))
 		ereport(LOG,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("ignoring invalid data in file \"%s\"", COUNTERS_FILE)));
+				(errmsg("deploydb counts from now on"),
+				 errdetail("File \"%s\" is not of the last shutdown, or not whole.",
+						   COUNTERS_FILE)));
 	FreeFile(file);
 	unlink(COUNTERS_FILE);
 }

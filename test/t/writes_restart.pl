@@ -52,6 +52,21 @@ is(sql('SELECT deploydb.write_success_rate()'), '0.5', 'the rate is of both');
 # A crash
 is(sql('SELECT deploydb.take_write_sample()'), '2', 'a sample');
 sql('INSERT INTO decision_insights VALUES (3)');
+
+# Neither an immediate stop nor time without the library are a clean restart
+$node->stop('immediate');
+$node->start;
+is(counted($node, 'decision_insights'), '0|0|0', 'an immediate stop is a crash');
+sql('INSERT INTO decision_insights VALUES (-1)');
+$node->stop;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->start;
+sql('INSERT INTO decision_insights VALUES (-2)');
+$node->stop;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'");
+$node->start;
+is(counted($node, 'decision_insights'), '0|0|0', 'what was saved before a time without counting is not taken up');
+sql('DELETE FROM decision_insights WHERE id < 0');
 my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
 $postmaster =~ s/\n.*//s;
 $node->kill9;
