@@ -27,12 +27,13 @@ sub in_project
 plan skip_all => 'npm is not installed' if system('npm --version >/dev/null 2>&1') != 0;
 make_path("$project/prisma/migrations");
 copy("test/prisma/$_", "$project/$_")
-  for qw(package.json prisma.config.ts prisma/schema.prisma);
+  for qw(package.json prisma.config.ts writes.ts prisma/schema.prisma);
 my ($installed, $log) = in_project(qw(npm install --ignore-scripts --no-audit --no-fund --loglevel=error));
 plan skip_all => 'Prisma\'s packages cannot be installed' unless $installed;
 
 my $node = PostgreSQL::Test::Cluster->new('prisma');
 $node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'\n");
 $node->start;
 
 # Each chapter has a database of its own.
@@ -187,6 +188,18 @@ ok($deploy->finish, 'running: it ends') or diag "$out\n$err";
 $blocker->quit;
 is(ledger('waits'), 'applied different', 'running: and is applied then');
 is(verdict('waits'), 'true', 'running: and verifies');
+
+# Upserts by Prisma's client, with transactions that fail, and an error that is
+# swallowed in JavaScript: its own account and the server's counters are equal.
+chapter('client');
+$node->safe_psql($database, $node->safe_psql($database, 'SELECT ddl FROM deploydb.builtin_migrations()'));
+my ($generated, $generating) = in_project(qw(npx prisma generate));
+ok($generated, 'Prisma makes its client') or diag($generating);
+my ($ran, $said) = in_project(qw(npx jiti writes.ts));
+ok($ran, 'and the client writes') or diag($said);
+my ($account) = $said =~ /^(\d+(?:\|\d+){4})$/m;
+is($node->safe_psql($database, q{SELECT succeeded, failed, rolled_back, rejected, swallowed FROM deploydb.write_stats()}),
+	$account, 'the counters are the client\'s account');
 
 $node->stop;
 done_testing();
