@@ -76,4 +76,35 @@ SELECT fix FROM deploydb.migration_report() WHERE fix IS NOT NULL \gexec
 \echo '-- And now?'
 \echo
 SELECT deploydb_verify_migration();
+
+\echo '-- The application begins to write: 400 decisions, of which some come twice,'
+\echo '-- one has no snapshot, and one is taken back. What share of it succeeds?'
+\echo
+\set ECHO none
+\set QUIET on
+DO $$
+BEGIN
+	FOR n IN 1 .. 400 LOOP
+		BEGIN
+			INSERT INTO decision_insights (id, decision_id, user_id, state_snapshot, difficulty_factors,
+				feature_vector_hash, updated_at)
+			VALUES (n, 'decision ' || n % 395, 'user',
+				CASE WHEN n <> 17 THEN '{"attention": 0.7, "fatigue": 0.2}'::jsonb END,
+				'{"length": 1, "accuracy": 0.9, "frequency": 3, "forgetting": 0.2}', '0123456789abcdef', now());
+		EXCEPTION WHEN integrity_constraint_violation THEN
+			NULL;
+		END;
+	END LOOP;
+END $$;
+BEGIN;
+UPDATE decision_insights SET user_id = 'nobody' WHERE decision_id = 'decision 1';
+ROLLBACK;
+\set QUIET off
+\set ECHO queries
+SELECT attempts, succeeded, failed, rolled_back, round(success_rate::numeric, 4) AS success_rate, verdict
+FROM deploydb.write_stats();
+SELECT sqlstate, condition, attempts, last_constraint FROM deploydb.write_failures();
+
+\echo '-- All of it in one call:'
+\echo
 SELECT area, verdict, detail, next_step FROM deploydb_status();

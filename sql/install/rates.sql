@@ -563,7 +563,7 @@ BEGIN
 		RETURN;
 	END IF;
 	RETURN QUERY SELECT CASE WHEN worst.verdict = 'breached' THEN 'error' ELSE 'ok' END,
-		worst.relation || CASE WHEN worst.attempts = 0 THEN ': no write in 24 hours'
+		regexp_replace(worst.relation, '^public\.', '') || CASE WHEN worst.attempts = 0 THEN ': no write in 24 hours'
 			ELSE format(': %s %% of %s writes in 24 hours succeeded',
 				trunc((100 * worst.success_rate)::numeric, 2), worst.attempts) END,
 		CASE WHEN worst.verdict = 'breached' OR worst.success_rate < 1

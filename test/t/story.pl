@@ -10,6 +10,7 @@ use Test::More;
 my $migration = '20251203071615_add_decision_insights';
 my $node = PostgreSQL::Test::Cluster->new('story');
 $node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE vocabulary TEMPLATE template0 ENCODING UTF8');
 
@@ -29,6 +30,8 @@ is( $node->safe_psql('vocabulary', q{
 		SELECT string_agg(object_type || ' ' || property, ', ' ORDER BY object_type)
 		FROM deploydb.migration_report()}),
 	'index constraint, ledger state', 'and nothing else');
+like($out, qr/^ +401 \| +394 \| +6 \| +1 \| +0\.9825 \| breached$/m, 'a rate with real failures');
+like($out, qr/^ 23505 +\| unique_violation +\| +5 \| decision_insights_decision_id_key$/m, 'and what they are');
 
 $node->stop;
 done_testing();
