@@ -21,10 +21,8 @@ PG_FUNCTION_INFO_V1(deploydb_histogram_subtract);
 PG_FUNCTION_INFO_V1(deploydb_histogram_quantiles);
 
 static void
-add_or_error(uint64 *counts, text *value)
+add_or_error(uint64 *counts, const char *string)
 {
-	char	   *string = text_to_cstring(value);
-
 	if (!histogram_add(counts, string))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
@@ -41,8 +39,8 @@ deploydb_histogram_subtract(PG_FUNCTION_ARGS)
 	uint64	   *newer = palloc0(HISTOGRAM_BUCKETS * sizeof(uint64));
 	uint64	   *older = palloc0(HISTOGRAM_BUCKETS * sizeof(uint64));
 
-	add_or_error(newer, PG_GETARG_TEXT_PP(0));
-	add_or_error(older, PG_GETARG_TEXT_PP(1));
+	add_or_error(newer, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	add_or_error(older, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 	{
 		if (older[i] > newer[i])
@@ -73,7 +71,7 @@ deploydb_histogram_quantiles(PG_FUNCTION_ARGS)
 					  &texts, &is_null, &count);
 	for (int i = 0; i < count; i++)
 		if (!is_null[i])
-			add_or_error(counts, DatumGetTextPP(texts[i]));
+			add_or_error(counts, TextDatumGetCString(texts[i]));
 	for (size_t i = 0; i < lengthof(wanted); i++)
 	{
 		double		microseconds = histogram_quantile(counts, wanted[i]);

@@ -357,7 +357,7 @@ statement_target(const char *sql, int cursor, int encoding,
 	{
 		token = next_token(&all);
 		if (is_word(&token, "atomic") && is_word(&before, "begin"))
-			return false;		/* a function's body: its semicolons are its own */
+			return false;		/* a function's body has semicolons */
 		if (token.kind == TOKEN_END || is_char(&token, ';'))
 		{
 			if (start != NULL && wanted == NULL && found.at != NULL)

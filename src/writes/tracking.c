@@ -69,9 +69,9 @@ check_kind(Oid relid, const RangeVar *range)
  * when no table has it yet.
  */
 static TableName
-table_name(text *relation, bool must_be_trackable)
+table_name(const char *relation, bool must_be_trackable)
 {
-	List	   *names = textToQualifiedNameList(relation);
+	List	   *names = textToQualifiedNameList(cstring_to_text(relation));
 	RangeVar   *range;
 	Oid			relid;
 	TableName	result;
@@ -131,14 +131,14 @@ check_room(void)
 					 errhint("Untrack another table, or raise \"deploydb.max_tracked\" and restart the server.")));
 }
 
-static text *
+static char *
 relation_argument(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("relation must not be NULL")));
-	return PG_GETARG_TEXT_PP(0);
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
 }
 
 /* True unless it was tracked already. */

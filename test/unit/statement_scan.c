@@ -73,6 +73,9 @@ static const Example examples[] = {
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
 };
 
+static const Example escaped =
+{"INSERT INTO t VALUES ('\\';'); SELECT 1", 35, "", NULL};
+
 static void
 check_example(const Example *example)
 {
@@ -122,7 +125,7 @@ main(void)
 	for (size_t i = 0; i < lengthof(examples); i++)
 		check_example(&examples[i]);
 	standard_conforming_strings = false;
-	check_example(&(Example) {"INSERT INTO t VALUES ('\\';'); SELECT 1", 35, "", NULL});
+	check_example(&escaped);
 	for (int i = 0; i < 300000; i++)
 	{
 		standard_conforming_strings = i % 2;
