@@ -27,6 +27,7 @@
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
+#include "parser/parser.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
@@ -215,6 +216,17 @@ compat_executor_run(QueryDesc *query)
 	ScanDirection direction, uint64 count, bool execute_once
 #define COMPAT_RUN_ARGUMENTS direction, count, execute_once
 #endif
+
+/* A backslash in a plain string is itself, always from 19 on. */
+static inline bool
+compat_standard_strings(void)
+{
+#if PG_VERSION_NUM >= 190000
+	return true;
+#else
+	return standard_conforming_strings;
+#endif
+}
 
 /* What a callback of the system caches is told; a type of its own from 19 on. */
 #if PG_VERSION_NUM >= 190000

@@ -10,8 +10,8 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
-#include "parser/parser.h"
 
+#include "compat.h"
 #include "writes/statement_scan.h"
 
 /* Longer texts are not looked at: the log hook must be quick. */
@@ -155,7 +155,7 @@ next_token(Scan *scan)
 	else if ((c = *scan->at) == '\'')
 	{
 		token.kind = TOKEN_STRING;
-		skip_quoted(scan, !standard_conforming_strings);
+		skip_quoted(scan, !compat_standard_strings());
 	}
 	else if (c == '"')
 	{
