@@ -42,12 +42,14 @@ rejected_statement(const ErrorData *error, StatementTarget *named)
 		return false;
 	if (error->internalquery != NULL)
 		return statement_target(error->internalquery, error->internalpos,
-								GetDatabaseEncoding(), named);
+								GetDatabaseEncoding(),
+								compat_standard_strings(), named);
 	if (attempts_error_passed() || debug_query_string == NULL ||
 		(error->cursorpos == 0 && attempts_in_this_message()))
 		return false;
 	return statement_target(debug_query_string, error->cursorpos,
-							GetDatabaseEncoding(), named);
+							GetDatabaseEncoding(), compat_standard_strings(),
+							named);
 }
 
 static void

@@ -11,7 +11,6 @@
 
 #include "mb/pg_wchar.h"
 
-#include "compat.h"
 #include "writes/statement_scan.h"
 
 /* Longer texts are not looked at: the log hook must be quick. */
@@ -38,6 +37,7 @@ typedef struct Scan
 	const char *at;
 	const char *end;
 	int			encoding;
+	bool		standard_strings;
 } Scan;
 
 static bool
@@ -155,7 +155,7 @@ next_token(Scan *scan)
 	else if ((c = *scan->at) == '\'')
 	{
 		token.kind = TOKEN_STRING;
-		skip_quoted(scan, !compat_standard_strings());
+		skip_quoted(scan, !scan->standard_strings);
 	}
 	else if (c == '"')
 	{
@@ -340,11 +340,12 @@ cursor_byte(const Scan *scan, int cursor)
 
 bool
 statement_target(const char *sql, int cursor, int encoding,
-				 StatementTarget *target)
+				 bool standard_strings, StatementTarget *target)
 {
-	Scan		all = {sql, sql + strnlen(sql, SCAN_LIMIT + 1), encoding};
+	Scan		all = {sql, sql + strnlen(sql, SCAN_LIMIT + 1), encoding,
+	standard_strings};
 	const char *wanted = NULL;
-	Scan		found = {NULL, NULL, encoding};
+	Scan		found = {NULL, NULL, encoding, standard_strings};
 	const char *start = NULL;
 	Token		before = {TOKEN_END, NULL, NULL};
 	Token		token;

@@ -22,9 +22,10 @@ typedef struct StatementTarget
 /*
  * The target of the statement in which the cursor lies, a position in
  * characters from 1; 0 is known for a text of one statement only.  False when
- * it is no INSERT, UPDATE, MERGE or COPY FROM, or cannot be told.
+ * it is no INSERT, UPDATE, MERGE or COPY FROM, or cannot be told.  Standard
+ * strings are those in which a backslash is itself.
  */
 extern bool statement_target(const char *sql, int cursor, int encoding,
-							 StatementTarget *target);
+							 bool standard_strings, StatementTarget *target);
 
 #endif							/* DEPLOYDB_STATEMENT_SCAN_H */

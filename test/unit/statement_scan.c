@@ -11,9 +11,6 @@
 
 #include "writes/statement_scan.h"
 
-/* The server's; the scanner reads it. */
-bool		standard_conforming_strings = true;
-
 typedef struct Example
 {
 	const char *sql;
@@ -77,11 +74,11 @@ static const Example escaped =
 {"INSERT INTO t VALUES ('\\';'); SELECT 1", 35, "", NULL};
 
 static void
-check_example(const Example *example)
+check_example(const Example *example, bool standard_strings)
 {
 	StatementTarget target;
 	bool		found = statement_target(example->sql, example->cursor,
-										 PG_UTF8, &target);
+										 PG_UTF8, standard_strings, &target);
 
 	if (found != (example->name != NULL) ||
 		(found && (strcmp(target.name, example->name) != 0 ||
@@ -93,7 +90,7 @@ check_example(const Example *example)
 
 /* Pieces of statements in any order, cut anywhere. */
 static void
-check_garbage(unsigned int *seed)
+check_garbage(unsigned int *seed, bool standard_strings)
 {
 	static const char *const pieces[] = {"INSERT ", "INTO ", "UPDATE ", "WITH ",
 		"COPY ", "FROM ", "t", "\"q", "'", "$$", "$a$", "/*", "*/", "--", "\n",
@@ -111,7 +108,7 @@ check_garbage(unsigned int *seed)
 	length = strlen(sql);
 	exact = memcpy(malloc(length + 1), sql, length + 1);
 	if (statement_target(exact, rand_r(seed) % 3 ? rand_r(seed) % 250 : 0,
-						 PG_UTF8, &target) &&
+						 PG_UTF8, standard_strings, &target) &&
 		(strlen(target.name) >= NAMEDATALEN || target.name[0] == '\0'))
 		printf("a name of %zu bytes from %s\n", strlen(target.name), sql);
 	free(exact);
@@ -123,13 +120,9 @@ main(void)
 	unsigned int seed = 1;
 
 	for (size_t i = 0; i < lengthof(examples); i++)
-		check_example(&examples[i]);
-	standard_conforming_strings = false;
-	check_example(&escaped);
+		check_example(&examples[i], true);
+	check_example(&escaped, false);
 	for (int i = 0; i < 300000; i++)
-	{
-		standard_conforming_strings = i % 2;
-		check_garbage(&seed);
-	}
+		check_garbage(&seed, i % 2);
 	return 0;
 }
