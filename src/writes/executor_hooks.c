@@ -143,6 +143,14 @@ call_took(QueryDesc *query, bool own, bool attempt, uint64 microseconds)
 	own_microseconds += microseconds;
 }
 
+/* The client's own statement has come to its end. */
+static void
+own_ended(void)
+{
+	slow_statement_check(own_microseconds);
+	own_query = NULL;			/* another may get its address */
+}
+
 /* The error that is being handled ends a call of the executor. */
 static void
 call_raised(QueryDesc *query, bool own, bool attempt)
@@ -152,8 +160,7 @@ call_raised(QueryDesc *query, bool own, bool attempt)
 	if (!own)
 		return;
 	attempts_error_passes();
-	slow_statement_check(own_microseconds);
-	own_query = NULL;
+	own_ended();
 }
 
 static void
@@ -198,7 +205,7 @@ writes_executor_finish(QueryDesc *query)
 	{
 		call_finish(query);
 		if (own && own_query == query)
-			slow_statement_check(own_microseconds);
+			own_ended();
 		return;
 	}
 	INSTR_TIME_SET_CURRENT(start);
@@ -220,7 +227,7 @@ writes_executor_finish(QueryDesc *query)
 	if (attempt)
 		attempt_done(query, query->estate->es_processed);
 	if (own)
-		slow_statement_check(own_microseconds);
+		own_ended();
 }
 
 void

@@ -33,4 +33,52 @@ foreach my $way (sort keys %Writes::ways)
 	$client->{dbh}->disconnect;
 	$watcher->{dbh}->disconnect;
 }
+# A user cannot keep the server from seeing: where the log takes no errors, only
+# what was rejected before it was executed goes unseen.
+my $client = Writes::connect_client($node, ++$number);
+my $watcher = Writes::connect_client($node, 0);
+my $before = Writes::counters($watcher->{dbh});
+$client->{dbh}->do('SET log_min_messages = fatal');
+$Writes::ways{$_}->($client) foreach qw(duplicate_key foreign_key caught_in_plpgsql deferred_constraint savepoints);
+$client->{dbh}->do('INSERT INTO w (nope) VALUES (1)');
+is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), $client->{account},
+	'without errors in the log');
+
+# A function's statement that cannot be planned; its own text names the table
+$client->{dbh}->do('RESET log_min_messages');
+$client->{account} = {};
+$before = Writes::counters($watcher->{dbh});
+$client->{dbh}->do('DO $$ BEGIN INSERT INTO w (nope) VALUES (1); END $$');
+is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), { w => { rejected => 1 } }, 'rejected within a function');
+
+# What the extension does itself is nobody's attempt
+$before = Writes::counters($watcher->{dbh});
+is($watcher->{dbh}->selectrow_array(q{SELECT count(*) FROM deploydb.smoke_test('w') WHERE status = 'ok'}) > 2, 1, 'the smoke test writes');
+is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), {}, 'and is not counted');
+
+# The application's attempts, and others' apart
+$watcher->{dbh}->do($_) foreach 'CREATE ROLE app LOGIN', 'GRANT ALL ON w TO app', "ALTER DATABASE postgres SET deploydb.app_role = 'app'",
+	'CREATE FUNCTION as_owner(bigint) RETURNS void SECURITY DEFINER LANGUAGE sql AS $$ INSERT INTO w VALUES ($1, 1) $$';
+my $other = Writes::connect_client($node, ++$number);
+$other->{dbh}->do('INSERT INTO w VALUES (1000001, 1)');
+$other->{dbh}->do('INSERT INTO w VALUES (1000001, 1)');
+$other->{dbh}->do('SET ROLE app; INSERT INTO w VALUES (1000002, 1)');
+$other->{dbh}->do('SELECT as_owner(1000003)');
+$other->{dbh}->do('INSERT INTO w (nope) VALUES (1)');
+is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), { w => { succeeded => 2, rows_written => 2, rejected => 1 } },
+	'the application\'s, a function of its owner\'s included');
+is_deeply($watcher->{dbh}->selectrow_arrayref(q{SELECT others_attempts, others_succeeded FROM deploydb.write_stats(target => 'w')}),
+	[ 2, 1 ], 'others\' apart');
+$watcher->{dbh}->do('ALTER DATABASE postgres RESET deploydb.app_role');
+
+# Statements at top level that take long
+my $slow = ($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0];
+$client->{dbh}->do("SET deploydb.slow_query_threshold = '50ms'");
+$client->{dbh}->do($_) foreach 'SELECT pg_sleep(0.1)', 'SELECT pg_sleep(0.01)', 'DO $$ BEGIN PERFORM pg_sleep(0.1), pg_sleep(0.01); PERFORM pg_sleep(0.1); END $$',
+	"SET statement_timeout = '100ms'", 'SELECT pg_sleep(10)', 'RESET statement_timeout', 'BEGIN', 'SELECT 1', 'COMMIT';
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 3, 'slow statements, a function\'s own not again');
+
+cmp_ok($watcher->{dbh}->selectrow_array(q{SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name = 'deploydb'}), '<', 1024 * 1024,
+	'shared memory at the defaults is under 1 MB');
+$_->{dbh}->disconnect foreach $client, $watcher, $other;
 done_testing();
