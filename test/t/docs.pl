@@ -18,7 +18,7 @@ use Test::More;
 # The name is the cluster_name that a capture shows.
 my $node = PostgreSQL::Test::Cluster->new('staging');
 $node->init;
-$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\n");
+$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION deploydb; CREATE ROLE dba SUPERUSER LOGIN');
 
@@ -64,7 +64,8 @@ my @functions = rows(q{
 		|| regexp_replace(regexp_replace(replace(pg_get_function_arguments(p.oid),
 			'timestamp with time zone', 'timestamptz'), '::\w+', '', 'g'), '(, )?OUT \w+ (double precision|\w+)', '', 'g')
 		|| ') → ' || CASE WHEN pg_get_function_result(p.oid) ~ '^TABLE|record' THEN 'table'
-			ELSE replace(pg_get_function_result(p.oid), 'SETOF', 'setof') END
+			ELSE replace(replace(pg_get_function_result(p.oid), 'SETOF', 'setof'),
+				'timestamp with time zone', 'timestamptz') END
 	FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
 		JOIN pg_extension e ON e.oid = d.refobjid AND d.deptype = 'e'
 	WHERE e.extname = 'deploydb' ORDER BY p.proname});
