@@ -5,7 +5,7 @@
 
 CREATE FUNCTION deploydb.period_start(period text)
 RETURNS timestamptz
-LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET intervalstyle = postgres
 AS $$
@@ -36,7 +36,7 @@ GRANT EXECUTE ON FUNCTION deploydb.period_start(text) TO pg_monitor, pg_database
 
 CREATE FUNCTION deploydb.grace_start(grace text)
 RETURNS timestamptz
-LANGUAGE plpgsql VOLATILE PARALLEL SAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET intervalstyle = postgres
 AS $$
@@ -68,7 +68,7 @@ GRANT EXECUTE ON FUNCTION deploydb.grace_start(text) TO pg_monitor, pg_database_
 -- A month is of no fixed length, so that buckets are at most of weeks.
 CREATE FUNCTION deploydb.bucket_seconds(bucket text)
 RETURNS double precision
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET intervalstyle = postgres
 AS $$
