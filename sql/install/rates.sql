@@ -108,7 +108,7 @@ BEGIN
 		WHERE e.at > GREATEST(start, t.reset_at)
 			AND NOT EXISTS (SELECT FROM live l WHERE l.target = e.target AND l.since = e.since)
 	)
-	SELECT n.schema, n.name, n.others, GREATEST(min(n.since), start, max(n.reset_at)),
+	SELECT n.schema, n.name, n.others, GREATEST(min(COALESCE(b.at, n.since)), max(n.reset_at)),
 		sum(n.succeeded - COALESCE(b.succeeded, 0))::bigint,
 		sum(n.failed - COALESCE(b.failed, 0))::bigint,
 		sum(n.rolled_back - COALESCE(b.rolled_back, 0))::bigint,
@@ -402,6 +402,7 @@ AS $$
 DECLARE
 	wanted text := deploydb.tracked_or_error(target);
 BEGIN
+	PERFORM deploydb.counted_or_error();
 	RETURN QUERY
 	SELECT w.severity, w.long_window, w.short_window, w.factor, l.rate, s.rate,
 		COALESCE(l.rate > w.factor AND s.rate > w.factor AND l.failures >= 3 AND l.attempts >= 30, false)
@@ -548,7 +549,7 @@ BEGIN
 		RETURN;
 	END IF;
 	IF current_setting('deploydb.track_writes') = 'off' THEN
-		RETURN QUERY SELECT 'warning', 'not counted: switched off', 'SET deploydb.track_writes = on;';
+		RETURN QUERY SELECT 'warning', 'not counted: switched off', 'ALTER SYSTEM RESET deploydb.track_writes;';
 		RETURN;
 	END IF;
 	FOR stats IN SELECT * FROM deploydb.write_stats() s
@@ -568,6 +569,10 @@ BEGIN
 				trunc((100 * worst.success_rate)::numeric, 2), worst.attempts) END,
 		CASE WHEN worst.verdict = 'breached' OR worst.success_rate < 1
 			THEN 'SELECT * FROM deploydb.write_failures();' END;
+	IF EXISTS (SELECT FROM deploydb.tracked_table t WHERE NOT EXISTS (
+			SELECT FROM deploydb.write_counters() c WHERE c.schema = t.schema AND c.name = t.name)) THEN
+		RETURN QUERY SELECT 'warning', 'no room to count every tracked table', 'SHOW deploydb.max_tracked;';
+	END IF;
 	IF tables > 1 THEN
 		RETURN QUERY SELECT 'ok', format('%s more tables, none worse', tables - 1),
 			'SELECT * FROM deploydb.write_stats();';
