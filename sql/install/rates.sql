@@ -157,12 +157,11 @@ CREATE FUNCTION deploydb.wilson_bounds(succeeded bigint, attempts bigint,
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT GREATEST(0, (p + z * z / (2 * n) - margin) / (1 + z * z / n)),
-		LEAST(1, (p + z * z / (2 * n) + margin) / (1 + z * z / n))
+	SELECT CASE WHEN n > 0 THEN GREATEST(0, (p + z * z / (2 * n) - margin) / (1 + z * z / n)) END,
+		CASE WHEN n > 0 THEN LEAST(1, (p + z * z / (2 * n) + margin) / (1 + z * z / n)) END
 	FROM (SELECT n, z, p, z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) AS margin
-		  FROM (SELECT attempts::double precision AS n, 1.959963984540054::double precision AS z,
-					succeeded::double precision / attempts AS p
-				WHERE attempts > 0) AS sample) AS spread
+		  FROM (SELECT NULLIF(attempts, 0)::double precision AS n, 1.959963984540054::double precision AS z,
+					succeeded::double precision / NULLIF(attempts, 0) AS p) AS sample) AS spread
 $$;
 COMMENT ON FUNCTION deploydb.wilson_bounds(bigint, bigint) IS
 	'Writes: the interval in which a share lies with a confidence of 95 %';
@@ -486,7 +485,7 @@ BEGIN
 	SELECT bucket_start, format('%I.%I', schema, name), COALESCE(a.attempts, 0),
 		COALESCE(b.succeeded, 0), COALESCE(b.failed, 0), COALESCE(b.rolled_back, 0),
 		COALESCE(b.rejected, 0), COALESCE(b.rows_written, 0),
-		b.succeeded::double precision / a.attempts,
+		b.succeeded::double precision / NULLIF(a.attempts, 0),
 		(deploydb.histogram_quantiles(b.latency)).p99_ms, m.marks
 	FROM buckets b
 		FULL JOIN marks m USING (bucket_start, schema, name)
