@@ -279,6 +279,18 @@ private_server()
 	export PGHOST=$SOCKET PGUSER=postgres
 }
 
+# Sets the array PERL_TESTS to the command, as far as "prove", that runs Perl
+# tests in BUILD with the private server's programs.
+perl_tests()
+{
+	PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
+	# shellcheck disable=SC2034
+	PERL_TESTS=(env -u PGHOST -C "$BUILD" PERL5LIB="$BUILD/scripts/lib:$PGXS_TEST/perl"
+		PATH="$BINDIR:$PATH" PG_CONFIG="$PG_CONFIG" PGPORT=65432
+		PG_REGRESS="$PGXS_TEST/regress/pg_regress" TESTDIR="$BUILD"
+		TESTDATADIR="$BUILD/tmp_check" TESTLOGDIR="$BUILD/tmp_check/log" prove)
+}
+
 clean_up_private_server()
 {
 	[ -z "${SOCKET:-}" ] || stop_cluster "$BINDIR" "$RUN/data"

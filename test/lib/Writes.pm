@@ -13,6 +13,8 @@ use DBI;
 use Exporter 'import';
 
 our @EXPORT_OK = qw(%ways connect_client counters difference merge setup_sql);
+# How many times longer everything takes, where the server is watched.
+our $slowness = $ENV{DEPLOYDB_SLOWNESS} || 1;
 our @KINDS = qw(succeeded failed rolled_back rejected swallowed prepared unaccounted rows_written);
 
 # Tables: w is plain; p has partitions, of which p_low is tracked too; child
@@ -158,8 +160,8 @@ our %ways = (
 	},
 	timeout => sub {
 		my $c = shift;
-		good($c->{dbh}, "SET statement_timeout = '200ms'");
-		bad($c->{dbh}, 'INSERT INTO w SELECT ' . fresh($c) . ', 1 FROM pg_sleep(10)', '57014');
+		good($c->{dbh}, 'SET statement_timeout = ' . 200 * $slowness);
+		bad($c->{dbh}, 'INSERT INTO w SELECT ' . fresh($c) . ', 1 FROM pg_sleep(600)', '57014');
 		good($c->{dbh}, 'RESET statement_timeout');
 		note_down($c, 'w', 'failed');
 	},

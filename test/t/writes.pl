@@ -73,9 +73,10 @@ $watcher->{dbh}->do('ALTER DATABASE postgres RESET deploydb.app_role');
 
 # Statements at top level that take long
 my $slow = ($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0];
-$client->{dbh}->do("SET deploydb.slow_query_threshold = '50ms'");
-$client->{dbh}->do($_) foreach 'SELECT pg_sleep(0.1)', 'SELECT pg_sleep(0.01)', 'DO $$ BEGIN PERFORM pg_sleep(0.1), pg_sleep(0.01); PERFORM pg_sleep(0.1); END $$',
-	"SET statement_timeout = '100ms'", 'SELECT pg_sleep(10)', 'RESET statement_timeout', 'BEGIN', 'SELECT 1', 'COMMIT';
+my $long = 0.1 * $Writes::slowness;
+$client->{dbh}->do('SET deploydb.slow_query_threshold = ' . 50 * $Writes::slowness);
+$client->{dbh}->do($_) foreach "SELECT pg_sleep($long)", 'SELECT pg_sleep(0.01)', "DO \$\$ BEGIN PERFORM pg_sleep($long), pg_sleep(0.01); PERFORM pg_sleep($long); END \$\$",
+	'SET statement_timeout = ' . 100 * $Writes::slowness, 'SELECT pg_sleep(600)', 'RESET statement_timeout', 'BEGIN', 'SELECT 1', 'COMMIT';
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 3, 'slow statements, a function\'s own not again');
 
 cmp_ok($watcher->{dbh}->selectrow_array(q{SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name = 'deploydb'}), '<', 1024 * 1024,

@@ -13,6 +13,7 @@ $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
 deploydb.max_tracked = 6
+deploydb.slow_query_threshold = '1h'
 log_min_messages = warning
 });
 $node->start;
@@ -34,7 +35,7 @@ sub counted
 # A clean restart
 sql('INSERT INTO decision_insights VALUES (1), (2)');
 $node->psql('postgres', 'INSERT INTO decision_insights VALUES (1)');
-sql('SELECT 1 FROM pg_sleep(0.25)');
+sql(q{SET deploydb.slow_query_threshold = '500ms'; SELECT 1 FROM pg_sleep(0.6)});
 is(counted($node, 'decision_insights'), '1|1|2', 'counted');
 my $since = sql('SELECT since FROM deploydb.write_counters()');
 my $lines = sql(q{SELECT count FROM deploydb.log_error WHERE sqlstate_class = '23'});
