@@ -48,6 +48,21 @@ caller_may_see(Oid relid)
 								  ACLMASK_ANY) == ACLCHECK_OK;
 }
 
+const char *
+unknown_reason_text(UnknownReason reason)
+{
+	switch (reason)
+	{
+		case UNKNOWN_LOCKED:
+			return "It is locked by another session, and stayed so for deploydb.lock_timeout.";
+		case UNKNOWN_CHANGED:
+			return "Another session changed it after this transaction took its snapshot; look again in a new transaction.";
+		case UNKNOWN_NO_RIGHTS:
+			return "The current role has no right on it; any right on the relation will do.";
+	}
+	return NULL;
+}
+
 static void
 add_unknown(FactReport *report, const FactRoot *root, UnknownReason reason)
 {
@@ -127,6 +142,7 @@ facts_collect(Oid schema, List *roots, TimestampTz deadline)
 
 		CHECK_FOR_INTERRUPTS();
 		c.locked_out = false;
+		c.changed = false;
 		if (strcmp(root->object_type, "function") == 0)
 			collect_function(&c, root->object);
 		else if (strcmp(root->object_type, "enum") == 0 ||
@@ -140,11 +156,12 @@ facts_collect(Oid schema, List *roots, TimestampTz deadline)
 		}
 		else
 			collect_relation_root(&c, report, root);
-		if (c.locked_out)
+		if (c.locked_out || c.changed)
 		{
 			/* Half its facts would look like a deviation. */
 			report->facts->count = count;
-			add_unknown(report, root, UNKNOWN_LOCKED);
+			add_unknown(report, root,
+						c.locked_out ? UNKNOWN_LOCKED : UNKNOWN_CHANGED);
 		}
 	}
 	deparse_end(nest_level);

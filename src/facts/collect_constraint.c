@@ -99,7 +99,7 @@ constraint_text(Collector *c, Oid constraint)
 	definition = pg_get_constraintdef(fcinfo);
 	if (!fcinfo->isnull)
 		return TextDatumGetCString(definition);
-	c->locked_out = true;
+	c->changed = true;
 	return NULL;
 }
 

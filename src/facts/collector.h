@@ -20,6 +20,7 @@ typedef struct Collector
 	FactSet    *facts;
 	TimestampTz deadline;		/* for locks on what queries refer to */
 	bool		locked_out;		/* something of the root was not to be had */
+	bool		changed;		/* or not in the snapshot that it is read by */
 } Collector;
 
 /* collect_relation.c: the relation is open and locked. */

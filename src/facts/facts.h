@@ -30,8 +30,12 @@ typedef struct FactRoot
 typedef enum UnknownReason
 {
 	UNKNOWN_LOCKED,				/* not locked within deploydb.lock_timeout */
+	UNKNOWN_CHANGED,			/* a part is not in the transaction's snapshot */
 	UNKNOWN_NO_RIGHTS			/* the caller has no right on the relation */
 } UnknownReason;
+
+/* The reason as a sentence. */
+extern const char *unknown_reason_text(UnknownReason reason);
 
 /* A root that could not be looked at. */
 typedef struct FactUnknown

@@ -83,9 +83,12 @@ known_facts(Oid schema, List *roots)
 		ereport(ERROR,
 				(errcode(unknown->reason == UNKNOWN_LOCKED ?
 						 ERRCODE_LOCK_NOT_AVAILABLE :
+						 unknown->reason == UNKNOWN_CHANGED ?
+						 ERRCODE_T_R_SERIALIZATION_FAILURE :
 						 ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("%s %s could not be looked at",
-						unknown->object_type, unknown->object)));
+						unknown->object_type, unknown->object),
+				 errdetail("%s", unknown_reason_text(unknown->reason))));
 	}
 	return report->facts;
 }

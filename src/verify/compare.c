@@ -428,9 +428,7 @@ report_unknown(Comparison *c)
 									  unknown->object, PROPERTY_EXISTS,
 									  "yes", NULL);
 
-		d->advice = unknown->reason == UNKNOWN_LOCKED ?
-			"It is locked, or being changed, by another session, and stayed so for deploydb.lock_timeout." :
-			"The current role has no right on it; any right on the relation will do.";
+		d->advice = unknown_reason_text(unknown->reason);
 	}
 }
 

@@ -395,9 +395,7 @@ deploydb_facts(PG_FUNCTION_ARGS)
 		ereport(WARNING,
 				(errmsg("%s %s could not be looked at", unknown->object_type,
 						text_for_client(unknown->object)),
-				 errdetail(unknown->reason == UNKNOWN_LOCKED ?
-						   "It is locked by another session." :
-						   "The current role has no right on it.")));
+				 errdetail("%s", unknown_reason_text(unknown->reason))));
 	}
 
 	InitMaterializedSRF(fcinfo, 0);
