@@ -18,6 +18,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
 	context text;
+	detail text;
 	hint text;
 BEGIN
 	PERFORM deploydb.register_migration('r1_try', ddl);
@@ -25,8 +26,9 @@ BEGIN
 	outcome := 'done';
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT,
-		hint = PG_EXCEPTION_HINT;
-	outcome := format('%s %s, %s%s', SQLSTATE, SQLERRM,
+		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	outcome := format('%s %s%s, %s%s', SQLSTATE, SQLERRM,
+					  CASE WHEN SQLSTATE = 'ZD003' THEN format(' (%s)', detail) END,
 					  substring(context FROM '(?n)^replaying migration "r1_try", (.*)$'),
 					  CASE WHEN hint LIKE '%capture_migration()%import_migration()%'
 					  THEN ' (capture)'

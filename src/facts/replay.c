@@ -539,7 +539,7 @@ replay_migrations(List *steps)
 
 	if (replay_guard_active())
 		replay_refuse("a registration of another migration",
-					  "a replay is going on already", NULL);
+					  "A replay is going on already.", NULL);
 	if (steps == NIL)
 		return;
 

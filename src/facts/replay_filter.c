@@ -28,8 +28,8 @@
 #include "compat.h"
 #include "facts/replay_guard.h"
 
-#define WHY_WIDER "it acts on more than the migration's own schema"
-#define WHY_SCHEMA "a migration is replayed in one schema"
+#define WHY_WIDER "It acts on more than the migration's own schema."
+#define WHY_SCHEMA "A migration is replayed in one schema only."
 
 static void
 refuse_statement(Node *statement, const char *why, const char *hint)
@@ -182,11 +182,11 @@ filter_set(VariableSetStmt *set)
 
 	if (pg_strcasecmp(set->name, "search_path") == 0)
 		replay_refuse("a change of search_path",
-					  "the replay needs its own schema at the front", NULL);
+					  "The replay needs its own schema at the front.", NULL);
 	if (pg_strcasecmp(set->name, "role") == 0 ||
 		pg_strcasecmp(set->name, "session_authorization") == 0)
 		replay_refuse("a change of role",
-					  "a migration is replayed as the role that registered it",
+					  "A migration is replayed as the role that registered it.",
 					  NULL);
 
 	for (size_t i = 0; i < lengthof(skipped); i++)
@@ -206,7 +206,7 @@ filter_create_extension(CreateExtensionStmt *create)
 	if (!OidIsValid(get_extension_oid(create->extname, true)))
 		replay_refuse(psprintf("CREATE EXTENSION %s",
 							   quote_identifier(create->extname)),
-					  "the extension is not installed in this database",
+					  "The extension is not installed in this database.",
 					  psprintf("Install it first: CREATE EXTENSION %s;",
 							   quote_identifier(create->extname)));
 	return false;
@@ -289,9 +289,9 @@ why_refused(Node *statement)
 		case T_AlterObjectSchemaStmt:
 			return WHY_SCHEMA;
 		case T_CopyStmt:
-			return "its data are not in the migration";
+			return "Its data are not in the migration.";
 		case T_TransactionStmt:
-			return "the replay is one transaction";
+			return "The replay is one transaction.";
 		default:
 			return WHY_WIDER;
 	}

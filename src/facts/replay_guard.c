@@ -98,7 +98,8 @@ replay_refuse(const char *what, const char *why, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPLOYDB_REPLAY_REFUSED),
-			 errmsg("%s cannot be replayed: %s", what, why),
+			 errmsg("%s cannot be replayed", what),
+			 errdetail("%s", why),
 			 hint != NULL ? errhint("%s", hint) :
 			 errhint("Run the migration on a copy of the database, call deploydb.capture_migration() there and give its result to deploydb.import_migration() here.")));
 }
@@ -136,7 +137,7 @@ refuse_object(const ObjectAddress *object)
 	replay_refuse(psprintf("a change of %s %s",
 						   type != NULL ? type : "object",
 						   identity != NULL ? identity : ""),
-				  "it is outside of the migration's schema", NULL);
+				  "It is outside of the migration's schema.", NULL);
 }
 
 bool
@@ -222,7 +223,7 @@ sequence_of_call(FuncExpr *call)
 
 	if (depends_on_row(argument, NULL) || contain_volatile_functions(argument))
 		replay_refuse(psprintf("this call of %s()", get_func_name(call->funcid)),
-					  "which sequence it changes cannot be known beforehand, and it cannot be rolled back",
+					  "Which sequence it changes cannot be known beforehand, and it cannot be rolled back.",
 					  NULL);
 
 	/* as in setval(pg_get_serial_sequence('t', 'id'), 1) */
@@ -313,7 +314,7 @@ check_function(Oid function)
 		case F_PG_TERMINATE_BACKEND:
 		case F_PG_RELOAD_CONF:
 			replay_refuse(psprintf("a call of %s()", get_func_name(function)),
-						  "its effect cannot be rolled back", NULL);
+						  "Its effect cannot be rolled back.", NULL);
 			break;
 		default:
 			break;
@@ -478,7 +479,7 @@ replay_guard_after_statement(void)
 	/* a function such as set_config() can change it as well as SET can */
 	if (path == NIL || linitial_oid(path) != guard_schema)
 		replay_refuse("a change of search_path",
-					  "the replay needs its own schema at the front", NULL);
+					  "The replay needs its own schema at the front.", NULL);
 	list_free(path);
 }
 

@@ -37,7 +37,7 @@ extern void replay_guard_after_statement(void);
  */
 extern bool replay_check_object(Oid class_id, Oid object_id);
 
-/* "what cannot be replayed: why"; hint NULL names capture as the way. */
+/* "what cannot be replayed"; why is a sentence, hint NULL names capture. */
 extern void replay_refuse(const char *what, const char *why,
 						  const char *hint);
 

@@ -217,7 +217,10 @@ try_to_derive(void)
 		CurrentResourceOwner = owner;
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);
-		reason = pstrdup(error->message);
+		/* why a replay was refused says more than that it was */
+		reason = error->sqlerrcode == ERRCODE_DEPLOYDB_REPLAY_REFUSED && error->detail != NULL ?
+			psprintf("%s (%s)", error->message, error->detail) :
+			pstrdup(error->message);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
