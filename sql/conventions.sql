@@ -115,5 +115,29 @@ BEGIN
 		RAISE INFO '%: %', f.proname, state;
 	END LOOP;
 END $$;
+
+-- nor does an argument that says nothing reach a constraint of a table
+DO $$
+DECLARE
+	f record;
+BEGIN
+	FOR f IN SELECT m.*, blank FROM member_function m, unnest(ARRAY['', ' ']) AS blank
+			 WHERE m.pronargs > 0 ORDER BY m.proname, blank
+	LOOP
+		BEGIN
+			EXECUTE format('SELECT count(*) FROM %I.%I(%s) AS r', f.nspname, f.proname,
+				(SELECT string_agg(format('%L::%s', CASE t WHEN 'text'::regtype THEN f.blank
+						WHEN 'text[]'::regtype THEN ARRAY[f.blank]::text WHEN 'jsonb'::regtype THEN '{}'
+						WHEN 'timestamptz'::regtype THEN '2999-01-01' ELSE '0' END,
+					format_type(t, NULL)), ', ' ORDER BY n)
+				 FROM unnest(f.proargtypes) WITH ORDINALITY AS a (t, n)));
+			RAISE 'undo';
+		EXCEPTION WHEN OTHERS THEN
+			IF SQLSTATE ~ '^(23|XX)' THEN
+				RAISE INFO '%: % %', f.proname, SQLSTATE, SQLERRM;
+			END IF;
+		END;
+	END LOOP;
+END $$;
 DROP VIEW member_relation, member_function, member;
 DROP EXTENSION deploydb;

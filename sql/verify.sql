@@ -136,7 +136,17 @@ SELECT deploydb_verify_migration();
 SELECT deploydb.revoke_acceptance('add_decision_insights', 'column', 'decision_insights.user_id', 'not_null');
 SELECT deploydb.revoke_acceptance('add_decision_insights', 'column', 'decision_insights.user_id', 'not_null');
 ALTER TABLE decision_insights ALTER user_id SET NOT NULL;
-SELECT deploydb.accept_deviation('add_decision_insights', 'column', 'decision_insights.user_id', 'not_null', ' ');
+SELECT deploydb.accept_deviation('add_decision_insights', 'column', 'decision_insights.user_id', 'not_null', E' \t\n');
+
+-- accepted ahead, or misspelt: kept, but not silently
+SELECT deploydb.accept_deviation('insights', 'column', 'decision_insight.user_id', 'not_null', 'misspelt');
+SELECT deploydb.accept_deviation('insights', 'column', 'decision_insights.more', 'exists', 'ahead');
+ALTER TABLE decision_insights ADD COLUMN more text NOT NULL;
+SELECT deploydb_verify_migration();
+SELECT deploydb.accept_deviation('insights', 'column', 'decision_insights.more', 'exists', 'now it is there');
+ALTER TABLE decision_insights DROP COLUMN more;
+SELECT object, reason FROM deploydb.acceptance ORDER BY object;
+SELECT deploydb.revoke_acceptance('insights', object_type, object, property) FROM deploydb.acceptance;
 
 -- captured here, expected there
 CREATE TABLE "Odd.Name" ("select" int PRIMARY KEY, "it's ""this""" text NOT NULL DEFAULT 'x''y');

@@ -246,38 +246,8 @@ CREATE FUNCTION deploydb.accept_deviation(
 	migration text, object_type text, object text, property text,
 	reason text, until timestamptz DEFAULT NULL)
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-BEGIN
-	IF num_nulls(migration, object_type, object, property, reason) > 0 THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'null_value_not_allowed',
-			MESSAGE = 'migration, object_type, object, property and reason must not be NULL';
-	END IF;
-	IF btrim(reason) = '' THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = 'an acceptance needs a reason',
-			HINT = 'Say who decided it and why: the report shows it.';
-	END IF;
-	IF until <= now() THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = 'an acceptance must end in the future',
-			DETAIL = format('It would have ended at %s.', until);
-	END IF;
-	INSERT INTO deploydb.acceptance AS a
-		(migration, object_type, object, property, reason, until, accepted_by)
-	VALUES (deploydb.resolve_migration(migration), object_type, object,
-			property, reason, until, session_user)
-	ON CONFLICT ON CONSTRAINT acceptance_pkey DO UPDATE
-		SET reason = EXCLUDED.reason, until = EXCLUDED.until,
-			accepted_by = EXCLUDED.accepted_by, accepted_at = EXCLUDED.accepted_at;
-	RETURN true;
-END
-$$;
+AS 'MODULE_PATHNAME', 'deploydb_accept_deviation'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION deploydb.accept_deviation(text, text, text, text, text, timestamptz) IS
 	'Database migration: the deviation of that key is accepted, for a reason, and where given until a time';
 REVOKE ALL ON FUNCTION deploydb.accept_deviation(text, text, text, text, text, timestamptz) FROM PUBLIC;

@@ -12,6 +12,17 @@
 #include "verify/acceptance.h"
 #include "verify/owner.h"
 
+bool
+acceptance_fits(const Deviation *d, const char *object_type,
+				const char *object, const char *property)
+{
+	return d->status != DEVIATION_OK && d->status != DEVIATION_UNKNOWN &&
+		d->status != DEVIATION_STALE &&
+		strcmp(d->object_type, object_type) == 0 &&
+		strcmp(d->object, object) == 0 &&
+		strcmp(d->property, property) == 0;
+}
+
 static void
 accept_row(List *deviations, int row, MemoryContext context)
 {
@@ -25,11 +36,7 @@ accept_row(List *deviations, int row, MemoryContext context)
 	{
 		Deviation  *d = lfirst(lc);
 
-		if (d->status == DEVIATION_OK || d->status == DEVIATION_UNKNOWN ||
-			d->status == DEVIATION_STALE ||
-			strcmp(d->object_type, object_type) != 0 ||
-			strcmp(d->object, object) != 0 ||
-			strcmp(d->property, property) != 0)
+		if (!acceptance_fits(d, object_type, object, property))
 			continue;
 		d->status = DEVIATION_ACCEPTED;
 		d->advice = note ? MemoryContextStrdup(context, note) : NULL;

@@ -133,6 +133,16 @@ $node->safe_psql('app', q{
 	CREATE FUNCTION eq(oid, oid) RETURNS boolean LANGUAGE sql AS $$SELECT public.tell('oid =')$$;
 	CREATE FUNCTION eq(name, name) RETURNS boolean LANGUAGE sql AS $$SELECT public.tell('name =')$$;
 	CREATE FUNCTION eq(int, int) RETURNS boolean LANGUAGE sql AS $$SELECT public.tell('int =')$$;
+$node->safe_psql('app', 'ALTER TABLE decision_insights ADD COLUMN secret text NOT NULL');
+my @told = map { s/decision_insights\.\w+/COLUMN/r } map {
+	as('operator', "SELECT deploydb.accept_deviation('insights', 'column', 'decision_insights.$_', 'exists', 'why')")
+} 'secret', 'nothing';
+is($told[0], $told[1], 'on a table that he may not see he learns nothing by it');
+like($told[0], qr/WARNING: .* Not everything could be looked at/s, 'which is said');
+$node->safe_psql('app', q{
+	ALTER TABLE decision_insights DROP COLUMN secret;
+	DELETE FROM deploydb.acceptance WHERE migration <> 'x';
+});
 	CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = eq);
 	CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = oid, FUNCTION = eq);
 	CREATE OPERATOR = (LEFTARG = name, RIGHTARG = name, FUNCTION = eq);
