@@ -15,22 +15,36 @@
 #include "verify/history.h"
 #include "verify/owner.h"
 
+/*
+ * What a caller could not see, for want of a right or a lock, may deviate and
+ * may have changed, so it is no news: then only an error that he saw against
+ * "verified", and facts against others, are.  Otherwise the history would go
+ * to and fro as people of different rights look.
+ */
 static bool
-is_new(Datum *values, const char *nulls)
+is_new(const Verification *v, const Datum *row, const char *row_nulls)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Oid			types[5] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID};
+	Datum		values[5];
+	char		nulls[5];
 	bool		isnull;
 	Datum		same;
 
+	memcpy(values, row, 4 * sizeof(Datum));
+	memcpy(nulls, row_nulls, 4);
+	values[4] = BoolGetDatum(v->unknown > 0);
+	nulls[4] = ' ';
+
 	owner_execute(&plan,
-				  "SELECT v.outcome OPERATOR(pg_catalog.=) $3 AND"
-				  " COALESCE(v.fingerprint, '') OPERATOR(pg_catalog.=) COALESCE($4, '')"
+				  "SELECT (v.outcome OPERATOR(pg_catalog.=) $3"
+				  " OR ($5 AND $3 OPERATOR(pg_catalog.=) 'verified'))"
+				  " AND COALESCE(v.fingerprint OPERATOR(pg_catalog.=) $4, $4 IS NULL)"
 				  " FROM deploydb.verification v"
 				  " WHERE v.migration OPERATOR(pg_catalog.=) $1"
 				  " AND v.schema OPERATOR(pg_catalog.=) $2"
 				  " ORDER BY v.id DESC LIMIT 1",
-				  SPI_OK_SELECT, 4, types, values, nulls);
+				  SPI_OK_SELECT, 5, types, values, nulls);
 	if (SPI_processed == 0)
 		return true;
 	same = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
@@ -48,7 +62,10 @@ history_record(const Verification *v)
 	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
 	OwnerScope	scope;
 
-	/* What could not be found out says nothing about the migration. */
+	/*
+	 * A lock, a right that is missing, or an expectation that is stale says
+	 * nothing about the migration: it is as it was found last.
+	 */
 	if (v->outcome == OUTCOME_UNKNOWN ||
 		!owner_can_write() || IsolationIsSerializable())
 		return;
@@ -68,7 +85,7 @@ history_record(const Verification *v)
 	values[6] = CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false));
 
 	owner_begin(&scope);
-	if (is_new(values, nulls))
+	if (is_new(v, values, nulls))
 		owner_execute(&plan,
 					  "INSERT INTO deploydb.verification"
 					  " (migration, schema, outcome, fingerprint,"

@@ -12,7 +12,8 @@
 
 /*
  * Adds a row to deploydb.verification if outcome or fingerprint differ from
- * the last one of this migration and schema.  Where the transaction cannot
+ * the last one of this migration and schema, as far as they were found out:
+ * what is unknown or stale is no news.  Where the transaction cannot
  * write nothing happens; neither in a serializable transaction, which the
  * row of a check could make fail.
  */

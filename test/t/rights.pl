@@ -63,6 +63,38 @@ like(as('app_owner', 'SELECT deploydb_verify_migration()'), qr/^t/, 'the databas
 is($node->safe_psql('app', q{SELECT string_agg(DISTINCT verified_by, ',') FROM deploydb.verification_history}),
 	'monitor', 'and history has who saw it first, though he may not write there');
 
+# Two who see differently do not make history go to and fro
+$node->safe_psql('app', q{
+	SELECT deploydb.register_migration('two', 'CREATE TABLE seen (id int); CREATE TABLE hidden (id int)');
+	CREATE TABLE seen (id bigint);
+	CREATE TABLE hidden (id int);
+	GRANT SELECT ON seen TO monitor;
+	INSERT INTO _prisma_migrations (id, checksum, migration_name, logs)
+		SELECT '1', checksum, migration, 'failed' FROM deploydb.builtin_migrations();
+	UPDATE _prisma_migrations SET started_at = now() - interval '1 hour';
+});
+my $history = q{SELECT count(*) FROM deploydb.verification_history};
+my $before = $node->safe_psql('app', $history);
+for (1 .. 2)
+{
+	like(as('monitor', q{SELECT deploydb_verify_migration('two')}), qr/^f/, 'one sees half, and an error in it');
+	$node->safe_psql('app', q{SET client_min_messages = error; SELECT deploydb_verify_migration('two')});
+	like(as('monitor', q{SELECT deploydb_verify_migration('insights')}), qr/^t/, 'one sees no ledger');
+	is($node->safe_psql('app', q{SET client_min_messages = error; SELECT deploydb_verify_migration('insights')}),
+		'f', 'the other sees that it failed');
+}
+is($node->safe_psql('app', $history), $before + 3,
+	'a row for the error, one for its fingerprint, one for the failed migration');
+$node->safe_psql('app', q{ALTER TABLE decision_insights ADD COLUMN more text});
+like(as('monitor', q{SELECT deploydb_verify_migration('insights')}), qr/^t/, 'what he can see has changed');
+is($node->safe_psql('app', $history), $before + 4, 'which is news');
+$node->safe_psql('app', q{
+	ALTER TABLE decision_insights DROP COLUMN more;
+	DROP TABLE seen, hidden;
+	DELETE FROM _prisma_migrations;
+	SELECT deploydb.forget_migration('two');
+});
+
 # Nobody but the owner writes
 for my $role (qw(monitor app_owner operator))
 {
