@@ -863,6 +863,13 @@ BEGIN
 			MESSAGE = format('unrecognized access: "%s"', access),
 			HINT = 'Known are "operator" and "app". To read, be a member of pg_monitor.';
 	END IF;
+	-- GRANT takes even a quoted "public" for everybody
+	IF role = 'public' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = 'role "public" does not exist',
+			HINT = 'Name a role: nothing of deploydb is granted to PUBLIC.';
+	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA deploydb TO %I', role);
 
 	-- whatever reads, which pg_monitor may

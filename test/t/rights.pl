@@ -111,9 +111,21 @@ like(as('app_owner', "SELECT deploydb.register_migration('x', 'SELECT 1')"),
 	qr/permission denied/, 'reading is not acting');
 
 # An operator reads what there is to read
-unlike(as('operator', 'SELECT * FROM deploydb_status(); SELECT * FROM deploydb.verification_history;'
-	. q{SELECT * FROM deploydb.check_environment(); SELECT * FROM deploydb.migration_tap()}),
+unlike(as('operator', "$all; SELECT * FROM deploydb.check_environment(); SELECT * FROM deploydb.verification_history"),
 	qr/permission denied/, 'an operator may read');
+is($node->safe_psql('app', q{
+		SELECT string_agg(d.objid::regprocedure::text, ', ')
+		FROM pg_depend d
+		WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'deploydb')
+			AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+			AND has_function_privilege('pg_monitor', d.objid, 'EXECUTE')
+			AND NOT has_function_privilege('operator', d.objid, 'EXECUTE')}), '',
+	'and call whatever only reads');
+for my $public ('public', 'PUBLIC', 'nobody')
+{
+	like(as('postgres', "SELECT deploydb.grant_access('$public', 'operator')"),
+		qr/role "$public" does not exist/, "nothing can be granted to $public");
+}
 
 # An operator acts with his own rights, under his own name
 like(as('operator', "SELECT deploydb.register_migration('x', 'CREATE TABLE x (id int)')"),
@@ -121,6 +133,16 @@ like(as('operator', "SELECT deploydb.register_migration('x', 'CREATE TABLE x (id
 like(as('operator', "SELECT deploydb.accept_deviation('x', 'table', 'x', 'exists', 'later')"),
 	qr/^t/, 'and accepts');
 is($node->safe_psql('app', 'SELECT accepted_by FROM deploydb.acceptance'), 'operator', 'by name');
+$node->safe_psql('app', 'ALTER TABLE decision_insights ADD COLUMN secret text NOT NULL');
+my @told = map { s/decision_insights\.\w+/COLUMN/r } map {
+	as('operator', "SELECT deploydb.accept_deviation('insights', 'column', 'decision_insights.$_', 'exists', 'why')")
+} 'secret', 'nothing';
+is($told[0], $told[1], 'on a table that he may not see he learns nothing by it');
+like($told[0], qr/WARNING: .* Not everything could be looked at/s, 'which is said');
+$node->safe_psql('app', q{
+	ALTER TABLE decision_insights DROP COLUMN secret;
+	DELETE FROM deploydb.acceptance WHERE migration <> 'x';
+});
 for my $ddl (
 	q{COPY decision_insights TO PROGRAM 'true'},
 	q{ALTER ROLE operator SUPERUSER},
@@ -165,16 +187,6 @@ $node->safe_psql('app', q{
 	CREATE FUNCTION eq(oid, oid) RETURNS boolean LANGUAGE sql AS $$SELECT public.tell('oid =')$$;
 	CREATE FUNCTION eq(name, name) RETURNS boolean LANGUAGE sql AS $$SELECT public.tell('name =')$$;
 	CREATE FUNCTION eq(int, int) RETURNS boolean LANGUAGE sql AS $$SELECT public.tell('int =')$$;
-$node->safe_psql('app', 'ALTER TABLE decision_insights ADD COLUMN secret text NOT NULL');
-my @told = map { s/decision_insights\.\w+/COLUMN/r } map {
-	as('operator', "SELECT deploydb.accept_deviation('insights', 'column', 'decision_insights.$_', 'exists', 'why')")
-} 'secret', 'nothing';
-is($told[0], $told[1], 'on a table that he may not see he learns nothing by it');
-like($told[0], qr/WARNING: .* Not everything could be looked at/s, 'which is said');
-$node->safe_psql('app', q{
-	ALTER TABLE decision_insights DROP COLUMN secret;
-	DELETE FROM deploydb.acceptance WHERE migration <> 'x';
-});
 	CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = eq);
 	CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = oid, FUNCTION = eq);
 	CREATE OPERATOR = (LEFTARG = name, RIGHTARG = name, FUNCTION = eq);
