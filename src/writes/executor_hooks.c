@@ -14,6 +14,7 @@
 #include "access/parallel.h"
 #include "executor/executor.h"
 #include "nodes/plannodes.h"
+#include "optimizer/planner.h"
 #include "parser/parsetree.h"
 #include "portability/instr_time.h"
 
@@ -27,6 +28,7 @@
 
 int			writes_nesting_level = 0;
 
+static planner_hook_type previous_planner = NULL;
 static ExecutorStart_hook_type previous_start = NULL;
 static ExecutorRun_hook_type previous_run = NULL;
 static ExecutorFinish_hook_type previous_finish = NULL;
@@ -41,6 +43,31 @@ slow_statement_check(uint64 microseconds)
 	if (deploydb_slow_query_threshold >= 0 && own_work_level == 0 &&
 		microseconds > (uint64) deploydb_slow_query_threshold * 1000)
 		counters_add_slow_statement();
+}
+
+/*
+ * A function that is called while a statement is planned executes others:
+ * they are not the client's own.
+ */
+static PlannedStmt *
+writes_planner(COMPAT_PLANNER_PARAMETERS)
+{
+	PlannedStmt *result;
+
+	writes_nesting_level++;
+	PG_TRY();
+	{
+		if (previous_planner)
+			result = previous_planner(COMPAT_PLANNER_ARGUMENTS);
+		else
+			result = standard_planner(COMPAT_PLANNER_ARGUMENTS);
+	}
+	PG_FINALLY();
+	{
+		writes_nesting_level--;
+	}
+	PG_END_TRY();
+	return result;
 }
 
 /* Of a ModifyTable; DELETE is no attempt to write a row. */
@@ -233,6 +260,8 @@ writes_executor_finish(QueryDesc *query)
 void
 executor_hooks_init(void)
 {
+	previous_planner = planner_hook;
+	planner_hook = writes_planner;
 	previous_start = ExecutorStart_hook;
 	ExecutorStart_hook = writes_executor_start;
 	previous_run = ExecutorRun_hook;

@@ -41,6 +41,12 @@ sub setup_sql
 	EXCEPTION WHEN unique_violation THEN
 		RETURN false;
 	END $$;
+	CREATE FUNCTION fails_within(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+	CREATE FUNCTION fails_when_planned(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM fails_within(n) FROM (SELECT 1) AS one;
+		RETURN n;
+	END $$;
 	INSERT INTO w SELECT -n, 1 FROM generate_series(1, 200) n;
 	SELECT deploydb.track(t) FROM unnest('{w,p,p_low,child,late}'::text[]) t;
 	};
@@ -186,7 +192,8 @@ our %ways = (
 	planner_error => sub {
 		my $c = shift;
 		bad($c->{dbh}, 'INSERT INTO w VALUES (1 / 0, 1)', '22012');
-		note_down($c, 'w', 'rejected');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (fails_when_planned(1), 1)', 'P0001');
+		note_down($c, 'w', 'rejected', 2);
 	},
 	rollback => sub {
 		my $c = shift;
