@@ -4,7 +4,8 @@
  *
  * The text form is a list of numbers in base 32, the least digit first, each
  * digit a character of 64, of which the upper half says that another follows.
- * A number is a bucket's count; 0 is followed by how many buckets are empty.
+ * A number is a bucket's count; 0 is followed by how many buckets are empty
+ * before the next count.
  *
  * Locking: none.  Errors: see histogram.h.
  */
@@ -12,6 +13,7 @@
 
 #include <math.h>
 
+#include "common/int.h"
 #include "lib/stringinfo.h"
 
 #include "writes/histogram.h"
@@ -29,21 +31,22 @@ histogram_value(int bucket)
 	return ldexp(bucket % HISTOGRAM_PARTS + HISTOGRAM_PARTS + 0.5, octave);
 }
 
+/* In doubles, as the sum of counts from texts may be any. */
 double
 histogram_quantile(const uint64 *counts, double q)
 {
-	uint64		total = 0;
-	uint64		rank;
-	uint64		seen = 0;
+	double		total = 0;
+	double		rank;
+	double		seen = 0;
 
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
-		total += counts[i];
+		total += (double) counts[i];
 	if (total == 0)
 		return NAN;
-	rank = (uint64) Max(ceil(q * (double) total), 1.0);
+	rank = Max(ceil(q * total), 1.0);
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 	{
-		seen += counts[i];
+		seen += (double) counts[i];
 		if (seen >= rank)
 			return histogram_value(i);
 	}
@@ -86,23 +89,25 @@ histogram_write(const uint64 *counts)
 	return text.data;
 }
 
-/* False at the text's end, at what is no digit, and past 60 bits. */
+/* False at the text's end, and at what put_number() does not write. */
 static bool
 get_number(const char **text, uint64 *number)
 {
 	*number = 0;
-	for (int shift = 0; shift < 60; shift += 5)
+	for (int shift = 0; shift < 64; shift += 5)
 	{
 		const char *found = **text ? strchr(digits, **text) : NULL;
-		int			digit;
+		uint64		digit;
 
 		if (found == NULL)
 			return false;
 		(*text)++;
 		digit = found - digits;
-		*number |= (uint64) (digit % 32) << shift;
+		if ((digit % 32) << shift >> shift != digit % 32)
+			return false;		/* too large */
+		*number |= (digit % 32) << shift;
 		if (digit < 32)
-			return true;
+			return digit > 0 || shift == 0;
 	}
 	return false;
 }
@@ -120,15 +125,18 @@ histogram_add(uint64 *counts, const char *text)
 			return false;
 		if (number == 0)
 		{
-			if (!get_number(&text, &number) || number == 0 ||
-				number >= HISTOGRAM_BUCKETS)
+			uint64		empty;
+
+			if (!get_number(&text, &empty) || empty == 0 ||
+				empty >= HISTOGRAM_BUCKETS - bucket ||
+				!get_number(&text, &number) || number == 0)
 				return false;
-			bucket += number;
+			bucket += empty;
 		}
-		else if (bucket < HISTOGRAM_BUCKETS)
-			counts[bucket++] += number;
-		else
+		if (bucket >= HISTOGRAM_BUCKETS ||
+			pg_add_u64_overflow(counts[bucket], number, &counts[bucket]))
 			return false;
+		bucket++;
 	}
 	return true;
 }

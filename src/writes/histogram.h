@@ -7,7 +7,7 @@
  *
  * Durations are in microseconds.  Below 16 each has a bucket of its own; from
  * there on each octave is cut into 16 equal parts, so that the middle of a
- * bucket is at most 1/33 off.  The last bucket takes what is longer than two
+ * bucket is at most 1/32 off.  The last bucket takes what is longer than two
  * minutes.
  * Errors: none; a text that is no histogram gives false.
  */
@@ -45,7 +45,10 @@ extern double histogram_quantile(const uint64 *counts, double q);
 /* In the current memory context; "" for an empty one. */
 extern char *histogram_write(const uint64 *counts);
 
-/* Adds a text's counts; false, with some added maybe, when it is none. */
+/*
+ * Adds a text's counts.  False, with some added maybe, when histogram_write()
+ * gives no such text, or a count grows too large.
+ */
 extern bool histogram_add(uint64 *counts, const char *text);
 
 #endif							/* DEPLOYDB_HISTOGRAM_H */

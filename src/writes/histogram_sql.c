@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -70,8 +71,11 @@ deploydb_histogram_quantiles(PG_FUNCTION_ARGS)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, 'i',
 					  &texts, &is_null, &count);
 	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		if (!is_null[i])
 			add_or_error(counts, TextDatumGetCString(texts[i]));
+	}
 	for (size_t i = 0; i < lengthof(wanted); i++)
 	{
 		double		microseconds = histogram_quantile(counts, wanted[i]);

@@ -16,6 +16,9 @@
 /* Longer texts are not looked at: the log hook must be quick. */
 #define SCAN_LIMIT (1024 * 1024)
 
+/* Nor those with more parentheses or comments in one another. */
+#define SCAN_DEPTH 64
+
 typedef enum TokenKind
 {
 	TOKEN_END,
@@ -38,6 +41,7 @@ typedef struct Scan
 	const char *end;
 	int			encoding;
 	bool		standard_strings;
+	bool		too_deep;		/* and ended there */
 } Scan;
 
 static bool
@@ -65,8 +69,12 @@ skip_comment(Scan *scan)
 	{
 		if (ahead(scan, "/*"))
 		{
-			depth++;
 			scan->at += 2;
+			if (++depth > SCAN_DEPTH)
+			{
+				scan->too_deep = true;
+				scan->at = scan->end;
+			}
 		}
 		else if (ahead(scan, "*/"))
 		{
@@ -78,25 +86,45 @@ skip_comment(Scan *scan)
 	} while (depth > 0 && scan->at < scan->end);
 }
 
+/* Blanks and comments that end with their line; true where a line ended. */
+static bool
+skip_lines(Scan *scan)
+{
+	bool		line_ended = false;
+
+	while (scan->at < scan->end)
+	{
+		if (*scan->at == '\n' || *scan->at == '\r')
+			line_ended = true;
+		else if (ahead(scan, "--"))
+		{
+			while (scan->at < scan->end && *scan->at != '\n' && *scan->at != '\r')
+				scan->at++;
+			continue;
+		}
+		else if (strchr(" \t\f\v", *scan->at) == NULL)
+			break;
+		scan->at++;
+	}
+	return line_ended;
+}
+
 static void
 skip_blanks(Scan *scan)
 {
-	while (scan->at < scan->end)
+	skip_lines(scan);
+	while (ahead(scan, "/*"))
 	{
-		if (strchr(" \t\n\r\f\v", *scan->at) != NULL)
-			scan->at++;
-		else if (ahead(scan, "--"))
-			while (scan->at < scan->end && *scan->at != '\n' && *scan->at != '\r')
-				scan->at++;
-		else if (ahead(scan, "/*"))
-			skip_comment(scan);
-		else
-			break;
+		skip_comment(scan);
+		skip_lines(scan);
 	}
 }
 
-/* From the opening quote to behind the closing one, or to the end. */
-static void
+/*
+ * From the opening quote to behind the closing one, or to the end; then
+ * false.
+ */
+static bool
 skip_quoted(Scan *scan, bool escapes)
 {
 	char		quote = *scan->at++;
@@ -110,10 +138,28 @@ skip_quoted(Scan *scan, bool escapes)
 		else if (c == quote)
 		{
 			if (scan->at >= scan->end || *scan->at != quote)
-				return;
+				return true;
 			scan->at++;
 		}
 	}
+	return false;
+}
+
+/*
+ * A string that goes on in another line keeps its escapes.  One without them
+ * may as well be two.
+ */
+static void
+skip_escape_string(Scan *scan)
+{
+	Scan		next = *scan;
+
+	do
+	{
+		scan->at = next.at;
+		skip_quoted(scan, true);
+		next = *scan;
+	} while (skip_lines(&next) && ahead(&next, "'"));
 }
 
 /* At a '$': behind a dollar-quoted string, or false when it opens none. */
@@ -159,8 +205,8 @@ next_token(Scan *scan)
 	}
 	else if (c == '"')
 	{
-		token.kind = TOKEN_QUOTED_NAME;
-		skip_quoted(scan, false);
+		if (skip_quoted(scan, false))
+			token.kind = TOKEN_QUOTED_NAME;
 	}
 	else if (c == '$' && skip_dollar_quoted(scan))
 		token.kind = TOKEN_STRING;
@@ -173,7 +219,7 @@ next_token(Scan *scan)
 			scan->at < scan->end && *scan->at == '\'')
 		{
 			token.kind = TOKEN_STRING;
-			skip_quoted(scan, true);
+			skip_escape_string(scan);
 		}
 	}
 	else
@@ -207,15 +253,13 @@ read_name(const Scan *scan, const Token *token, char *name)
 	const char *end = token->end;
 	int			length = 0;
 
-	if (!quoted && token->kind != TOKEN_WORD)
-		return false;
 	if (quoted)
 	{
 		p++;
-		if (end - p < 1 || end[-1] != '"')
-			return false;
 		end--;
 	}
+	else if (token->kind != TOKEN_WORD || (*p >= '0' && *p <= '9'))
+		return false;
 	while (p < end)
 	{
 		int			bytes = Min(pg_encoding_mblen(scan->encoding, p), end - p);
@@ -271,6 +315,51 @@ skip_parentheses(Scan *scan, Token *token)
 	} while (depth > 0 && token->kind != TOKEN_END);
 }
 
+/* Behind a word, and behind the name that follows it. */
+static void
+skip_word_and_name(Scan *scan, Token *token, const char *word)
+{
+	while (token->kind != TOKEN_END && !is_word(token, word))
+		*token = next_token(scan);
+	(void) next_token(scan);
+	*token = next_token(scan);
+}
+
+/*
+ * Behind the WITH in *token and its list, or to where that is none: the words
+ * that begin a write may be names, too.
+ */
+static void
+skip_with(Scan *scan, Token *token)
+{
+	*token = next_token(scan);
+	if (is_word(token, "recursive"))
+		*token = next_token(scan);
+	for (;;)
+	{
+		*token = next_token(scan);
+		if (is_char(token, '('))
+			skip_parentheses(scan, token);
+		if (!is_word(token, "as"))
+			return;
+		*token = next_token(scan);
+		if (is_word(token, "not"))
+			*token = next_token(scan);
+		if (is_word(token, "materialized"))
+			*token = next_token(scan);
+		if (!is_char(token, '('))
+			return;
+		skip_parentheses(scan, token);
+		if (is_word(token, "search"))
+			skip_word_and_name(scan, token, "set");
+		if (is_word(token, "cycle"))
+			skip_word_and_name(scan, token, "using");
+		if (!is_char(token, ','))
+			return;
+		*token = next_token(scan);
+	}
+}
+
 /* INSERT INTO, UPDATE or MERGE INTO, whose first word is in *token. */
 static bool
 read_write(Scan *scan, Token *token, StatementTarget *target)
@@ -285,9 +374,11 @@ read_write(Scan *scan, Token *token, StatementTarget *target)
 		*token = next_token(scan);
 	}
 	if (is_word(token, "only"))
+	{
 		*token = next_token(scan);
-	if (is_char(token, '('))
-		*token = next_token(scan);
+		if (is_char(token, '('))
+			*token = next_token(scan);
+	}
 	return read_target(scan, token, target);
 }
 
@@ -311,15 +402,8 @@ read_statement(Scan *scan, StatementTarget *target)
 	Token		token = next_token(scan);
 
 	if (is_word(&token, "with"))
-		while (token.kind != TOKEN_END && !is_word(&token, "insert") &&
-			   !is_word(&token, "update") && !is_word(&token, "merge"))
-		{
-			if (is_char(&token, '('))
-				skip_parentheses(scan, &token);
-			else
-				token = next_token(scan);
-		}
-	if (is_word(&token, "copy"))
+		skip_with(scan, &token);
+	else if (is_word(&token, "copy"))
 		return read_copy(scan, &token, target);
 	if (is_word(&token, "insert") || is_word(&token, "update") ||
 		is_word(&token, "merge"))
@@ -343,10 +427,12 @@ statement_target(const char *sql, int cursor, int encoding,
 				 bool standard_strings, StatementTarget *target)
 {
 	Scan		all = {sql, sql + strnlen(sql, SCAN_LIMIT + 1), encoding,
-	standard_strings};
+	standard_strings, false};
+	Scan		found = {NULL, NULL, encoding, standard_strings, false};
 	const char *wanted = NULL;
-	Scan		found = {NULL, NULL, encoding, standard_strings};
 	const char *start = NULL;
+	bool		reached = false;
+	int			depth = 0;
 	Token		before = {TOKEN_END, NULL, NULL};
 	Token		token;
 
@@ -359,15 +445,20 @@ statement_target(const char *sql, int cursor, int encoding,
 		token = next_token(&all);
 		if (is_word(&token, "atomic") && is_word(&before, "begin"))
 			return false;		/* a function's body has semicolons */
-		if (token.kind == TOKEN_END || is_char(&token, ';'))
+		if (is_char(&token, '(') && ++depth > SCAN_DEPTH)
+			return false;
+		if (is_char(&token, ')') && depth > 0)
+			depth--;
+		if (token.kind == TOKEN_END || (is_char(&token, ';') && depth == 0))
 		{
 			if (start != NULL && wanted == NULL && found.at != NULL)
 				return false;	/* one of several */
-			if (start != NULL &&
-				(wanted == NULL || (found.at == NULL && wanted <= token.start)))
+			if (start != NULL && !reached)
 			{
+				/* Past all of them, it is the last one's. */
 				found.at = start;
 				found.end = token.start;
+				reached = (wanted != NULL && wanted <= token.start);
 			}
 			start = NULL;
 		}
@@ -376,6 +467,5 @@ statement_target(const char *sql, int cursor, int encoding,
 		before = token;
 	} while (token.kind != TOKEN_END);
 
-	/* At the very end: the last one. */
-	return found.at != NULL && read_statement(&found, target);
+	return !all.too_deep && found.at != NULL && read_statement(&found, target);
 }

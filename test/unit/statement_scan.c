@@ -63,6 +63,24 @@ static const Example examples[] = {
 	{";;", 1, "", NULL},
 	{"INSERT INTO t VALUES (1,, 2)", 24, "", "t"},
 	{"CREATE FUNCTION f() BEGIN ATOMIC SELECT 1; INSERT INTO t VALUES (1); END", 50, "", NULL},
+	{"UPDATE t SET x =; UPDATE u SET x = 1", 17, "", "t"},
+	{"INSERT INTO t VALUES (1);", 26, "", "t"},
+	{"UPDATE u SET x = 1; INSERT INTO t VALUES (1); -- end", 99, "", "t"},
+	{"CREATE RULE r AS ON INSERT TO t DO (SELECT 1; INSERT INTO t VALUES (1))", 60, "", NULL},
+	{"INSERT INTO t VALUES (1)); UPDATE u SET x = 1", 25, "", "t"},
+	{"WITH update AS (SELECT 1) INSERT INTO t VALUES (1)", 0, "", "t"},
+	{"WITH a AS (SELECT 1) SELECT update t FROM x", 0, "", NULL},
+	{"WITH a AS (SELECT 1) SELECT 1 FROM x FOR UPDATE NOWAIT", 0, "", NULL},
+	{"WITH a AS MATERIALIZED (SELECT 1), b AS NOT MATERIALIZED (SELECT 2) MERGE INTO t", 0, "", "t"},
+	{"WITH a AS (SELECT 1) SEARCH DEPTH FIRST BY b, update SET c CYCLE d, e SET f TO 1 DEFAULT 0 USING g, h AS (SELECT 1) UPDATE t SET x = 1", 0, "", "t"},
+	{"WITH a AS (SELECT 1", 0, "", NULL},
+	{"WITH a AS", 0, "", NULL},
+	{"INSERT INTO (SELECT 1)", 0, "", NULL},
+	{"INSERT INTO 1t VALUES (1)", 0, "", NULL},
+	{"INSERT INTO \"a\"\"", 0, "", NULL},
+	{"INSERT INTO \"\" VALUES (1)", 0, "", NULL},
+	{"INSERT INTO t VALUES (E'a' -- goes on\n '\\';'); UPDATE u SET x = 1", 60, "", "u"},
+	{"INSERT INTO t VALUES (E'a' /* ends */ '\\'); UPDATE u SET x = 1", 60, "", "u"},
 	{"SELECT '\xe5\xad\xa6\xe4\xb9\xa0'; UPDATE \xe5\xad\xa6\xe4\xb9\xa0 SET x = 1", 14, "", "\xe5\xad\xa6\xe4\xb9\xa0"},
 	{"INSERT INTO aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa VALUES (1)", 0, "",
 	"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
@@ -72,6 +90,70 @@ static const Example examples[] = {
 
 static const Example escaped =
 {"INSERT INTO t VALUES ('\\';'); SELECT 1", 35, "", NULL};
+
+/* Of the server's other encodings: LATIN1 and EUC_JP cut a name elsewhere. */
+static void
+check_encodings(void)
+{
+	static const struct
+	{
+		int			encoding;
+		size_t		length;
+	}			expected[] = {{PG_LATIN1, 63}, {PG_EUC_JP, 62}, {PG_UTF8, 61},
+	{PG_SQL_ASCII, 63}};
+
+	for (size_t i = 0; i < lengthof(expected); i++)
+	{
+		StatementTarget target;
+		char		sql[128] = "UPDATE \"";
+		char	   *p = sql + strlen(sql);
+
+		memcpy(p, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 54);
+		p += 54;
+		for (int c = 0; c < 8; c++)
+			*p++ = (char) 0xe5;
+		if (expected[i].encoding == PG_UTF8)
+			p[-8] = 'x';
+		strcpy(p, "\xe5\xe5\xe5\xe5\" SET x = 1");
+		if (!statement_target(sql, 0, expected[i].encoding, true, &target) ||
+			strlen(target.name) != expected[i].length)
+			printf("a name of %zu bytes in encoding %d\n",
+				   strlen(target.name), expected[i].encoding);
+	}
+}
+
+/* What is given up, and what is just not. */
+static void
+check_limits(void)
+{
+	static const struct
+	{
+		const char *before;
+		const char *repeated;
+		int			most;
+	}			limits[] = {
+		{"INSERT INTO t SELECT ", "(", 64},
+		{"INSERT INTO t /*", "/*", 63},
+		{"UPDATE t SET x = ", "-", 1024 * 1024 - 17},
+		{"UPDATE t --", "x", 1024 * 1024 - 11},
+	};
+	char	   *sql = malloc(1024 * 1024 + 64);
+
+	for (size_t i = 0; i < lengthof(limits); i++)
+		for (int more = 0; more < 2; more++)
+		{
+			StatementTarget target;
+			char	   *p = stpcpy(sql, limits[i].before);
+
+			for (int n = 0; n < limits[i].most + more; n++)
+				p = stpcpy(p, limits[i].repeated);
+			if (statement_target(sql, 0, PG_UTF8, true, &target) == more)
+				printf("%s, then %s %d times: %s\n", limits[i].before,
+					   limits[i].repeated, limits[i].most + more,
+					   more ? "not given up" : "given up");
+		}
+	free(sql);
+}
 
 static void
 check_example(const Example *example, bool standard_strings)
@@ -95,20 +177,29 @@ check_garbage(unsigned int *seed, bool standard_strings)
 	static const char *const pieces[] = {"INSERT ", "INTO ", "UPDATE ", "WITH ",
 		"COPY ", "FROM ", "t", "\"q", "'", "$$", "$a$", "/*", "*/", "--", "\n",
 		"(", ")", ";", ".", "E'", "\\", "begin ", "atomic ", "\xe5", "\xff",
-	"only ", "merge ", " ", "U&\"", ",", "1"};
+		"only ", "merge ", " ", "U&\"", ",", "1", "a AS (", "search ", "set ", "cycle ",
+	"using ", "\"\"", "''", "recursive "};
+	static const int encodings[] = {PG_UTF8, PG_SQL_ASCII, PG_LATIN1, PG_EUC_JP,
+	PG_EUC_TW, PG_EUC_CN, PG_EUC_KR};
 	char		sql[256] = "";
 	char	   *exact;
 	size_t		length;
 	StatementTarget target;
 
 	while (strlen(sql) < 200 && rand_r(seed) % 30 != 0)
-		strcat(sql, pieces[rand_r(seed) % lengthof(pieces)]);
+	{
+		char		byte[] = {(char) (1 + rand_r(seed) % 255), '\0'};
+
+		strcat(sql, rand_r(seed) % 8 == 0 ? byte :
+			   pieces[rand_r(seed) % lengthof(pieces)]);
+	}
 
 	/* Allocated to the byte, so that a sanitizer sees what is read behind. */
 	length = strlen(sql);
 	exact = memcpy(malloc(length + 1), sql, length + 1);
 	if (statement_target(exact, rand_r(seed) % 3 ? rand_r(seed) % 250 : 0,
-						 PG_UTF8, standard_strings, &target) &&
+						 encodings[rand_r(seed) % lengthof(encodings)],
+						 standard_strings, &target) &&
 		(strlen(target.name) >= NAMEDATALEN || target.name[0] == '\0'))
 		printf("a name of %zu bytes from %s\n", strlen(target.name), sql);
 	free(exact);
@@ -122,6 +213,8 @@ main(void)
 	for (size_t i = 0; i < lengthof(examples); i++)
 		check_example(&examples[i], true);
 	check_example(&escaped, false);
+	check_encodings();
+	check_limits();
 	for (int i = 0; i < 300000; i++)
 		check_garbage(&seed, i % 2);
 	return 0;
