@@ -52,7 +52,7 @@ slow_statement_check(uint64 microseconds)
 static PlannedStmt *
 writes_planner(COMPAT_PLANNER_PARAMETERS)
 {
-	PlannedStmt *result;
+	PlannedStmt *volatile result = NULL;
 
 	writes_nesting_level++;
 	PG_TRY();
