@@ -7,7 +7,8 @@
 # PG_CONFIG names the pg_config of the PostgreSQL to build for.
 
 # The install script's parts, each needing only those before it.
-INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period histogram tracking samples rates coverage))
+INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period histogram tracking samples rates coverage \
+	metrics changes rules alerts silences formats webhooks outbox collect monitor export))
 
 # Lists are set by ":=", as PGXS asks by ifdef whether there is anything.
 MODULE_big = deploydb

@@ -19,9 +19,150 @@ bool		deploydb_track_writes = true;
 int			deploydb_max_tracked = 32;
 int			deploydb_slow_query_threshold = 200;
 double		deploydb_write_success_target = 0.99;
+char	   *deploydb_databases = NULL;
+bool		deploydb_monitor = true;
+int			deploydb_metrics_collection_interval = 30000;
+int			deploydb_metric_timeout = 1000;
+int			deploydb_retention = 30 * 24 * 3600;
+bool		deploydb_capture_statements = false;
+int			deploydb_language = LANGUAGE_EN;
+char	   *deploydb_environment = NULL;
+int			deploydb_webhook_timeout = 2500;
+int			deploydb_webhook_max_per_minute = 12;
+int			deploydb_webhook_max_attempts = 20;
+char	   *deploydb_webhook_proxy = NULL;
+char	   *deploydb_webhook_allow = NULL;
+char	   *deploydb_ca_file = NULL;
 
-void
-settings_init(void)
+static const struct config_enum_entry languages[] = {
+	{"en", LANGUAGE_EN, false},
+	{"zh", LANGUAGE_ZH, false},
+	{NULL, 0, false}
+};
+
+static void
+define_of_monitor(void)
+{
+	DefineCustomStringVariable("deploydb.databases",
+							   "Databases that are monitored, separated by commas.",
+							   "Empty: each that has the extension.",
+							   &deploydb_databases,
+							   "",
+							   PGC_SIGHUP, GUC_LIST_INPUT,
+							   NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("deploydb.monitor",
+							 "Runs the monitors.",
+							 NULL,
+							 &deploydb_monitor,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("deploydb.metrics_collection_interval",
+							"Time between two ticks of a monitor.",
+							NULL,
+							&deploydb_metrics_collection_interval,
+							30000, 1000, 3600000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("deploydb.metric_timeout",
+							"Longest time that the query of a metric may take.",
+							NULL,
+							&deploydb_metric_timeout,
+							1000, 1, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("deploydb.retention",
+							"Time for which samples, events and finished messages are kept.",
+							NULL,
+							&deploydb_retention,
+							30 * 24 * 3600, 3600, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("deploydb.capture_statements",
+							 "Keeps the text of the statements that change a watched table's definition.",
+							 NULL,
+							 &deploydb_capture_statements,
+							 false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomEnumVariable("deploydb.language",
+							 "Language of messages, of the status and of reports.",
+							 "Errors are in English.",
+							 &deploydb_language,
+							 LANGUAGE_EN, languages,
+							 PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+
+	DefineCustomStringVariable("deploydb.environment",
+							   "Name of the environment, such as production; part of every message.",
+							   NULL,
+							   &deploydb_environment,
+							   "",
+							   PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+}
+
+static void
+define_of_webhooks(void)
+{
+	DefineCustomIntVariable("deploydb.webhook_timeout",
+							"Longest time that sending a message may take.",
+							NULL,
+							&deploydb_webhook_timeout,
+							2500, 100, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("deploydb.webhook_max_per_minute",
+							"Messages a minute for each webhook; what exceeds it becomes one digest.",
+							"0 sets no limit.",
+							&deploydb_webhook_max_per_minute,
+							12, 0, 1000000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("deploydb.webhook_max_attempts",
+							"Number of times that a message is sent before it is a dead letter.",
+							NULL,
+							&deploydb_webhook_max_attempts,
+							20, 1, 1000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
+
+	/* May hold a password. */
+	DefineCustomStringVariable("deploydb.webhook_proxy",
+							   "Proxy by which messages are sent.",
+							   "Empty: none; the environment's is never used.",
+							   &deploydb_webhook_proxy,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("deploydb.webhook_allow",
+							   "Hosts and networks that may be sent to by http, or at private addresses.",
+							   "Host names, addresses and networks, each with :port or without, separated by commas.",
+							   &deploydb_webhook_allow,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("deploydb.ca_file",
+							   "File of the certificate authorities that sign receivers' certificates.",
+							   "Empty: the system's.",
+							   &deploydb_ca_file,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+}
+
+static void
+define_of_verification(void)
 {
 	DefineCustomIntVariable("deploydb.lock_timeout",
 							"Longest time that a verification waits for its locks, in all.",
@@ -38,7 +179,11 @@ settings_init(void)
 							   "",
 							   PGC_SUSET, 0,
 							   NULL, NULL, NULL);
+}
 
+static void
+define_of_writes(void)
+{
 	DefineCustomBoolVariable("deploydb.track_writes",
 							 "Counts the attempts to write tracked tables.",
 							 NULL,
@@ -72,6 +217,15 @@ settings_init(void)
 								32, 1, MAX_MAX_TRACKED,
 								PGC_POSTMASTER, 0,
 								NULL, NULL, NULL);
+}
+
+void
+settings_init(void)
+{
+	define_of_verification();
+	define_of_writes();
+	define_of_monitor();
+	define_of_webhooks();
 
 	MarkGUCPrefixReserved("deploydb");
 }

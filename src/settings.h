@@ -19,6 +19,31 @@ extern int	deploydb_slow_query_threshold;	/* deploydb.slow_query_threshold,
 extern double deploydb_write_success_target;	/* deploydb.write_success_target,
 												 * 0..1 */
 
+extern char *deploydb_databases;	/* deploydb.databases, "" for all */
+extern bool deploydb_monitor;	/* deploydb.monitor */
+extern int	deploydb_metrics_collection_interval;	/* milliseconds */
+extern int	deploydb_metric_timeout;	/* deploydb.metric_timeout,
+										 * milliseconds */
+extern int	deploydb_retention; /* deploydb.retention, seconds */
+extern bool deploydb_capture_statements;	/* deploydb.capture_statements */
+
+typedef enum Language
+{
+	LANGUAGE_EN,
+	LANGUAGE_ZH,
+} Language;
+
+extern int	deploydb_language;	/* deploydb.language, a Language */
+extern char *deploydb_environment;	/* deploydb.environment, "" when not set */
+
+extern int	deploydb_webhook_timeout;	/* milliseconds */
+extern int	deploydb_webhook_max_per_minute;	/* for each webhook, 0 for no
+												 * limit */
+extern int	deploydb_webhook_max_attempts;
+extern char *deploydb_webhook_proxy;	/* "" for none */
+extern char *deploydb_webhook_allow;	/* "" for none */
+extern char *deploydb_ca_file;	/* "" for the system's */
+
 extern void settings_init(void);
 
 #endif							/* DEPLOYDB_SETTINGS_H */
