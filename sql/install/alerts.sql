@@ -27,3 +27,4 @@ COMMENT ON TABLE deploydb.alert_event IS
 
 REVOKE ALL ON deploydb.alert_event FROM PUBLIC;
 GRANT SELECT ON deploydb.alert_event TO pg_monitor, pg_database_owner;
+GRANT SELECT ON SEQUENCE deploydb.alert_event_id_seq TO pg_monitor, pg_database_owner;
