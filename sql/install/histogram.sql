@@ -21,3 +21,12 @@ COMMENT ON FUNCTION deploydb.histogram_quantiles(text[]) IS
 	'Writes: percentiles of several histograms together, in milliseconds';
 REVOKE ALL ON FUNCTION deploydb.histogram_quantiles(text[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.histogram_quantiles(text[]) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.histogram_sum(histograms text[])
+RETURNS text
+AS 'MODULE_PATHNAME', 'deploydb_histogram_sum'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION deploydb.histogram_sum(text[]) IS
+	'Writes: several histograms together';
+REVOKE ALL ON FUNCTION deploydb.histogram_sum(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.histogram_sum(text[]) TO pg_monitor, pg_database_owner;

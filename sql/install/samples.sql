@@ -10,10 +10,11 @@ CREATE TABLE deploydb.write_target (
 	name text COLLATE "C" NOT NULL,
 	others boolean NOT NULL,
 	reset_at timestamptz,
+	thinned_until timestamptz NOT NULL DEFAULT '-infinity',
 	UNIQUE (schema, name, others)
 );
 COMMENT ON TABLE deploydb.write_target IS
-	'Writes: tables of which there are samples; nothing before reset_at is counted';
+	'Writes: tables of which there are samples; nothing before reset_at is counted, and of samples before thinned_until there is one in five minutes';
 GRANT SELECT ON deploydb.write_target TO pg_monitor, pg_database_owner;
 GRANT SELECT ON SEQUENCE deploydb.write_target_target_seq TO pg_monitor, pg_database_owner;
 
@@ -200,3 +201,133 @@ $$;
 COMMENT ON FUNCTION deploydb.take_write_sample() IS
 	'Writes: keeps what the counters show now, where it changed, and returns the number of rows';
 REVOKE ALL ON FUNCTION deploydb.take_write_sample() FROM PUBLIC;
+
+-- Of the hour that comes next, the last sample in each five minutes; its
+-- latency takes those of the others.  What was counted is cumulative, so that
+-- no attempt is lost: a period may begin up to five minutes earlier.
+CREATE FUNCTION deploydb.thin_write_sample(target integer, start timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	width interval := '5 minutes';
+	until timestamptz := start + interval '1 hour';
+	thinned bigint;
+	thinned_failures bigint;
+BEGIN
+	WITH bins AS MATERIALIZED (
+		SELECT s.since, min(s.at) AS first, max(s.at) AS last,
+			deploydb.histogram_sum(array_agg(s.latency)) AS latency
+		FROM deploydb.write_sample s
+		WHERE s.target = target AND s.at >= start AND s.at < until
+		GROUP BY s.since, date_bin(width, s.at, start)
+		HAVING count(*) > 1
+	), kept AS (
+		UPDATE deploydb.write_sample s SET latency = b.latency
+		FROM bins b
+		WHERE s.target = target AND s.at = b.last
+	)
+	DELETE FROM deploydb.write_sample s
+	USING bins b
+	WHERE s.target = target AND s.since = b.since AND s.at >= b.first AND s.at < b.last;
+	GET DIAGNOSTICS thinned = ROW_COUNT;
+	DELETE FROM deploydb.write_failure_sample s
+	WHERE s.target = target AND s.at >= start AND s.at < until
+		AND EXISTS (SELECT FROM deploydb.write_failure_sample n
+			WHERE n.target = s.target AND n.since = s.since AND n.sqlstate = s.sqlstate
+				AND n.at > s.at AND n.at < date_bin(width, s.at, start) + width);
+	GET DIAGNOSTICS thinned_failures = ROW_COUNT;
+	UPDATE deploydb.write_target t SET thinned_until = until WHERE t.target = target;
+	RETURN thinned + thinned_failures;
+END
+$$;
+COMMENT ON FUNCTION deploydb.thin_write_sample(integer, timestamptz) IS
+	'Writes: keeps one sample of a table in five minutes for an hour; a part of thin_write_samples()';
+REVOKE ALL ON FUNCTION deploydb.thin_write_sample(integer, timestamptz) FROM PUBLIC;
+
+-- An hour of each table in a call, once all of it is older than two hours.
+CREATE FUNCTION deploydb.thin_write_samples(at timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	due record;
+	thinned bigint := 0;
+BEGIN
+	FOR due IN
+		SELECT t.target, GREATEST(date_trunc('hour', n.at, 'UTC'), t.thinned_until) AS start
+		FROM deploydb.write_target t
+			CROSS JOIN LATERAL (
+				SELECT s.at FROM deploydb.write_sample s
+				WHERE s.target = t.target AND s.at >= t.thinned_until
+				ORDER BY s.at LIMIT 1) AS n
+		WHERE n.at < thin_write_samples.at - interval '3 hours'
+	LOOP
+		thinned := thinned + deploydb.thin_write_sample(due.target, due.start);
+	END LOOP;
+	RETURN thinned;
+END
+$$;
+COMMENT ON FUNCTION deploydb.thin_write_samples(timestamptz) IS
+	'Writes: keeps one sample of each table in five minutes, of an hour at a time that has gone two hours before, and returns the number of rows that went';
+REVOKE ALL ON FUNCTION deploydb.thin_write_samples(timestamptz) FROM PUBLIC;
+
+-- Of what is older, an epoch that goes on keeps its last sample: periods begin
+-- there.
+CREATE FUNCTION deploydb.purge_writes(before timestamptz, max_rows integer)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	purged bigint := 0;
+	gone bigint;
+BEGIN
+	DELETE FROM deploydb.write_epoch e
+	WHERE e.at < before
+		AND EXISTS (SELECT FROM deploydb.write_epoch n WHERE n.target = e.target AND n.at > e.at);
+	DELETE FROM deploydb.write_sample s
+	WHERE s.ctid = ANY (ARRAY(
+		SELECT o.ctid FROM deploydb.write_target t
+			CROSS JOIN LATERAL (
+				SELECT s.ctid FROM deploydb.write_sample s
+				WHERE s.target = t.target AND s.at < before
+					AND (EXISTS (SELECT FROM deploydb.write_sample n
+							WHERE n.target = s.target AND n.since = s.since AND n.at > s.at AND n.at <= before)
+						OR NOT EXISTS (SELECT FROM deploydb.write_epoch e
+							WHERE e.target = s.target AND e.since = s.since))
+				ORDER BY s.at LIMIT max_rows) AS o
+		LIMIT max_rows));
+	GET DIAGNOSTICS gone = ROW_COUNT;
+	purged := purged + gone;
+	DELETE FROM deploydb.write_failure_sample s
+	WHERE s.ctid = ANY (ARRAY(
+		SELECT s.ctid FROM deploydb.write_failure_sample s
+		WHERE s.at < before
+			AND (EXISTS (SELECT FROM deploydb.write_failure_sample n
+					WHERE n.target = s.target AND n.since = s.since AND n.sqlstate = s.sqlstate
+						AND n.at > s.at AND n.at <= before)
+				OR NOT EXISTS (SELECT FROM deploydb.write_epoch e
+					WHERE e.target = s.target AND e.since = s.since))
+		LIMIT max_rows));
+	GET DIAGNOSTICS gone = ROW_COUNT;
+	purged := purged + gone;
+	DELETE FROM deploydb.write_gap g
+	WHERE g.ctid = ANY (ARRAY(
+		SELECT g.ctid FROM deploydb.write_gap g WHERE g.until < before LIMIT max_rows));
+	GET DIAGNOSTICS gone = ROW_COUNT;
+	purged := purged + gone;
+	DELETE FROM deploydb.client_failure f
+	WHERE f.ctid = ANY (ARRAY(
+		SELECT f.ctid FROM deploydb.client_failure f WHERE f.reported_at < before LIMIT max_rows));
+	GET DIAGNOSTICS gone = ROW_COUNT;
+	RETURN purged + gone;
+END
+$$;
+COMMENT ON FUNCTION deploydb.purge_writes(timestamptz, integer) IS
+	'Writes: removes samples, gaps and reports that are older, as many rows of each at most, and returns their number';
+REVOKE ALL ON FUNCTION deploydb.purge_writes(timestamptz, integer) FROM PUBLIC;

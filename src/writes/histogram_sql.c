@@ -19,6 +19,7 @@
 #include "writes/histogram.h"
 
 PG_FUNCTION_INFO_V1(deploydb_histogram_subtract);
+PG_FUNCTION_INFO_V1(deploydb_histogram_sum);
 PG_FUNCTION_INFO_V1(deploydb_histogram_quantiles);
 
 static void
@@ -53,29 +54,45 @@ deploydb_histogram_subtract(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(histogram_write(newer)));
 }
 
-/* The 50th, 95th and 99th percentile of their sum, in milliseconds. */
-Datum
-deploydb_histogram_quantiles(PG_FUNCTION_ARGS)
+static uint64 *
+sum_of_array(ArrayType *array)
 {
-	static const double wanted[] = {0.5, 0.95, 0.99};
 	uint64	   *counts = palloc0(HISTOGRAM_BUCKETS * sizeof(uint64));
 	Datum	   *texts;
 	bool	   *is_null;
 	int			count;
-	TupleDesc	desc;
-	Datum		values[lengthof(wanted)];
-	bool		nulls[lengthof(wanted)];
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, 'i',
-					  &texts, &is_null, &count);
+	deconstruct_array(array, TEXTOID, -1, false, 'i', &texts, &is_null, &count);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!is_null[i])
 			add_or_error(counts, TextDatumGetCString(texts[i]));
 	}
+	return counts;
+}
+
+Datum
+deploydb_histogram_sum(PG_FUNCTION_ARGS)
+{
+	uint64	   *counts = sum_of_array(PG_GETARG_ARRAYTYPE_P(0));
+
+	PG_RETURN_TEXT_P(cstring_to_text(histogram_write(counts)));
+}
+
+/* The 50th, 95th and 99th percentile of their sum, in milliseconds. */
+Datum
+deploydb_histogram_quantiles(PG_FUNCTION_ARGS)
+{
+	static const double wanted[] = {0.5, 0.95, 0.99};
+	uint64	   *counts;
+	TupleDesc	desc;
+	Datum		values[lengthof(wanted)];
+	bool		nulls[lengthof(wanted)];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	counts = sum_of_array(PG_GETARG_ARRAYTYPE_P(0));
 	for (size_t i = 0; i < lengthof(wanted); i++)
 	{
 		double		microseconds = histogram_quantile(counts, wanted[i]);

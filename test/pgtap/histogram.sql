@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 
-SELECT plan(19);
+SELECT plan(23);
 
 SELECT is(deploydb.histogram_subtract('AKiD', 'AKB'), 'AKhD', '97 of 98 are new');
 SELECT is(deploydb.histogram_subtract('AKiDAUC', 'AKiD'), 'AfC', 'a bucket that was empty');
@@ -33,5 +33,10 @@ SELECT results_eq($$ SELECT * FROM deploydb.histogram_quantiles('{"",NULL}') $$,
 SELECT is(deploydb.histogram_quantiles(NULL) IS NULL, true, 'NULL gives NULL');
 SELECT throws_ok($$ SELECT deploydb.histogram_quantiles('{AKB,B=}') $$, '22P02', 'invalid histogram: "B="', 'one that is none');
 SELECT throws_ok($$ SELECT deploydb.histogram_quantiles('{////////////P,B}') $$, '22P02', NULL, 'more than can be counted');
+
+SELECT is(deploydb.histogram_sum('{AKB,AKhD,NULL,""}'), 'AKiD', 'the sum of what was subtracted');
+SELECT is(deploydb.histogram_sum('{}'), '', 'the sum of none');
+SELECT is(deploydb.histogram_sum(NULL), NULL, 'NULL gives NULL');
+SELECT throws_ok($$ SELECT deploydb.histogram_sum('{AKB,B=}') $$, '22P02', 'invalid histogram: "B="', 'one that is none in a sum');
 
 SELECT * FROM finish();

@@ -1,0 +1,105 @@
+-- What becomes of samples: thinned, purged, and the rates stay what they were.
+-- Times are chosen, so the samples are written by the test.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION pgtap;
+CREATE EXTENSION deploydb;
+CREATE TABLE w (id int PRIMARY KEY);
+SELECT deploydb.track('w') \g /dev/null
+
+-- An epoch that ended at 12:00 on the third day: an attempt of 10 us every
+-- 30 seconds, each second a failure of one of two kinds.
+INSERT INTO deploydb.write_target (schema, name, others) VALUES ('public', 'w', false);
+CREATE TEMPORARY TABLE attempt AS
+	SELECT timestamptz '2026-11-01 09:00:10+00' + n * interval '30 seconds' AS at, n + 1 AS total,
+		(n + 1) / 2 AS failed
+	FROM generate_series(0, 6120) n;
+INSERT INTO deploydb.write_sample
+	SELECT target, at, '2026-11-01 09:00+00', total - failed, failed, 0, 0, 0, 0, 0, total - failed, 'AKB'
+	FROM attempt, deploydb.write_target;
+INSERT INTO deploydb.write_failure_sample
+	SELECT target, at, '2026-11-01 09:00+00', CASE WHEN failed % 2 = 0 THEN '23505' ELSE '23514' END,
+		(failed + 1) / 2, at, NULL, NULL, NULL
+	FROM attempt, deploydb.write_target WHERE total % 2 = 0;
+INSERT INTO deploydb.write_epoch
+	SELECT target, since, at, succeeded, failed, rolled_back, rejected, swallowed, prepared, unaccounted,
+		rows_written, deploydb.histogram_sum(ARRAY(SELECT latency FROM deploydb.write_sample))
+	FROM deploydb.write_sample ORDER BY at DESC LIMIT 1;
+
+CREATE FUNCTION counted(bucket text) RETURNS TABLE (start timestamptz, attempts bigint, failed bigint, p99 double precision)
+LANGUAGE sql AS $$ SELECT bucket_start, attempts, failed, p99_ms FROM deploydb.write_history('10 years', bucket, 'w') $$;
+CREATE FUNCTION failures() RETURNS TABLE (sqlstate text, attempts bigint)
+LANGUAGE sql AS $$ SELECT sqlstate, attempts FROM deploydb.write_failures('10 years', 'w') ORDER BY 1 $$;
+CREATE TEMPORARY TABLE hourly AS SELECT * FROM counted('1 hour');
+CREATE TEMPORARY TABLE fine AS SELECT * FROM counted('5 minutes');
+CREATE TEMPORARY TABLE failure AS SELECT * FROM failures();
+
+SELECT plan(28);
+
+SELECT is((SELECT count(*) FROM deploydb.write_sample), 6121::bigint, 'as many samples as attempts');
+SELECT is((SELECT sum(attempts) FROM hourly), 6121::numeric, 'all of them in the history');
+
+-- not before an hour has gone for two hours
+SELECT is(deploydb.thin_write_samples('2026-11-01 12:00:10+00'), 0::bigint, 'nothing is old enough');
+SELECT is(deploydb.thin_write_samples('2026-11-01 12:00:11+00'), 144::bigint, 'an hour: of ten samples and five failures one, and one of each kind');
+SELECT results_eq($$ SELECT at, succeeded + failed, latency FROM deploydb.write_sample ORDER BY at LIMIT 2 $$,
+	$$ VALUES (timestamptz '2026-11-01 09:04:40+00', 10::bigint, 'AKK'), ('2026-11-01 09:09:40+00', 20, 'AKK') $$,
+	'the last sample of each five minutes, with the latencies of all');
+SELECT is(deploydb.thin_write_samples('2026-11-01 12:00:11+00'), 0::bigint, 'once');
+SELECT is((SELECT thinned_until FROM deploydb.write_target), '2026-11-01 10:00+00', 'and how far is known');
+SELECT is(deploydb.thin_write_samples('2026-11-02 00:00+00'), 144::bigint, 'the next hour, and no more in a call');
+SELECT count(deploydb.thin_write_samples('2026-11-20 00:00+00')) FROM generate_series(1, 60) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.write_sample), 613::bigint, 'in the end a tenth of the samples');
+SELECT bag_eq($$ SELECT * FROM counted('1 hour') $$, 'SELECT * FROM hourly', 'the same history');
+SELECT bag_eq($$ SELECT * FROM counted('5 minutes') $$, 'SELECT * FROM fine', 'to five minutes');
+SELECT bag_eq('SELECT * FROM failures()', 'SELECT * FROM failure', 'the same failures');
+SELECT is(deploydb.thin_write_samples(NULL), NULL, 'no time, nothing to do');
+
+-- two epochs of one five minutes are never mixed
+INSERT INTO deploydb.write_sample
+	SELECT target, timestamptz '2026-11-10 00:00+00' + n * interval '10 seconds',
+		CASE WHEN n < 10 THEN '2026-11-09 00:00+00' ELSE '2026-11-10 00:01:40+00' END::timestamptz,
+		n % 10 + 1, 0, 0, 0, 0, 0, 0, 0, 'AKB'
+	FROM generate_series(0, 19) n, deploydb.write_target;
+SELECT is(deploydb.thin_write_samples('2026-11-20 00:00+00'), 18::bigint, 'samples of two epochs');
+SELECT results_eq($$ SELECT succeeded, latency FROM deploydb.write_sample WHERE at > '2026-11-05' ORDER BY at $$,
+	$$ VALUES (10::bigint, 'AKK'), (10, 'AKK') $$, 'one of each');
+DELETE FROM deploydb.write_sample WHERE at > '2026-11-05';
+
+-- what is too old goes; a period of what is kept begins where it did
+CREATE TEMPORARY TABLE lately AS SELECT * FROM deploydb.write_sample WHERE at > '2026-11-03 00:00+00';
+SELECT is(deploydb.purge_writes('2026-11-02 12:00+00', 100), 200::bigint, 'a batch of samples, and one of failures');
+SELECT count(deploydb.purge_writes('2026-11-02 12:00+00', 100)) FROM generate_series(1, 10) \g /dev/null
+SELECT is((SELECT min(at) FROM deploydb.write_sample), '2026-11-02 11:59:40+00', 'the last sample before stays');
+SELECT is((SELECT count(*) FROM deploydb.write_sample WHERE at > '2026-11-03 00:00+00'), (SELECT count(*) FROM lately),
+	'and all after it');
+SELECT is((SELECT count(*) FROM deploydb.write_failure_sample WHERE at <= '2026-11-02 12:00+00'), 2::bigint,
+	'of each SQLSTATE likewise');
+SELECT is((SELECT sum(attempts) FROM counted('1 hour') WHERE start >= '2026-11-02 12:00+00'),
+	(SELECT sum(attempts) FROM hourly WHERE start >= '2026-11-02 12:00+00'), 'the history of what is kept is the same');
+SELECT is(deploydb.purge_writes('2026-11-02 12:00+00', 100), 0::bigint, 'nothing more to do');
+
+-- the newest epoch is where counting goes on, however old its last change is
+SELECT is((SELECT count(*) FROM deploydb.write_epoch WHERE deploydb.purge_writes('2026-11-20', 100000) IS NOT NULL), 1::bigint,
+	'the newest epoch stays');
+SELECT is((SELECT count(*) FROM deploydb.write_sample), 1::bigint, 'with its last sample');
+INSERT INTO w VALUES (1);
+SELECT is(deploydb.take_write_sample(), 1, 'a new epoch begins');
+SELECT count(deploydb.purge_writes('2026-11-20', 100000)) FROM generate_series(1, 2) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.write_epoch JOIN deploydb.write_target USING (target) WHERE name = 'w'), 1::bigint,
+	'and the one before is gone');
+SELECT is((SELECT min(succeeded) || ' of ' || count(*) FROM deploydb.write_sample), '1 of 1', 'with all of its samples');
+
+-- a day of a table whose writes take every time there is, as many as can be
+DELETE FROM deploydb.write_sample;
+UPDATE deploydb.write_target SET thinned_until = '-infinity';
+INSERT INTO deploydb.write_sample
+	SELECT target, timestamptz '2026-11-01 00:00+00' + n * interval '30 seconds', '2026-10-01 00:00+00',
+		1e9 + n * 1e6, n, n, 0, 0, 0, 0, 1e9 + n * 1e6, repeat('iD', 385)
+	FROM generate_series(0, 2879) n, deploydb.write_target WHERE name = 'w';
+SELECT count(deploydb.thin_write_samples('2026-11-02 00:00+00')) FROM generate_series(1, 24) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.write_sample), (21 * 12 + 3 * 120)::bigint, 'the last three hours are whole');
+SELECT cmp_ok((SELECT sum(pg_column_size(s) + 40) FROM deploydb.write_sample s), '<', 1000000::bigint,
+	'less than 1 MB a day, with what a row and its index entry take');
+
+SELECT * FROM finish();
