@@ -14,7 +14,7 @@ INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period his
 MODULE_big = deploydb
 EXTENSION = deploydb
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" deploydb.control)
-DATA := $(wildcard sql/deploydb--*--*.sql)
+DATA := $(wildcard sql/deploydb--*--*.sql) deploydb.conf.sample
 DATA_built = deploydb--$(EXTVERSION).sql
 SCRIPTS := $(wildcard scripts/deploydb-register)
 OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))

@@ -1,0 +1,46 @@
+# deploydb.conf.sample: every setting, with its default, and as the server
+# reads it.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $sample = slurp_file('deploydb.conf.sample');
+(my $uncommented = $sample) =~ s/^#(?=[a-z_.]+ = )//mg;
+my %given = $uncommented =~ /^(deploydb\.\w+) = (.*)$/mg;
+
+my $node = PostgreSQL::Test::Cluster->new('settings');
+$node->init;
+$node->append_conf('postgresql.conf', $uncommented);
+$node->start;
+
+my $known = $node->safe_psql('postgres', q{
+	SELECT name || '|' || setting || '|' || boot_val || '|' || context || '|' || source
+	FROM pg_settings WHERE name LIKE 'deploydb.%' ORDER BY name});
+my @names;
+for (split /\n/, $known)
+{
+	my ($name, $setting, $default, $context, $source) = split /\|/;
+	push @names, $name;
+	is($setting, $default, "$name: its default");
+	is($source, 'configuration file', "$name: taken from the file");
+	my %word = (postmaster => 'restart', sighup => 'reload', user => 'session', superuser => 'superuser');
+	my ($before) = $sample =~ /((?:^#[^\n]*\n)+)^#\Q$name\E = /m;
+	like($before, qr/\($word{$context}\)/, "$name: says when it takes effect");
+	like($before, qr/\p{Han}|[\x{80}-\x{ff}]/, "$name: in Chinese, too");
+}
+is_deeply([ sort keys %given ], \@names, 'every setting, and no other');
+like($sample, qr/\b$_\b/, "$_ of the checklist")
+  for qw(WORKER_LEADER METRICS_COLLECTION_INTERVAL ALERT_WEBHOOK_URL SLACK_WEBHOOK_URL);
+
+$node->append_conf('postgresql.conf', 'deploydb.metrics_collection_interval = 30000');
+$node->reload;
+is($node->safe_psql('postgres', 'SHOW deploydb.metrics_collection_interval'), '30s',
+	"the checklist's 30000 is 30 s");
+
+my $share = $node->config_data('--sharedir');
+ok(-f "$share/extension/deploydb.conf.sample", 'installed with the extension');
+
+done_testing();
