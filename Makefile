@@ -17,7 +17,7 @@ EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" deploydb.contro
 DATA := $(wildcard sql/deploydb--*--*.sql) deploydb.conf.sample
 DATA_built = deploydb--$(EXTVERSION).sql
 SCRIPTS := $(wildcard scripts/deploydb-register)
-OBJS := $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
+OBJS := $(patsubst %.c,%.o,$(filter-out src/http/%,$(sort $(wildcard src/*.c src/*/*.c))))
 
 # The server's headers are not ours to warn about: -isystem wins over PGXS's -I.
 PG_CPPFLAGS = -I$(srcdir)/src -DDEPLOYDB_VERSION='"$(EXTVERSION)"' -isystem $(includedir_server)
@@ -40,6 +40,16 @@ $(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h src/*/*.h)
 
 deploydb--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
+
+# The part that needs libcurl is a module of its own.
+all: all-http
+install: install-http
+uninstall: uninstall-http
+clean: clean-http
+all-http install-http uninstall-http clean-http:
+	$(MAKE) -C src/http PG_CONFIG='$(PG_CONFIG)' $(@:-http=)
+install-http: all-http
+.PHONY: all-http install-http uninstall-http clean-http
 
 # PGXS installs a script by its name alone, and would remove it with its folder.
 uninstall: uninstall-scripts

@@ -28,11 +28,13 @@
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 #include "parser/parser.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
+#include "utils/wait_event.h"
 
 /*
  * We are built with hidden visibility.  From 16 on, the server's macros mark
@@ -234,5 +236,28 @@ typedef SysCacheIdentifier compat_syscache_id;
 #else
 typedef int compat_syscache_id;
 #endif
+
+/* A set of nobody's; from 17 on one can belong to a resource owner. */
+static inline WaitEventSet *
+compat_create_wait_event_set(int events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, events);
+#else
+	return CreateWaitEventSet(CurrentMemoryContext, events);
+#endif
+}
+
+/* A wait event by its name, which pg_stat_activity shows from 17 on. */
+static inline uint32
+compat_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
 
 #endif							/* DEPLOYDB_COMPAT_H */

@@ -105,14 +105,14 @@ find_pg_config()
 
 build_packages()
 {
-	printf '%s\n' "postgresql-$1" "postgresql-server-dev-$1" gcc make libc6-dev
+	printf '%s\n' "postgresql-$1" "postgresql-server-dev-$1" gcc make libc6-dev libcurl4-openssl-dev
 }
 
 # What ./scripts/test needs; pgTAP is not packaged for every major.
 test_packages()
 {
 	build_packages "$1"
-	printf '%s\n' libdbd-pg-perl libipc-run-perl perl
+	printf '%s\n' libdbd-pg-perl libipc-run-perl perl nginx-light openssl
 	if package_installed "postgresql-$1-pgtap" || package_available "postgresql-$1-pgtap"; then
 		printf '%s\n' "postgresql-$1-pgtap" libtap-parser-sourcehandler-pgtap-perl
 	fi

@@ -11,10 +11,12 @@ my $directory = PostgreSQL::Test::Utils::tempdir();
 
 sub config { chomp(my $value = qx($config --$_[0])); return $value }
 
-foreach my $unit (qw(histogram statement_scan))
+my %folder = (histogram => 'writes', statement_scan => 'writes', address_policy => 'http');
+
+foreach my $unit (sort keys %folder)
 {
 	my @command = ('gcc', '-g', '-O1', '-Isrc', '-isystem', config('includedir-server'),
-		"test/unit/$unit.c", "src/writes/$unit.c", '-o', "$directory/$unit",
+		"test/unit/$unit.c", "src/$folder{$unit}/$unit.c", '-o', "$directory/$unit",
 		'-L' . config('pkglibdir'), '-L' . config('libdir'), '-lpgcommon', '-lpgport', '-lm');
 	my $built = system("@command -fsanitize=address,undefined 2>$directory/log") == 0
 	  || system("@command 2>$directory/log") == 0;

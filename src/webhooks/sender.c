@@ -1,0 +1,597 @@
+/*
+ * sender.c
+ *		Takes messages out of the outbox, sends them, and records what became
+ *		of them.
+ *
+ * A message is claimed in a transaction, which has counted the attempt when
+ * it commits; then it is sent; then the attempt is recorded in another one.
+ * What a monitor leaves behind that dies in between is claimed again, under
+ * the same id.  How many messages of one webhook are under way at once is
+ * claim_messages()'s to limit, so that one that hangs delays no other.
+ *
+ * Locking: no transaction, snapshot or lock is held while something is under
+ * way.
+ *
+ * Errors: what fails is logged and tried again later; an attempt that cannot
+ * be recorded is kept until it can be, and holds up no other.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "http/http.h"
+#include "settings.h"
+#include "webhooks/sender.h"
+#include "webhooks/wire_text.h"
+
+/* Messages under way at once. */
+#define MAX_UNDER_WAY 64
+
+/* Waits after an error: doubled each time. */
+#define MIN_PAUSE_MS 1000
+#define MAX_PAUSE_MS 60000
+
+/* What became of a message, in the database's encoding. */
+typedef struct Attempt
+{
+	HttpResult	result;			/* its texts are ours */
+	char	   *answer;
+} Attempt;
+
+/* A webhook that is called at each tick, as far as we know of it. */
+typedef struct Heartbeat
+{
+	char	   *webhook;
+	bool		under_way;
+	bool		failing;		/* has been logged */
+} Heartbeat;
+
+static const HttpInterface *http = NULL;
+static HttpClient *client = NULL;
+static char *client_settings = NULL;	/* what it was made with */
+static int	under_way = 0;		/* requests without a result yet */
+
+static MemoryContext sender_context = NULL; /* what is kept */
+static MemoryContext work_context = NULL;	/* reset by each piece of work */
+
+static List *unrecorded = NIL;	/* of Attempt */
+static TimestampTz record_at = DT_NOBEGIN;	/* not before */
+
+static TimestampTz claim_at = DT_NOBEGIN;	/* when to look next */
+static List *claimed = NIL;		/* of HttpRequest, by the piece of work */
+
+static List *heartbeats = NIL;	/* of Heartbeat */
+
+static int	pause_ms = MIN_PAUSE_MS;
+
+/* ---- pieces of work ------------------------------------------------------ */
+
+/*
+ * Does a piece of work in a transaction of its own, with SPI.  False when it
+ * failed: then it is logged, and nothing of it has happened.
+ */
+static bool
+in_transaction(void (*work) (void *), void *argument)
+{
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		SPI_connect();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		work(argument);
+		SPI_finish();
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(sender_context);
+	return done;
+}
+
+static void
+set_up(void)
+{
+	if (sender_context)
+		return;
+	sender_context = AllocSetContextCreate(TopMemoryContext, "deploydb sender",
+										   ALLOCSET_DEFAULT_SIZES);
+	work_context = AllocSetContextCreate(sender_context, "deploydb sender's work",
+										 ALLOCSET_DEFAULT_SIZES);
+}
+
+static TimestampTz
+after_pause(void)
+{
+	TimestampTz result = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause_ms);
+
+	pause_ms = Min(2 * pause_ms, MAX_PAUSE_MS);
+	return result;
+}
+
+/* A text of SPI's row in the current memory context, or NULL. */
+static char *
+column_text(HeapTuple row, int column)
+{
+	return SPI_getvalue(row, SPI_tuptable->tupdesc, column);
+}
+
+/* ---- libcurl ------------------------------------------------------------- */
+
+/* Loads the module; an error where it or libcurl is missing. */
+static void
+load_http(void)
+{
+	HttpInterfaceFunction function;
+	const HttpInterface *loaded;
+
+	if (http)
+		return;
+	function = (HttpInterfaceFunction) load_external_function(HTTP_LIBRARY, HTTP_INTERFACE_FUNCTION,
+															  true, NULL);
+	loaded = function();
+	if (loaded == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("could not initialize libcurl")));
+	if (strcmp(loaded->version, DEPLOYDB_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("deploydb_http is of version %s, but deploydb of version %s",
+						loaded->version, DEPLOYDB_VERSION),
+				 errhint("Restart the server, so that it loads the version that is installed.")));
+	http = loaded;
+}
+
+/*
+ * Makes a client that goes by the current settings; what is under way has
+ * ended before one of other settings is given up.  False when it must wait.
+ */
+static bool
+client_is_ready(void)
+{
+	HttpSettings settings = {
+		.timeout_ms = deploydb_webhook_timeout,
+		.proxy = deploydb_webhook_proxy,
+		.ca_file = deploydb_ca_file,
+		.allow = deploydb_webhook_allow,
+	};
+	char	   *wanted = psprintf("%d\n%s\n%s\n%s", settings.timeout_ms, settings.proxy,
+								  settings.ca_file, settings.allow);
+
+	load_http();
+	if (client && strcmp(wanted, client_settings) == 0)
+		return true;
+	if (under_way > 0)
+		return false;
+	if (client)
+	{
+		http->destroy(client);
+		client = NULL;
+		pfree(client_settings);
+	}
+	client_settings = MemoryContextStrdup(sender_context, wanted);
+	client = http->create(&settings);
+	if (client == NULL)
+	{
+		pfree(client_settings);
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	}
+	return true;
+}
+
+/* ---- recording ----------------------------------------------------------- */
+
+static void
+record_attempt(void *argument)
+{
+	static SPIPlanPtr plan = NULL;
+	const Attempt *attempt = argument;
+	const HttpResult *result = &attempt->result;
+	Datum		values[7];
+	char		nulls[7];
+
+	if (plan == NULL)
+	{
+		Oid			types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID};
+		SPIPlanPtr	prepared;
+
+		prepared = SPI_prepare("SELECT deploydb.record_attempt($1, $2, $3, $4, $5, $6, $7)",
+							   lengthof(types), types);
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "could not prepare record_attempt()");
+		plan = prepared;
+	}
+	memset(nulls, ' ', sizeof(nulls));
+	values[0] = Int64GetDatum(result->id);
+	values[1] = Int32GetDatum(result->status);
+	if (result->retry_after)
+		values[2] = CStringGetTextDatum(text_from_wire(result->retry_after, strlen(result->retry_after)));
+	else
+		nulls[2] = 'n';
+	values[3] = CStringGetTextDatum(text_from_wire(attempt->answer, result->answer_size));
+	values[4] = CStringGetTextDatum(result->stage);
+	if (result->error[0])
+		values[5] = CStringGetTextDatum(text_from_wire(result->error, strlen(result->error)));
+	else
+		nulls[5] = 'n';
+	values[6] = Float8GetDatum(result->milliseconds);
+	if (SPI_execute_plan(plan, values, nulls, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not call record_attempt()");
+}
+
+static void
+keep_attempt(const HttpResult *result)
+{
+	MemoryContext before = MemoryContextSwitchTo(sender_context);
+	Attempt    *attempt = palloc(sizeof(Attempt));
+
+	attempt->result = *result;
+	attempt->result.error = pstrdup(result->error);
+	attempt->result.retry_after = result->retry_after ? pstrdup(result->retry_after) : NULL;
+	attempt->answer = palloc(result->answer_size + 1);
+	memcpy(attempt->answer, result->answer, result->answer_size);
+	unrecorded = lappend(unrecorded, attempt);
+	MemoryContextSwitchTo(before);
+}
+
+static void
+free_attempt(Attempt *attempt)
+{
+	pfree(unconstify(char *, attempt->result.error));
+	if (attempt->result.retry_after)
+		pfree(unconstify(char *, attempt->result.retry_after));
+	pfree(attempt->answer);
+	pfree(attempt);
+}
+
+/* Heartbeats have the negative ids -1 - (place in the list). */
+static void
+end_heartbeat(const HttpResult *result)
+{
+	Heartbeat  *heartbeat = list_nth(heartbeats, (int) (-1 - result->id));
+	bool		fails = result->status < 200 || result->status > 299;
+
+	heartbeat->under_way = false;
+	if (fails != heartbeat->failing)
+	{
+		if (fails)
+			ereport(LOG,
+					(errmsg("heartbeat of webhook \"%s\" fails", heartbeat->webhook),
+					 result->status > 0 ? errdetail("Its answer has the status %d.", result->status)
+					 : errdetail("It came as far as \"%s\": %s.", result->stage, result->error)));
+		else
+			ereport(LOG,
+					(errmsg("heartbeat of webhook \"%s\" arrives again", heartbeat->webhook)));
+	}
+	heartbeat->failing = fails;
+}
+
+static void
+take_results(void)
+{
+	HttpResult	result;
+
+	while (client && http->next_result(client, &result))
+	{
+		under_way--;
+		if (result.id < 0)
+			end_heartbeat(&result);
+		else
+			keep_attempt(&result);
+	}
+}
+
+/* Each in a transaction of its own; those that fail stay in the list. */
+static void
+record_attempts(void)
+{
+	List	   *failed = NIL;
+	bool		recorded = false;
+	ListCell   *lc;
+
+	if (unrecorded == NIL || GetCurrentTimestamp() < record_at)
+		return;
+	foreach(lc, unrecorded)
+	{
+		Attempt    *attempt = lfirst(lc);
+
+		if (in_transaction(record_attempt, attempt))
+		{
+			free_attempt(attempt);
+			recorded = true;
+		}
+		else
+			failed = lappend(failed, attempt);
+	}
+	list_free(unrecorded);
+	unrecorded = failed;
+	record_at = failed ? after_pause() : DT_NOBEGIN;
+	if (recorded)
+	{
+		claim_at = DT_NOBEGIN;	/* its webhook may have another one */
+		if (failed == NIL)
+			pause_ms = MIN_PAUSE_MS;
+	}
+}
+
+/* ---- claiming ------------------------------------------------------------ */
+
+static void
+read_headers(HttpRequest *request, Datum headers, bool isnull)
+{
+	Datum	   *elements = NULL;
+	bool	   *nulls = NULL;
+	int			count = 0;
+	const char **texts;
+
+	if (!isnull)
+		deconstruct_array(DatumGetArrayTypeP(headers), TEXTOID, -1, false, TYPALIGN_INT,
+						  &elements, &nulls, &count);
+	texts = palloc(Max(count, 1) * sizeof(char *));
+	for (int i = 0; i < count; i++)
+	{
+		if (!nulls[i])
+			texts[request->header_count++] = text_to_wire(TextDatumGetCString(elements[i]));
+	}
+	request->headers = texts;
+}
+
+/* id, method, url, headers, body */
+static HttpRequest *
+read_message(HeapTuple row)
+{
+	HttpRequest *request = palloc0(sizeof(HttpRequest));
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	char	   *body = column_text(row, 5);
+	bool		isnull;
+
+	request->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	request->method = column_text(row, 2);
+	request->url = text_to_wire(column_text(row, 3));
+	read_headers(request, SPI_getbinval(row, desc, 4, &isnull), isnull);
+	request->body = body ? text_to_wire(body) : "";
+	return request;
+}
+
+/* When there is something to claim; DT_NOEND for never. */
+static TimestampTz
+next_claim(void)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (SPI_execute("SELECT deploydb.next_claim_at()", false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not call next_claim_at()");
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	return isnull ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
+static void
+claim_messages(void *argument)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		room = Int32GetDatum(MAX_UNDER_WAY - under_way - list_length(unrecorded));
+	MemoryContext before;
+
+	(void) argument;
+	claim_at = next_claim();
+	if (claim_at > GetCurrentTransactionStartTimestamp())
+		return;
+	if (!client_is_ready())
+	{
+		claim_at = DT_NOEND;	/* until something has ended */
+		return;
+	}
+	if (plan == NULL)
+	{
+		Oid			types[] = {INT4OID};
+		SPIPlanPtr	prepared;
+
+		prepared = SPI_prepare("SELECT id, method, url, headers, body FROM deploydb.claim_messages($1)",
+							   lengthof(types), types);
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "could not prepare claim_messages()");
+		plan = prepared;
+	}
+	if (SPI_execute_plan(plan, &room, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call claim_messages()");
+
+	before = MemoryContextSwitchTo(work_context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		claimed = lappend(claimed, read_message(SPI_tuptable->vals[i]));
+	MemoryContextSwitchTo(before);
+
+	/*
+	 * Where nothing could be claimed of what is due, its webhooks have enough
+	 * under way; a record will have us look again, or time.
+	 */
+	claim_at = claimed ? DT_NOBEGIN :
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MIN_PAUSE_MS);
+}
+
+/* Tells the outbox of a request that could not even begin. */
+static void
+start_message(const HttpRequest *request)
+{
+	if (http->start(client, request))
+		under_way++;
+	else
+	{
+		HttpResult	result = {
+			.id = request->id,
+			.stage = "policy",
+			.error = "Out of memory, or of file descriptors",
+			.answer = "",
+		};
+
+		keep_attempt(&result);
+	}
+}
+
+static void
+claim(void)
+{
+	ListCell   *lc;
+
+	if (under_way + list_length(unrecorded) >= MAX_UNDER_WAY ||
+		GetCurrentTimestamp() < claim_at)
+		return;
+	claimed = NIL;
+	if (in_transaction(claim_messages, NULL))
+	{
+		foreach(lc, claimed)
+			start_message(lfirst(lc));
+		if (unrecorded == NIL)
+			pause_ms = MIN_PAUSE_MS;
+	}
+	else
+		claim_at = after_pause();
+	claimed = NIL;
+	MemoryContextReset(work_context);
+}
+
+/* ---- heartbeats ---------------------------------------------------------- */
+
+/* The number of a webhook's heartbeat. */
+static int
+find_heartbeat(const char *webhook)
+{
+	MemoryContext before;
+	Heartbeat  *heartbeat;
+	ListCell   *lc;
+
+	foreach(lc, heartbeats)
+	{
+		heartbeat = lfirst(lc);
+		if (strcmp(heartbeat->webhook, webhook) == 0)
+			return foreach_current_index(lc);
+	}
+	before = MemoryContextSwitchTo(sender_context);
+	heartbeat = palloc0(sizeof(Heartbeat));
+	heartbeat->webhook = pstrdup(webhook);
+	heartbeats = lappend(heartbeats, heartbeat);
+	MemoryContextSwitchTo(before);
+	return list_length(heartbeats) - 1;
+}
+
+static void
+find_heartbeats(void *argument)
+{
+	MemoryContext before;
+
+	(void) argument;
+	if (SPI_execute("SELECT webhook, url FROM deploydb.heartbeats()", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not call heartbeats()");
+	if (SPI_processed == 0 || !client_is_ready())
+		return;
+	before = MemoryContextSwitchTo(work_context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		int			number = find_heartbeat(column_text(row, 1));
+		HttpRequest *request = palloc0(sizeof(HttpRequest));
+
+		request->id = -1 - number;
+		request->method = "GET";
+		request->url = text_to_wire(column_text(row, 2));
+		request->body = "";
+		claimed = lappend(claimed, request);
+	}
+	MemoryContextSwitchTo(before);
+}
+
+void
+sender_tick(void)
+{
+	ListCell   *lc;
+
+	set_up();
+	claim_at = DT_NOBEGIN;
+	claimed = NIL;
+	if (in_transaction(find_heartbeats, NULL))
+	{
+		foreach(lc, claimed)
+		{
+			HttpRequest *request = lfirst(lc);
+			Heartbeat  *heartbeat = list_nth(heartbeats, (int) (-1 - request->id));
+
+			if (!heartbeat->under_way && http->start(client, request))
+			{
+				heartbeat->under_way = true;
+				under_way++;
+			}
+		}
+	}
+	claimed = NIL;
+	MemoryContextReset(work_context);
+}
+
+/* ---- the loop ------------------------------------------------------------ */
+
+long
+sender_step(void)
+{
+	TimestampTz next;
+
+	set_up();
+	take_results();
+	record_attempts();
+	claim();
+
+	next = under_way + list_length(unrecorded) < MAX_UNDER_WAY ? claim_at : DT_NOEND;
+	if (unrecorded)
+		next = Min(next, record_at);
+	if (next == DT_NOEND)
+		return -1;
+	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+}
+
+void
+sender_wait(long timeout_ms)
+{
+	static uint32 wait_event = 0;
+	bool		latched;
+
+	if (wait_event == 0)
+		wait_event = compat_wait_event("DeploydbMonitor");
+	if (under_way > 0)
+		latched = http->wait(client, timeout_ms, wait_event);
+	else
+		latched = (WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0),
+							 timeout_ms, wait_event) & WL_LATCH_SET) != 0;
+	if (latched)
+	{
+		ResetLatch(MyLatch);
+		claim_at = DT_NOBEGIN;
+	}
+}

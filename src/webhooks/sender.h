@@ -1,0 +1,32 @@
+/*
+ * sender.h
+ *		Takes messages out of the outbox, sends them, and records what became
+ *		of them.
+ *
+ * Gives: the parts of the monitor's loop that are about webhooks.
+ * Needs: ../http/http.h, ../settings.h, and of the outbox its SQL functions
+ * next_claim_at(), claim_messages(), record_attempt() and heartbeats().
+ *
+ * All are called outside of a transaction, and return so: a message is claimed
+ * in one, recorded in another, and under way in none.
+ */
+#ifndef DEPLOYDB_SENDER_H
+#define DEPLOYDB_SENDER_H
+
+/* After each tick: sends the heartbeats, and has the outbox looked at. */
+extern void sender_tick(void);
+
+/*
+ * Records what has been answered, claims, and begins to send.  Gives the
+ * milliseconds until it wants to be called again, whatever happens; -1 for no
+ * wish.  Errors become log lines.
+ */
+extern long sender_step(void);
+
+/*
+ * Waits for the latch, which it resets, or for the time to pass (-1 for no
+ * limit); carries on what is under way.
+ */
+extern void sender_wait(long timeout_ms);
+
+#endif							/* DEPLOYDB_SENDER_H */
