@@ -21,6 +21,7 @@
 #include "access/tupdesc.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_namespace.h"
 #include "executor/executor.h"
@@ -227,6 +228,17 @@ compat_standard_strings(void)
 	return true;
 #else
 	return standard_conforming_strings;
+#endif
+}
+
+/* One check for every class from 16 on. */
+static inline bool
+compat_database_ownercheck(Oid database, Oid roleid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, roleid);
+#else
+	return pg_database_ownercheck(database, roleid);
 #endif
 }
 

@@ -14,6 +14,8 @@
 #include "facts/replay.h"
 #include "own_work.h"
 #include "settings.h"
+#include "worker/wake.h"
+#include "worker/worker.h"
 #include "writes/hooks.h"
 
 PG_MODULE_MAGIC;
@@ -27,6 +29,10 @@ _PG_init(void)
 {
 	settings_init();
 	replay_init();
+	wake_init();
 	if (process_shared_preload_libraries_in_progress)
+	{
 		writes_init();
+		worker_init();
+	}
 }

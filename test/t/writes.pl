@@ -14,6 +14,7 @@ my $node = PostgreSQL::Test::Cluster->new('writes');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
+deploydb.monitor = off
 max_prepared_transactions = 10
 log_min_messages = warning
 });

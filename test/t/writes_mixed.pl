@@ -21,6 +21,7 @@ my $node = PostgreSQL::Test::Cluster->new('writes_mixed');
 $node->init;
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
+deploydb.monitor = off
 max_prepared_transactions = 30
 max_connections = 60
 log_min_messages = error

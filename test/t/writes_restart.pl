@@ -12,6 +12,7 @@ my $node = PostgreSQL::Test::Cluster->new('restart');
 $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
+deploydb.monitor = off
 deploydb.max_tracked = 6
 deploydb.slow_query_threshold = '1h'
 log_min_messages = warning

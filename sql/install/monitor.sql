@@ -1,0 +1,303 @@
+--
+-- Monitoring: the monitor, its tick, and which database it belongs to
+--
+
+-- The monitor's own account of itself: one row.
+CREATE TABLE deploydb.monitor_state (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	pid integer,
+	started_at timestamptz,
+	state text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'running', 'stopping')),
+	interval_ms integer,
+	last_tick_at timestamptz,
+	last_tick_ms double precision,
+	last_evaluation_ms double precision,
+	p95_evaluation_ms double precision,
+	recent_evaluations text[] NOT NULL DEFAULT '{}',
+	ticks bigint NOT NULL DEFAULT 0,
+	missed_ticks bigint NOT NULL DEFAULT 0,
+	restarts bigint NOT NULL DEFAULT 0,
+	last_error text,
+	last_error_at timestamptz,
+	notified_event bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+COMMENT ON TABLE deploydb.monitor_state IS
+	'Monitoring: what the monitor of this database did last; recent_evaluations are milliseconds, newest first';
+GRANT SELECT ON deploydb.monitor_state TO pg_monitor, pg_database_owner;
+INSERT INTO deploydb.monitor_state DEFAULT VALUES;
+
+-- No primary key: a restore adds its row to that of the new installation.
+CREATE TABLE deploydb.installation (
+	system_identifier bigint NOT NULL,
+	database_oid bigint NOT NULL,
+	installed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE deploydb.installation IS
+	'Monitoring: the databases that this installation was made in; one in another than these sends nothing';
+GRANT SELECT ON deploydb.installation TO pg_monitor, pg_database_owner;
+SELECT pg_extension_config_dump('deploydb.installation', '');
+
+CREATE FUNCTION deploydb.suspended()
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('This is a copy of database %s of system %s: it sends nothing before deploydb.adopt().',
+		i.database_oid, i.system_identifier)
+	FROM deploydb.installation i, pg_control_system() s, pg_database d
+	WHERE d.datname = current_database()
+		AND (i.system_identifier, i.database_oid) <> (s.system_identifier, d.oid::bigint)
+	ORDER BY i.installed_at
+	LIMIT 1
+$$;
+COMMENT ON FUNCTION deploydb.suspended() IS
+	'Monitoring: why nothing is sent from here, or NULL: a copy of a database sends nothing until it is adopted';
+REVOKE ALL ON FUNCTION deploydb.suspended() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.suspended() TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.wake_monitor()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'deploydb_wake_monitor'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION deploydb.wake_monitor() IS
+	'Monitoring: has the monitor tick once this transaction has committed; false when there is none';
+REVOKE ALL ON FUNCTION deploydb.wake_monitor() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.adopt()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF deploydb.suspended() IS NULL THEN
+		RETURN false;
+	END IF;
+	DELETE FROM deploydb.installation;
+	PERFORM deploydb.bind_installation();
+	PERFORM deploydb.wake_monitor();
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.adopt() IS
+	'Monitoring: makes a copy of a database an installation of its own, which sends; false when it is one already';
+REVOKE ALL ON FUNCTION deploydb.adopt() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.bind_installation()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO deploydb.installation (system_identifier, database_oid)
+	SELECT s.system_identifier, d.oid::bigint
+	FROM pg_control_system() s, pg_database d
+	WHERE d.datname = current_database() AND NOT EXISTS (SELECT FROM deploydb.installation);
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION deploydb.bind_installation() IS
+	'Monitoring: says that this installation is of this database, where it is of none yet';
+REVOKE ALL ON FUNCTION deploydb.bind_installation() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.start_monitor()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'deploydb_start_monitor'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION deploydb.start_monitor() IS
+	'Monitoring: starts this database''s monitor where deploydb is not preloaded, until the server''s next start; false when it runs';
+REVOKE ALL ON FUNCTION deploydb.start_monitor() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.stop_monitor()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'deploydb_stop_monitor'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION deploydb.stop_monitor() IS
+	'Monitoring: stops what start_monitor() started, once this transaction has committed; false when none runs';
+REVOKE ALL ON FUNCTION deploydb.stop_monitor() FROM PUBLIC;
+
+--
+-- The tick
+--
+
+CREATE FUNCTION deploydb.lock_tick()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- a row of ours, so that nobody can keep it who has no right here
+	PERFORM FROM deploydb.monitor_state FOR UPDATE;
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION deploydb.lock_tick() IS
+	'Monitoring: waits for its turn, as one tick or evaluation runs at a time';
+REVOKE ALL ON FUNCTION deploydb.lock_tick() FROM PUBLIC;
+
+-- A part of the tick, in a scope of its own.
+CREATE FUNCTION deploydb.tick_part(call text, at timestamptz, before timestamptz,
+	OUT result bigint, OUT error text, OUT ms double precision)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	begun timestamptz := clock_timestamp();
+BEGIN
+	IF to_regproc(split_part(call, '(', 1)) IS NOT NULL THEN
+		EXECUTE 'SELECT ' || call INTO result USING at, before;
+	END IF;
+	ms := extract(epoch FROM clock_timestamp() - begun) * 1000;
+EXCEPTION WHEN OTHERS THEN
+	error := format('%s: %s', split_part(call, '(', 1), SQLERRM);
+	ms := extract(epoch FROM clock_timestamp() - begun) * 1000;
+END
+$$;
+COMMENT ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz) IS
+	'Monitoring: calls one part of the tick; its error is a result';
+REVOKE ALL ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.tick()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	begun timestamptz := clock_timestamp();
+	retention interval := current_setting('deploydb.retention')::interval;
+	tick_interval interval := current_setting('deploydb.metrics_collection_interval')::interval;
+	call text;
+	part record;
+	events bigint := 0;
+	evaluation double precision;
+	error text;
+BEGIN
+	PERFORM deploydb.lock_tick();
+	PERFORM deploydb.bind_installation();
+	FOREACH call IN ARRAY CASE WHEN deploydb.is_preloaded() THEN ARRAY['deploydb.take_write_sample()'] ELSE '{}' END
+		|| ARRAY['deploydb.collect_metrics($1)', 'deploydb.evaluate_rules($1)', 'deploydb.enqueue_events()',
+			'deploydb.thin_write_samples($1)', 'deploydb.purge_writes($2, 1000)', 'deploydb.purge_samples($2, 1000)', 'deploydb.purge_changes($2, 1000)',
+			'deploydb.purge_events($2, 1000)', 'deploydb.purge_messages($2, 1000)']
+	LOOP
+		part := deploydb.tick_part(call, begun, begun - retention);
+		error := COALESCE(error, part.error);
+		IF call = 'deploydb.evaluate_rules($1)' THEN
+			events := COALESCE(part.result, 0);
+			evaluation := part.ms;
+		END IF;
+	END LOOP;
+
+	UPDATE deploydb.monitor_state AS m SET
+		interval_ms = extract(epoch FROM tick_interval) * 1000,
+		last_tick_at = begun,
+		last_tick_ms = extract(epoch FROM clock_timestamp() - begun) * 1000,
+		last_evaluation_ms = evaluation,
+		recent_evaluations = (evaluation::text || m.recent_evaluations)[1:100],
+		p95_evaluation_ms = (SELECT percentile_disc(0.95) WITHIN GROUP (ORDER BY e::double precision)
+			FROM unnest((evaluation::text || m.recent_evaluations)[1:100]) e),
+		ticks = m.ticks + 1,
+		missed_ticks = m.missed_ticks + GREATEST(0, COALESCE(floor(extract(epoch FROM begun - m.last_tick_at) * 1000
+			/ GREATEST(m.interval_ms, extract(epoch FROM tick_interval) * 1000)) - 1, 0))::bigint,
+		last_error = COALESCE(error, m.last_error),
+		last_error_at = CASE WHEN error IS NULL THEN m.last_error_at ELSE begun END;
+	RETURN events;
+END
+$$;
+COMMENT ON FUNCTION deploydb.tick() IS
+	'Monitoring: all that the monitor does each interval, in one transaction; returns the number of new events';
+REVOKE ALL ON FUNCTION deploydb.tick() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.monitor_begins()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part record;
+BEGIN
+	INSERT INTO deploydb.monitor_state DEFAULT VALUES ON CONFLICT DO NOTHING;
+	UPDATE deploydb.monitor_state AS m SET
+		pid = pg_backend_pid(), started_at = clock_timestamp(), state = 'running',
+		restarts = m.restarts + CASE WHEN m.pid IS NULL THEN 0 ELSE 1 END;
+	part := deploydb.tick_part('deploydb.release_claims()', now(), now());
+	IF part.error IS NOT NULL THEN
+		PERFORM deploydb.record_monitor_error(part.error);
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.monitor_begins() IS
+	'Monitoring: what the monitor does when it begins';
+REVOKE ALL ON FUNCTION deploydb.monitor_begins() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.record_monitor_error(error text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	UPDATE deploydb.monitor_state AS m SET last_error = error, last_error_at = clock_timestamp();
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION deploydb.record_monitor_error(text) IS
+	'Monitoring: keeps an error of the monitor for worker_status';
+REVOKE ALL ON FUNCTION deploydb.record_monitor_error(text) FROM PUBLIC;
+
+-- Events are numbered in the order of their commits, as one evaluation runs at
+-- a time.
+CREATE FUNCTION deploydb.notify_events()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	event bigint;
+	notified bigint := 0;
+BEGIN
+	FOR event IN
+		SELECT e.id FROM deploydb.alert_event e
+		WHERE e.id > (SELECT m.notified_event FROM deploydb.monitor_state m)
+		ORDER BY e.id
+	LOOP
+		PERFORM pg_notify('deploydb_alert', event::text);
+		notified := notified + 1;
+	END LOOP;
+	IF notified > 0 THEN
+		UPDATE deploydb.monitor_state SET notified_event = event;
+	END IF;
+	RETURN notified;
+END
+$$;
+COMMENT ON FUNCTION deploydb.notify_events() IS
+	'Monitoring: NOTIFY deploydb_alert with the id of each new event';
+REVOKE ALL ON FUNCTION deploydb.notify_events() FROM PUBLIC;
+
+--
+-- What people see
+--
+
+-- The monitor has a lock that no SQL can take: a part of the extension.
+CREATE VIEW deploydb.worker_status AS
+	SELECT current_database()::text AS database, l.pid,
+		CASE WHEN pg_is_in_recovery() THEN 'standby'
+			WHEN l.pid IS NULL THEN 'stopped'
+			WHEN x.extversion <> deploydb.library_version() THEN 'waiting'
+			WHEN m.state = 'stopping' THEN 'stopping'
+			WHEN deploydb.suspended() IS NOT NULL THEN 'suspended'
+			ELSE 'running' END AS state,
+		m.started_at, m.last_tick_at, m.last_tick_ms, m.last_evaluation_ms, m.p95_evaluation_ms,
+		m.ticks, m.missed_ticks, NULL::bigint AS backlog, m.restarts, m.last_error, m.last_error_at
+	FROM deploydb.monitor_state m
+		JOIN pg_extension x ON x.extname = 'deploydb'
+		LEFT JOIN LATERAL (
+			SELECT k.pid FROM pg_locks k, pg_database d
+			WHERE k.locktype = 'object' AND k.granted AND d.datname = current_database() AND k.database = d.oid
+				AND k.classid = 'pg_extension'::regclass AND k.objid = x.oid AND k.objsubid = 1
+				AND k.mode = 'ExclusiveLock'
+			LIMIT 1) l ON true;
+COMMENT ON VIEW deploydb.worker_status IS
+	'Monitoring: whether the monitor of this database runs, its last tick, and its last error';
+GRANT SELECT ON deploydb.worker_status TO pg_monitor, pg_database_owner;
+
+-- The launcher starts a monitor when this commits.
+SELECT deploydb.wake_monitor();

@@ -1,0 +1,25 @@
+/*
+ * clock.h
+ *		A clock that nobody sets.
+ *
+ * Gives: milliseconds since some time in the past, the same for all processes
+ * of the server.
+ * Needs: nothing.
+ */
+#ifndef DEPLOYDB_CLOCK_H
+#define DEPLOYDB_CLOCK_H
+
+#include "postgres.h"
+
+#include "portability/instr_time.h"
+
+static inline int64
+clock_ms(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MILLISEC(now);
+}
+
+#endif							/* DEPLOYDB_CLOCK_H */

@@ -1,0 +1,237 @@
+/*
+ * guard.c
+ *		Makes a monitor leave where it would be in the way, and come back.
+ *
+ * DROP DATABASE, ALTER DATABASE RENAME and SET TABLESPACE, and CREATE DATABASE
+ * from a template, need a database that nobody is in.  They hold its slot until
+ * their transaction has ended, however it does.  Whoever has no right to do
+ * what he asks for disturbs nobody.
+ *
+ * Locking: that of the slots.  Errors: the hold is given back at the abort.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/htup_details.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/utility.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "worker/clock.h"
+#include "worker/guard.h"
+#include "worker/slots.h"
+#include "worker/wake.h"
+
+#define MAX_HOLDS 8				/* of one transaction */
+#define POLL_MS 5
+#define POLITE_MS 100			/* then a tick that runs is ended */
+#define PATIENCE_MS 3000		/* then the server's own check may fail */
+
+static ProcessUtility_hook_type next_utility = NULL;
+static object_access_hook_type next_object_access = NULL;
+
+static Oid	held[MAX_HOLDS];
+static int	nheld = 0;
+
+/* ---- who may do what ------------------------------------------------------ */
+
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tuple;
+	bool		may;
+
+	if (superuser())
+		return true;
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	may = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+	ReleaseSysCache(tuple);
+	return may;
+}
+
+static bool
+is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* ---- which database ------------------------------------------------------- */
+
+static const char *
+option_text(List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+	{
+		DefElem    *option = lfirst(lc);
+
+		if (strcmp(option->defname, name) == 0)
+			return option->arg != NULL ? defGetString(option) : NULL;
+	}
+	return NULL;
+}
+
+/* That must be empty for the statement, if the caller may run it. */
+static Oid
+database_to_empty(Node *statement)
+{
+	const char *name = NULL;
+	bool		copies = false;
+	Oid			database;
+
+	switch (nodeTag(statement))
+	{
+		case T_DropdbStmt:
+			name = ((DropdbStmt *) statement)->dbname;
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+				name = ((RenameStmt *) statement)->subname;
+			break;
+		case T_AlterDatabaseStmt:
+			if (option_text(((AlterDatabaseStmt *) statement)->options, "tablespace"))
+				name = ((AlterDatabaseStmt *) statement)->dbname;
+			break;
+		case T_CreatedbStmt:
+			name = option_text(((CreatedbStmt *) statement)->options, "template");
+			copies = true;
+			break;
+		default:
+			break;
+	}
+	database = name != NULL ? get_database_oid(name, true) : InvalidOid;
+	if (!OidIsValid(database))
+		return InvalidOid;
+	if (copies && may_create_databases() && is_template(database))
+		return database;
+	if (!compat_database_ownercheck(database, GetUserId()) ||
+		((copies || IsA(statement, RenameStmt)) && !may_create_databases()))
+		return InvalidOid;
+	return database;
+}
+
+/* ---- holding it ----------------------------------------------------------- */
+
+/* An idle monitor leaves by itself; one at work is ended after a while. */
+static void
+wait_until_gone(Oid database, int pid)
+{
+	int64		begun = clock_ms();
+	bool		ended = false;
+
+	while (is_in_database(pid, database))
+	{
+		int64		waited = clock_ms() - begun;
+
+		if (waited > PATIENCE_MS)
+			return;
+		if (waited > POLITE_MS && !ended)
+		{
+			(void) kill(pid, SIGTERM);
+			ended = true;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 POLL_MS, compat_wait_event("DeploydbMonitorExit"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+hold(Oid database)
+{
+	int			pid;
+
+	if (nheld == MAX_HOLDS || !slot_hold(database, &pid))
+		return;
+	held[nheld++] = database;
+	if (pid == 0)
+		return;
+	wake_monitor_now(database, pid);
+	wait_until_gone(database, pid);
+}
+
+/* Runs where no error may be raised. */
+static void
+transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
+				  void *arg)
+{
+	(void) isCommit;
+	(void) arg;
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !isTopLevel || nheld == 0)
+		return;
+	while (nheld > 0)
+		slot_release(held[--nheld]);
+	wake_launcher();
+}
+
+/* ---- hooks ---------------------------------------------------------------- */
+
+static void
+guard_utility(PlannedStmt *pstmt, const char *queryString,
+			  bool readOnlyTree, ProcessUtilityContext context,
+			  ParamListInfo params, QueryEnvironment *queryEnv,
+			  DestReceiver *dest, QueryCompletion *qc)
+{
+	Node	   *statement = pstmt->utilityStmt;
+
+	if (IsA(statement, DropdbStmt) || IsA(statement, CreatedbStmt) ||
+		IsA(statement, AlterDatabaseStmt) ||
+		(IsA(statement, RenameStmt) &&
+		 ((RenameStmt *) statement)->renameType == OBJECT_DATABASE))
+	{
+		Oid			database = database_to_empty(statement);
+
+		wake_launcher_at_end();
+		if (OidIsValid(database) && database != MyDatabaseId)
+			hold(database);
+	}
+	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
+				 dest, qc);
+}
+
+/* The monitor is to know of DROP EXTENSION and ALTER EXTENSION UPDATE. */
+static void
+guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
+					int subId, void *arg)
+{
+	if (next_object_access)
+		next_object_access(access, classId, objectId, subId, arg);
+	if (classId == ExtensionRelationId &&
+		(access == OAT_DROP || access == OAT_POST_ALTER) &&
+		objectId == get_extension_oid("deploydb", true))
+		wake_monitor_at_commit();
+}
+
+void
+guard_init(void)
+{
+	next_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
+	ProcessUtility_hook = guard_utility;
+	next_object_access = object_access_hook;
+	object_access_hook = guard_object_access;
+	RegisterResourceReleaseCallback(transaction_ended, NULL);
+}

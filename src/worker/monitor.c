@@ -1,0 +1,497 @@
+/*
+ * monitor.c
+ *		The monitor: one background worker for each database.
+ *
+ * It ticks each interval, and when somebody wakes it.  Each unit of its work
+ * has a transaction of its own, and an error ends that unit and no more: it is
+ * recorded, and the loop goes on.  While it waits it is in no transaction, so
+ * that whoever asks it to leave need not wait.
+ *
+ * Locking: the monitor's own lock as long as it runs; a tick keeps the
+ * extension from being dropped.  Errors: only those before the loop end it.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+#include "compat.h"
+#include "own_work.h"
+#include "settings.h"
+#include "worker/clock.h"
+#include "worker/monitor.h"
+#include "worker/slots.h"
+#include "worker/wake.h"
+
+#define RESTART_SECONDS 5		/* where no launcher restarts it */
+#define SHORTEST_TICK_TIMEOUT_MS 10000
+#define WOKEN_GAP_MS 200		/* between two ticks at the most often */
+#define LOOK_AGAIN_MS 1000		/* after a tick that somebody asked for */
+
+extern PGDLLEXPORT void deploydb_monitor_main(Datum arg);
+
+typedef enum ExtensionState
+{
+	EXTENSION_MISSING,
+	EXTENSION_OTHER_VERSION,
+	EXTENSION_READY
+} ExtensionState;
+
+static volatile sig_atomic_t woken = false;
+
+static MonitorExit exit_reason = EXIT_FAILED;
+static Oid	extension = InvalidOid; /* as it was when we began */
+static MemoryContext unit_context = NULL;
+static char *last_logged = NULL;	/* so that the log has it once */
+
+/*
+ * What a database or a role can be given and would stop or change the
+ * monitor's work.  A commit that waits for a standby would tell nobody that
+ * the standby is gone.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			session_settings[] =
+{
+	{"application_name", "deploydb monitor"},
+	{"search_path", "pg_catalog, pg_temp"},
+	{"synchronous_commit", "local"},
+	{"lock_timeout", "5s"},
+	{"statement_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_deferrable", "off"},
+	{"session_replication_role", "origin"},
+	{"row_security", "off"},
+	{"jit", "off"},
+};
+
+void
+monitor_worker(BackgroundWorker *worker, Oid database, uint32 ticket)
+{
+	memset(worker, 0, sizeof(*worker));
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker->bgw_restart_time = ticket != 0 ? BGW_NEVER_RESTART : RESTART_SECONDS;
+	strlcpy(worker->bgw_library_name, "deploydb", sizeof(worker->bgw_library_name));
+	strlcpy(worker->bgw_function_name, "deploydb_monitor_main", BGW_MAXLEN);
+	snprintf(worker->bgw_name, BGW_MAXLEN, "deploydb monitor");
+	strlcpy(worker->bgw_type, "deploydb monitor", BGW_MAXLEN);
+	worker->bgw_main_arg = ObjectIdGetDatum(database);
+	memcpy(worker->bgw_extra, &ticket, sizeof(ticket));
+	worker->bgw_notify_pid = MyProcPid;
+}
+
+/* ---- the lock ------------------------------------------------------------- */
+
+static LOCKTAG
+lock_tag(Oid extension_oid)
+{
+	LOCKTAG		tag;
+
+	/* A user's lock is kept at an abort, and released when the process ends. */
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension_oid, 1);
+	tag.locktag_lockmethodid = USER_LOCKMETHOD;
+	return tag;
+}
+
+static bool
+monitor_lock(Oid extension_oid, bool for_session)
+{
+	LOCKTAG		tag = lock_tag(extension_oid);
+
+	return LockAcquire(&tag, ExclusiveLock, for_session, true) !=
+		LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool
+monitor_is_there(void)
+{
+	Oid			oid = get_extension_oid("deploydb", false);
+	LOCKTAG		tag = lock_tag(oid);
+
+	if (!monitor_lock(oid, false))
+		return true;
+	(void) LockRelease(&tag, ExclusiveLock, false);
+	return false;
+}
+
+/* ---- a unit of work ------------------------------------------------------- */
+
+static void
+unit_begin(const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	enable_timeout_after(STATEMENT_TIMEOUT,
+						 Max(deploydb_metrics_collection_interval,
+							 SHORTEST_TICK_TIMEOUT_MS));
+}
+
+static void
+unit_end(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Ends the transaction; what the error says, in unit_context. */
+static char *
+unit_failed(const char *activity)
+{
+	ErrorData  *error;
+	char	   *message;
+
+	MemoryContextSwitchTo(unit_context);
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	error = CopyErrorData();
+	message = psprintf("%s: %s", activity, error->message);
+	if (last_logged != NULL && strcmp(last_logged, message) == 0)
+		FlushErrorState();
+	else
+	{
+		EmitErrorReport();
+		FlushErrorState();
+		if (last_logged != NULL)
+			pfree(last_logged);
+		last_logged = MemoryContextStrdup(TopMemoryContext, message);
+	}
+	AbortCurrentTransaction();
+	RESUME_INTERRUPTS();
+	return message;
+}
+
+/*
+ * Runs a statement in a transaction of its own, with one parameter of type
+ * text unless that is NULL.  NULL when all went well, or the error.
+ */
+static char *
+unit_run(const char *activity, const char *sql, const char *parameter)
+{
+	char	   *volatile failure = NULL;
+
+	PG_TRY();
+	{
+		Oid			types[1] = {TEXTOID};
+		Datum		values[1];
+		int			code;
+
+		unit_begin(activity);
+		if (OidIsValid(extension))
+			LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		values[0] = parameter ? CStringGetTextDatum(parameter) : (Datum) 0;
+		code = SPI_execute_with_args(sql, parameter ? 1 : 0, types, values,
+									 NULL, false, 0);
+		if (code < 0)
+			elog(ERROR, "\"%s\" gave %s", sql, SPI_result_code_string(code));
+		unit_end();
+	}
+	PG_CATCH();
+	{
+		failure = unit_failed(activity);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(unit_context);
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return failure;
+}
+
+/* As unit_run(), and the error goes to where people look for it. */
+static bool
+unit_run_recorded(const char *activity, const char *sql)
+{
+	char	   *failure = unit_run(activity, sql, NULL);
+
+	if (failure != NULL)
+		(void) unit_run("recording an error",
+						"SELECT deploydb.record_monitor_error($1)", failure);
+	return failure == NULL;
+}
+
+/* ---- the extension -------------------------------------------------------- */
+
+/* The version of the SQL objects, or NULL. */
+static char *
+installed_version(Oid oid)
+{
+	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion,
+										 RelationGetDescr(relation), &isnull);
+
+		if (!isnull)
+			version = TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return version;
+}
+
+/* The first time, it also takes the monitor's lock. */
+static ExtensionState
+extension_look(void)
+{
+	ExtensionState state = EXTENSION_MISSING;
+	char	   *version;
+	Oid			oid;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	oid = get_extension_oid("deploydb", true);
+	version = OidIsValid(oid) ? installed_version(oid) : NULL;
+	if (version != NULL && !OidIsValid(extension))
+	{
+		if (!monitor_lock(oid, true))
+		{
+			/* Another one is here, or on its way out. */
+			exit_reason = EXIT_FAILED;
+			proc_exit(0);
+		}
+		extension = oid;
+	}
+	if (version != NULL && oid == extension)
+		state = strcmp(version, DEPLOYDB_VERSION) == 0 ? EXTENSION_READY :
+			EXTENSION_OTHER_VERSION;
+	else if (version != NULL)
+	{
+		/* Dropped and created again: we have the other's lock. */
+		exit_reason = EXIT_LEFT;
+		proc_exit(slots_there() ? 0 : 1);
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(unit_context);
+	return state;
+}
+
+/* Where no launcher tells, a row does. */
+static bool
+must_leave(void)
+{
+	bool		leave;
+
+	if (slots_there())
+		return slot_must_leave(MyDatabaseId);
+	if (!deploydb_monitor)
+		return true;
+	if (!OidIsValid(extension))
+		return false;
+	PG_TRY();
+	{
+		unit_begin("looking whether to stop");
+		leave = SPI_execute("SELECT FROM deploydb.monitor_state"
+							" WHERE state OPERATOR(pg_catalog.=) 'stopping'",
+							true, 1) == SPI_OK_SELECT && SPI_processed > 0;
+		unit_end();
+	}
+	PG_CATCH();
+	{
+		leave = false;
+		pfree(unit_failed("looking whether to stop"));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(unit_context);
+	return leave;
+}
+
+/* ---- the loop ------------------------------------------------------------- */
+
+static void
+handle_wake(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	(void) postgres_signal_arg;
+	woken = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+tick(void)
+{
+	if (unit_run_recorded("tick", "SELECT deploydb.tick()") && last_logged != NULL)
+	{
+		pfree(last_logged);
+		last_logged = NULL;
+	}
+	(void) unit_run_recorded("notifying", "SELECT deploydb.notify_events()");
+}
+
+/* A tenth more or less, so that databases do not tick all at once. */
+static int64
+next_interval(void)
+{
+	double		jitter = pg_prng_double(&pg_global_prng_state) * 0.2 - 0.1;
+
+	return (int64) (deploydb_metrics_collection_interval * (1.0 + jitter));
+}
+
+/* Everything that is due; gives the milliseconds until more is. */
+static long
+work(bool *begun)
+{
+	static int64 next_ms = 0;
+	static int64 last_ms = 0;
+	bool		asked = woken;
+	int64		now = clock_ms();
+
+	woken = false;
+	if (!*begun)
+	{
+		*begun = unit_run_recorded("beginning", "SELECT deploydb.monitor_begins()");
+		next_ms = now;
+	}
+	if (asked)
+		next_ms = Min(next_ms, Max(now, last_ms + WOKEN_GAP_MS));
+	if (*begun && now >= next_ms)
+	{
+		last_ms = now;
+		tick();
+		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
+	}
+	else if (!*begun)
+		next_ms = now + next_interval();
+	return (long) Max(next_ms - clock_ms(), 0);
+}
+
+static void
+session_begin(void)
+{
+	own_work_level++;
+	for (size_t i = 0; i < lengthof(session_settings); i++)
+		SetConfigOption(session_settings[i].name, session_settings[i].value,
+						PGC_SUSET, PGC_S_OVERRIDE);
+	unit_context = AllocSetContextCreate(TopMemoryContext, "deploydb monitor",
+										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(unit_context);
+}
+
+static void
+loop(void)
+{
+	bool		begun = false;
+	bool		waiting = false;
+
+	for (;;)
+	{
+		long		timeout = deploydb_metrics_collection_interval;
+
+		MemoryContextReset(unit_context);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (must_leave())
+		{
+			exit_reason = EXIT_LEFT;
+			return;
+		}
+		switch (extension_look())
+		{
+			case EXTENSION_MISSING:
+				exit_reason = EXIT_NO_EXTENSION;
+				return;
+			case EXTENSION_OTHER_VERSION:
+				if (!waiting)
+					ereport(LOG,
+							(errmsg("the monitor of deploydb waits, as its SQL objects are not of version %s",
+									DEPLOYDB_VERSION),
+							 errhint("Run: ALTER EXTENSION deploydb UPDATE;")));
+				waiting = true;
+				begun = false;
+				break;
+			case EXTENSION_READY:
+				waiting = false;
+				timeout = work(&begun);
+				break;
+		}
+		if (slots_there() && slot_runs(MyDatabaseId))
+			wake_launcher();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, compat_wait_event("DeploydbMonitor"));
+		ResetLatch(MyLatch);
+	}
+}
+
+static void
+monitor_ends(int code, Datum arg)
+{
+	(void) code;
+	slot_leave(DatumGetObjectId(arg), exit_reason);
+	wake_launcher();
+}
+
+void
+deploydb_monitor_main(Datum arg)
+{
+	Oid			database = DatumGetObjectId(arg);
+	uint32		ticket;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGUSR2, handle_wake);
+	memcpy(&ticket, MyBgworkerEntry->bgw_extra, sizeof(ticket));
+	if (slots_there())
+	{
+		if (!slot_claim(database, ticket))
+		{
+			wake_launcher();
+			proc_exit(0);
+		}
+		before_shmem_exit(monitor_ends, arg);
+	}
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	session_begin();
+	loop();
+	proc_exit(0);
+}

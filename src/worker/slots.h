@@ -1,0 +1,107 @@
+/*
+ * slots.h
+ *		What launcher, monitors and everybody else know of each other: a slot in
+ *		shared memory for each database that has a monitor, or should have one.
+ *
+ * Gives: the slots, and the way from each state to the next.
+ * Needs: nothing of the other modules.
+ *
+ *		(none) -> wanted -> starting -> running -> gone -> (none)
+ *
+ * wanted: the extension was created; starting: the launcher has registered the
+ * worker; running: the monitor has found the extension; gone: its process has
+ * ended, which the launcher has yet to learn.  A slot that is held is of a
+ * database that no monitor may be in.
+ *
+ * Without preloading there is no shared memory: slots_there() is false, and
+ * nothing else may be called.
+ *
+ * Locking: one LWLock, held for some comparisons and never while waiting.
+ * There are no pointers, and nothing that only one process can use.
+ * Errors: none, so that callbacks at a transaction's end may call them.
+ */
+#ifndef DEPLOYDB_SLOTS_H
+#define DEPLOYDB_SLOTS_H
+
+#include "postgres.h"
+
+typedef enum MonitorPhase
+{
+	MONITOR_NONE,
+	MONITOR_WANTED,
+	MONITOR_STARTING,
+	MONITOR_RUNNING,
+	MONITOR_GONE
+} MonitorPhase;
+
+/* Why a monitor is gone. */
+typedef enum MonitorExit
+{
+	EXIT_FAILED,
+	EXIT_LEFT,					/* was asked to, or a setting says so */
+	EXIT_NO_EXTENSION
+} MonitorExit;
+
+typedef struct MonitorSlot
+{
+	Oid			database;		/* InvalidOid where the slot is free */
+	MonitorPhase phase;
+	uint32		ticket;			/* tells one start from another */
+	int			pid;			/* of the monitor, or 0 */
+	int			holds;			/* how many want no monitor there */
+	bool		leave;			/* the monitor is asked to */
+	bool		again;			/* was woken since it last looked around */
+	MonitorExit exit;
+	int64		started_ms;		/* clock_ms() of the start */
+} MonitorSlot;
+
+extern void slots_init(void);
+extern bool slots_there(void);
+
+/* ---- for the launcher ----------------------------------------------------- */
+
+/* This process is the launcher now; starts that nobody attends to are void. */
+extern void slots_launcher_begins(void);
+extern void slots_launcher_ends(void);
+
+/*
+ * Copies those in use into slots[], of slots_size() elements, and frees those
+ * wanted or gone.  *everything is true when somebody found no free slot to
+ * want a monitor in.
+ */
+extern int	slots_size(void);
+extern int	slots_collect(MonitorSlot *slots, bool *everything);
+
+/* For a start.  False where there is a monitor, a hold, or no room. */
+extern bool slot_take(Oid database, uint32 *ticket);
+extern void slot_give_up(Oid database, uint32 ticket);
+
+/* The pid of a monitor that is to leave, or 0. */
+extern int	slot_ask_to_leave(Oid database);
+
+/* ---- for a monitor -------------------------------------------------------- */
+
+/*
+ * slot_claim() gives false when this start is void, or the database is held.
+ * slot_must_leave() is asked before the monitor looks for the extension: who
+ * found none while it was woken is started again.
+ */
+extern bool slot_claim(Oid database, uint32 ticket);
+extern bool slot_runs(Oid database);	/* true the first time */
+extern bool slot_must_leave(Oid database);
+extern void slot_leave(Oid database, MonitorExit why);
+
+/* ---- for everybody -------------------------------------------------------- */
+
+/* Of the monitor, or of the launcher; 0 where there is none. */
+extern int	slot_pid(Oid database);
+extern int	slots_launcher_pid(void);
+
+/* The pid of the monitor to be woken; 0 where one is wanted now. */
+extern int	slot_wake(Oid database);
+
+/* *pid is the monitor's, which is asked to leave.  False: no room. */
+extern bool slot_hold(Oid database, int *pid);
+extern void slot_release(Oid database);
+
+#endif							/* DEPLOYDB_SLOTS_H */
