@@ -28,3 +28,194 @@ COMMENT ON TABLE deploydb.alert_event IS
 REVOKE ALL ON deploydb.alert_event FROM PUBLIC;
 GRANT SELECT ON deploydb.alert_event TO pg_monitor, pg_database_owner;
 GRANT SELECT ON SEQUENCE deploydb.alert_event_id_seq TO pg_monitor, pg_database_owner;
+
+-- What the evaluation knows of each rule and series; times are NULL where they
+-- do not apply.  Not dumped: a copy begins anew.
+CREATE TABLE deploydb.alert_state (
+	rule text COLLATE "C" NOT NULL,
+	series text COLLATE "C" NOT NULL,
+	metric text COLLATE "C" NOT NULL,
+	status text NOT NULL CHECK (status IN ('warming', 'ok', 'pending', 'firing', 'no_data')),
+	since timestamptz,
+	violations integer NOT NULL,
+	recoveries integer NOT NULL,
+	counted_at timestamptz,
+	violating_since timestamptz,
+	missing_since timestamptz,
+	started_at timestamptz,
+	recorded boolean NOT NULL,
+	told boolean NOT NULL,
+	told_at timestamptz,
+	acknowledged boolean NOT NULL,
+	severity text NOT NULL,
+	fingerprint text NOT NULL,
+	value double precision,
+	slope double precision,
+	window_points text NOT NULL,
+	message text,
+	acknowledged_at timestamptz,
+	acknowledged_by text,
+	acknowledgement text,
+	PRIMARY KEY (rule, series)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE deploydb.alert_state IS
+	'Alerts: what is known of each rule and series since its last change; violations and recoveries are samples in a row, told_at is the time of the last firing message, told and recorded say whether this alert''s beginning was';
+GRANT SELECT ON deploydb.alert_state TO pg_monitor, pg_database_owner;
+
+CREATE VIEW deploydb.alert_status AS
+	SELECT r.id AS rule, COALESCE(s.series, '') AS series, COALESCE(s.status, 'warming') AS status, s.since
+	FROM deploydb.alert_rule r
+		LEFT JOIN deploydb.alert_state s ON s.rule = r.id AND s.metric = r.metric
+	WHERE r.enabled AND r.fault IS NULL;
+COMMENT ON VIEW deploydb.alert_status IS
+	'Alerts: the status of each enabled rule and series: warming, ok, pending, firing or no_data';
+GRANT SELECT ON deploydb.alert_status TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.common_labels()
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object('cluster_name', current_setting('cluster_name'), 'database', current_database(),
+		'environment', current_setting('deploydb.environment'));
+END;
+COMMENT ON FUNCTION deploydb.common_labels() IS
+	'Alerts: the labels that every message carries';
+REVOKE ALL ON FUNCTION deploydb.common_labels() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.common_labels() TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.evaluate_rules(at timestamptz)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'deploydb_evaluate_rules'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION deploydb.evaluate_rules(timestamptz) IS
+	'Alerts: evaluates every rule as of a time, and returns the number of events; a part of the tick';
+REVOKE ALL ON FUNCTION deploydb.evaluate_rules(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.evaluate_alerts()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'deploydb_evaluate_alerts'
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION deploydb.evaluate_alerts() IS
+	'Alerts: evaluates every rule now, with the values that were measured last, and returns the number of events';
+REVOKE ALL ON FUNCTION deploydb.evaluate_alerts() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.test_rule(rule text, samples jsonb)
+RETURNS TABLE (at timestamptz, value double precision, status text, reason text, message text)
+AS 'MODULE_PATHNAME', 'deploydb_test_rule'
+LANGUAGE C STABLE PARALLEL UNSAFE ROWS 10
+SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION deploydb.test_rule(text, jsonb) IS
+	'Alerts: what a rule would make of samples, each evaluated at its own time, with no effect';
+REVOKE ALL ON FUNCTION deploydb.test_rule(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.test_rule(text, jsonb) TO pg_monitor, pg_database_owner;
+
+CREATE VIEW deploydb.active_alert AS
+	SELECT s.rule, s.series, s.severity, s.metric, COALESCE(l.value, s.value) AS value, r.threshold,
+		s.slope AS trend_slope, s.started_at AS since, s.message, s.status, s.told,
+		s.acknowledged, CASE WHEN s.acknowledged THEN s.acknowledged_at END AS acknowledged_at,
+		CASE WHEN s.acknowledged THEN s.acknowledged_by END AS acknowledged_by,
+		CASE WHEN s.acknowledged THEN s.acknowledgement END AS acknowledgement,
+		COALESCE(r.labels, '{}') || CASE WHEN s.series = '' THEN '{}' ELSE jsonb_build_object('series', s.series) END
+			|| deploydb.common_labels() AS labels,
+		r.runbook
+	FROM deploydb.alert_state s
+		LEFT JOIN deploydb.alert_rule r ON r.id = s.rule
+		LEFT JOIN deploydb.metric_latest l ON l.metric = s.metric AND l.series = s.series
+	WHERE s.started_at IS NOT NULL;
+COMMENT ON VIEW deploydb.active_alert IS
+	'Alerts: what fires now; told is false where a silence, a parent or the cooldown keeps the message back, and status is no_data where the lack of data is the alert';
+GRANT SELECT ON deploydb.active_alert TO pg_monitor, pg_database_owner;
+
+-- The application's form of an alert
+CREATE FUNCTION deploydb.alert_document(rule text, metric text, severity text, status text, message text,
+	value double precision, threshold double precision, trend_slope double precision, labels jsonb, at timestamptz)
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object(
+			'id', format('%s:%s:%s', rule, floor(extract(epoch FROM at) * 1000), status),
+			'ruleId', rule, 'metric', metric, 'severity', severity, 'status', status, 'message', message,
+			'value', value, 'labels', labels,
+			'occurredAt', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+		|| CASE WHEN threshold IS NULL THEN '{}' ELSE jsonb_build_object('threshold', threshold) END
+		|| CASE WHEN trend_slope IS NULL THEN '{}' ELSE jsonb_build_object('trendSlope', trend_slope) END;
+END;
+COMMENT ON FUNCTION deploydb.alert_document(text, text, text, text, text, double precision, double precision,
+	double precision, jsonb, timestamptz) IS
+	'Alerts: an alert with the field names that the application gives it';
+REVOKE ALL ON FUNCTION deploydb.alert_document(text, text, text, text, text, double precision, double precision,
+	double precision, jsonb, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.alert_document(text, text, text, text, text, double precision, double precision,
+	double precision, jsonb, timestamptz) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.active_alerts()
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT COALESCE(jsonb_agg(
+		deploydb.alert_document(a.rule, a.metric, a.severity, 'firing', a.message, a.value, a.threshold,
+			a.trend_slope, a.labels, a.since)
+		|| jsonb_build_object('series', a.series, 'acknowledged', a.acknowledged, 'runbook', a.runbook)
+		ORDER BY a.severity, a.since, a.rule, a.series), '[]')
+	FROM deploydb.active_alert a;
+END;
+COMMENT ON FUNCTION deploydb.active_alerts() IS
+	'Alerts: what fires now, as a JSON array, the worst first; [] when all is well';
+REVOKE ALL ON FUNCTION deploydb.active_alerts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.active_alerts() TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.alert_history(max_rows integer DEFAULT 100)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF max_rows IS NULL OR max_rows < 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'max_rows must be 0 or more';
+	END IF;
+	RETURN (
+		SELECT COALESCE(jsonb_agg(
+			deploydb.alert_document(e.rule, e.metric, e.severity, e.status, e.message, e.value, e.threshold,
+				e.trend_slope, e.labels, e.occurred_at)
+			|| jsonb_build_object('series', e.series, 'reason', e.reason, 'silenced', e.silenced, 'runbook', e.runbook)
+			ORDER BY e.id DESC), '[]')
+		FROM (SELECT n.* FROM deploydb.alert_event n ORDER BY n.id DESC LIMIT max_rows) e);
+END
+$$;
+COMMENT ON FUNCTION deploydb.alert_history(integer) IS
+	'Alerts: the last events, as a JSON array, newest first';
+REVOKE ALL ON FUNCTION deploydb.alert_history(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.alert_history(integer) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.purge_events(before timestamptz, max_rows integer)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	purged bigint;
+	more bigint;
+BEGIN
+	DELETE FROM deploydb.alert_event e
+	WHERE e.id IN (SELECT o.id FROM deploydb.alert_event o
+				   WHERE o.occurred_at < before ORDER BY o.occurred_at LIMIT max_rows);
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	-- series that are gone
+	DELETE FROM deploydb.alert_state s
+	WHERE s.status = 'no_data' AND s.since < before AND s.started_at IS NULL
+		AND NOT EXISTS (SELECT FROM deploydb.metric_latest l WHERE l.metric = s.metric AND l.series = s.series);
+	GET DIAGNOSTICS more = ROW_COUNT;
+	RETURN purged + more;
+END
+$$;
+COMMENT ON FUNCTION deploydb.purge_events(timestamptz, integer) IS
+	'Alerts: forgets events from before a time, the oldest first, up to a number of rows; returns how many';
+REVOKE ALL ON FUNCTION deploydb.purge_events(timestamptz, integer) FROM PUBLIC;

@@ -1,0 +1,439 @@
+/*
+ * evaluate_rules.c
+ *		Every rule evaluated, as the tick does it.
+ *
+ * One statement loads the rules, the newest value of each of their series and
+ * what is known of these; evaluation.c decides; what changed is written, by
+ * one statement for each table.  A rule that fires silences those whose parent
+ * it is, so that parents are evaluated first.
+ *
+ * Locking: the caller holds the tick's lock; see alert_state.h.
+ * Errors: those of the statements.  A rule that cannot be evaluated is
+ * disabled with a reason and a WARNING, and the others go on.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "alerts/alert_message.h"
+#include "alerts/alert_state.h"
+#include "alerts/rule.h"
+#include "compat.h"
+#include "settings.h"
+#include "verify/owner.h"
+#include "worker/wake.h"
+
+PG_FUNCTION_INFO_V1(deploydb_evaluate_rules);
+PG_FUNCTION_INFO_V1(deploydb_evaluate_alerts);
+
+/* What others push each minute may come late a few times. */
+#define STALE_MIN (5 * SECS_PER_MINUTE * USECS_PER_SEC)
+#define STALE_INTERVALS 3
+
+/* The columns of the statement that loads; the rule's and state's follow. */
+enum LoadColumn
+{
+	LOAD_RULE, LOAD_SERIES, LOAD_SILENCED, LOAD_AT, LOAD_VALUE,
+	LOAD_FINGERPRINT, LOAD_SEVERITY, LOAD_NOTE,
+	LOAD_RULE_COLUMNS,
+	LOAD_STATE_COLUMNS = LOAD_RULE_COLUMNS + RULE_COLUMN_COUNT,
+	LOAD_COLUMN_COUNT = LOAD_STATE_COLUMNS + STATE_COLUMN_COUNT
+};
+
+typedef struct SeriesRow
+{
+	Datum		values[LOAD_COLUMN_COUNT];
+	bool		nulls[LOAD_COLUMN_COUNT];
+} SeriesRow;
+
+typedef enum Progress
+{
+	NOT_BEGUN, UNDER_WAY, DONE
+} Progress;
+
+/* The rows of one rule, which follow each other. */
+typedef struct RuleRows
+{
+	const char *id;
+	SeriesRow  *rows;
+	int			count;
+	Progress	progress;
+	bool		fires;			/* known once done */
+	const char *fault;			/* found in this evaluation */
+} RuleRows;
+
+typedef struct Evaluation
+{
+	Circumstances circumstances;
+	RuleRows   *rules;			/* by id */
+	int			count;
+	List	   *changes;		/* of AlertChange * */
+	int64		events;
+} Evaluation;
+
+static void
+load(TimestampTz now)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[1] = {TIMESTAMPTZOID};
+	Datum		values[1] = {TimestampTzGetDatum(now)};
+
+	owner_execute(&plan,
+				  "SELECT k.rule, k.series, q.all_rules OR k.rule = ANY (q.rules),"
+				  " l.at, l.value, l.fingerprint, l.severity, l.note, " RULE_COLUMNS ", " STATE_COLUMNS
+				  " FROM (SELECT r.id AS rule, l.series FROM deploydb.alert_rule r"
+				  "   JOIN deploydb.metric_latest l ON l.metric = r.metric"
+				  "   WHERE r.enabled AND r.fault IS NULL"
+				  "  UNION SELECT s.rule, s.series FROM deploydb.alert_state s) k"
+				  " CROSS JOIN (SELECT COALESCE(bool_or(n.rule IS NULL), false) AS all_rules,"
+				  "   COALESCE(array_agg(n.rule) FILTER (WHERE n.rule IS NOT NULL), '{}') AS rules"
+				  "   FROM deploydb.silence n WHERE n.starts_at <= $1 AND n.until > $1) q"
+				  " LEFT JOIN deploydb.alert_rule r ON r.id = k.rule"
+				  " LEFT JOIN deploydb.metric_latest l ON l.metric = r.metric AND l.series = k.series"
+				  " LEFT JOIN deploydb.alert_state s ON s.rule = k.rule AND s.series = k.series"
+				  " ORDER BY k.rule COLLATE \"C\", k.series COLLATE \"C\"",
+				  SPI_OK_SELECT, 1, types, values, NULL);
+}
+
+/* Takes the rows of the last statement apart. */
+static void
+group_rows(Evaluation *e)
+{
+	int			count = (int) SPI_processed;
+	SeriesRow  *rows = palloc(sizeof(SeriesRow) * Max(count, 1));
+	RuleRows   *last = NULL;
+
+	e->rules = palloc(sizeof(RuleRows) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+	{
+		struct varlena *id;
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+						  rows[i].values, rows[i].nulls);
+		id = PG_DETOAST_DATUM_PACKED(rows[i].values[LOAD_RULE]);
+		if (last == NULL || strlen(last->id) != VARSIZE_ANY_EXHDR(id) ||
+			memcmp(last->id, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) != 0)
+		{
+			last = &e->rules[e->count++];
+			memset(last, 0, sizeof(*last));
+			last->id = TextDatumGetCString(rows[i].values[LOAD_RULE]);
+			last->rows = &rows[i];
+		}
+		last->count++;
+	}
+}
+
+static RuleRows *
+find_rule(Evaluation *e, const char *id)
+{
+	int			low = 0;
+	int			high = e->count;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+		int			order = strcmp(id, e->rules[middle].id);
+
+		if (order == 0)
+			return &e->rules[middle];
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return NULL;
+}
+
+static const char *
+text_or(const SeriesRow *row, int column, const char *otherwise)
+{
+	return row->nulls[column] ? otherwise :
+		TextDatumGetCString(row->values[column]);
+}
+
+/* Something happened to a row: keeps it for later. */
+static void
+add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
+		   const Condition *condition, const AlertState *state,
+		   const AlertEvent *event)
+{
+	AlertChange *change = palloc0(sizeof(AlertChange));
+	AlertText	text;
+
+	change->rule = rule->id;
+	change->series = text_or(row, LOAD_SERIES, "");
+
+	/* What ends is of the metric that it began with. */
+	change->metric = text_or(row, condition != NULL ?
+							 LOAD_RULE_COLUMNS + RULE_METRIC :
+							 LOAD_STATE_COLUMNS + STATE_METRIC, "");
+	change->state = state;
+	e->changes = lappend(e->changes, change);
+	if (event == NULL)
+		return;
+
+	text.rule = change->rule;
+	text.metric = change->metric;
+	text.series = change->series;
+	text.note = text_or(row, LOAD_NOTE, "");
+	text.template_en = text_or(row, LOAD_RULE_COLUMNS + RULE_MESSAGE_EN, NULL);
+	text.template_zh = text_or(row, LOAD_RULE_COLUMNS + RULE_MESSAGE_ZH, NULL);
+	text.condition = condition;
+	change->message = alert_message(&text, event, e->circumstances.now);
+	if (condition != NULL && !condition->trend)
+	{
+		change->has_threshold = true;
+		change->threshold = condition->threshold;
+	}
+	change->labels = text_or(row, LOAD_RULE_COLUMNS + RULE_LABELS, "{}");
+	change->runbook = text_or(row, LOAD_RULE_COLUMNS + RULE_RUNBOOK, NULL);
+}
+
+static void
+add_event(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
+		  const Condition *condition, const AlertState *state,
+		  const AlertEvent *event)
+{
+	AlertEvent *kept = palloc(sizeof(AlertEvent));
+
+	*kept = *event;
+	add_change(e, rule, row, condition, state, kept);
+	((AlertChange *) llast(e->changes))->event = kept;
+	e->events++;
+}
+
+/* The rule is no more, is disabled, or goes by another metric now. */
+static void
+end_row(Evaluation *e, const RuleRows *rule, const SeriesRow *row)
+{
+	AlertState	state;
+	AlertEvent	event;
+
+	alert_state_read(row->values + LOAD_STATE_COLUMNS,
+					 row->nulls + LOAD_STATE_COLUMNS, false, &state);
+	if (rule_end(&state, e->circumstances.now, REASON_RESOLVED, &event))
+		add_event(e, rule, row, NULL, NULL, &event);
+	else
+		add_change(e, rule, row, NULL, NULL, NULL);
+}
+
+static void
+sample_of(const SeriesRow *row, Sample *sample)
+{
+	memset(sample, 0, sizeof(*sample));
+	sample->at = DatumGetTimestampTz(row->values[LOAD_AT]);
+	sample->has_value = !row->nulls[LOAD_VALUE];
+	if (sample->has_value)
+		sample->value = DatumGetFloat8(row->values[LOAD_VALUE]);
+	sample->severity = row->nulls[LOAD_SEVERITY] ? -1 :
+		severity_number(row->values[LOAD_SEVERITY]);
+	sample->fingerprint = text_or(row, LOAD_FINGERPRINT, "");
+}
+
+/* The change of a state that is worth keeping; begun tells of an alert. */
+static void
+keep_row(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
+		 const Condition *condition, const AlertState *before,
+		 const AlertState *after, bool has_event, const AlertEvent *event)
+{
+	AlertState *kept;
+	AlertEvent	held;
+
+	if (!has_event && alert_state_equal(before, after))
+		return;
+	kept = palloc(sizeof(AlertState));
+	*kept = *after;
+	if (has_event)
+		add_event(e, rule, row, condition, kept, event);
+	else if (before->started_at == 0 && after->started_at != 0)
+	{
+		/* The cooldown holds the message back; view active_alert shows it. */
+		memset(&held, 0, sizeof(held));
+		held.reason = after->status == ALERT_NO_DATA ? REASON_NO_DATA : REASON_NEW;
+		held.severity = condition->severity;
+		held.started_at = after->started_at;
+		held.has_value = after->has_value;
+		held.value = after->value;
+		held.has_slope = after->has_slope;
+		held.slope = after->slope;
+		add_change(e, rule, row, condition, kept, &held);
+	}
+	else
+		add_change(e, rule, row, condition, kept, NULL);
+}
+
+static void
+evaluate_row(Evaluation *e, RuleRows *rule, const SeriesRow *row,
+			 const Condition *condition, bool parent_fires)
+{
+	Circumstances circumstances = e->circumstances;
+	AlertState	before;
+	AlertState	state;
+	AlertEvent	event;
+	bool		has_event;
+
+	alert_state_read(row->values + LOAD_STATE_COLUMNS,
+					 row->nulls + LOAD_STATE_COLUMNS, condition->trend, &state);
+	before = state;
+	if (row->nulls[LOAD_AT])
+		has_event = rule_end(&state, circumstances.now, REASON_NO_DATA, &event);
+	else
+	{
+		Sample		sample;
+
+		sample_of(row, &sample);
+		circumstances.muted = parent_fires ||
+			DatumGetBool(row->values[LOAD_SILENCED]);
+		has_event = rule_evaluate(condition, &state, &sample, &circumstances,
+								  &event);
+	}
+	if (state.started_at != 0)
+		rule->fires = true;
+	keep_row(e, rule, row, condition, &before, &state, has_event, &event);
+}
+
+/* Has this state begun with a metric that is no more the rule's? */
+static bool
+is_of_other_metric(const SeriesRow *row)
+{
+	Datum		now = row->values[LOAD_RULE_COLUMNS + RULE_METRIC];
+	Datum		then = row->values[LOAD_STATE_COLUMNS + STATE_METRIC];
+
+	return !row->nulls[LOAD_STATE_COLUMNS + STATE_METRIC] &&
+		!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, now, then));
+}
+
+static void
+evaluate_rule(Evaluation *e, RuleRows *rule)
+{
+	const SeriesRow *first = &rule->rows[0];
+	const Datum *values = first->values + LOAD_RULE_COLUMNS;
+	const bool *nulls = first->nulls + LOAD_RULE_COLUMNS;
+	bool		enabled = !nulls[RULE_ENABLED] && DatumGetBool(values[RULE_ENABLED]);
+	bool		parent_fires = false;
+	Condition	condition;
+
+	if (rule->progress == DONE)
+		return;
+	if (rule->progress == UNDER_WAY)
+	{
+		rule->fault = "its parents form a circle";
+		return;
+	}
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	rule->progress = UNDER_WAY;
+	if (enabled && !nulls[RULE_PARENT])
+	{
+		RuleRows   *parent = find_rule(e, TextDatumGetCString(values[RULE_PARENT]));
+
+		if (parent != NULL)
+		{
+			evaluate_rule(e, parent);
+			parent_fires = parent->fires;
+		}
+	}
+	if (enabled && rule->fault == NULL)
+		rule->fault = rule_condition(values, nulls, &condition);
+	rule->progress = DONE;
+	if (rule->fault != NULL)
+		return;
+	for (int i = 0; i < rule->count; i++)
+	{
+		const SeriesRow *row = &rule->rows[i];
+
+		if (!enabled || is_of_other_metric(row))
+			end_row(e, rule, row);
+		else
+			evaluate_row(e, rule, row, &condition, parent_fires);
+	}
+}
+
+static void
+disable_faulty(const Evaluation *e)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[3] = {TEXTOID, TIMESTAMPTZOID, TEXTOID};
+
+	for (int i = 0; i < e->count; i++)
+	{
+		const RuleRows *rule = &e->rules[i];
+		Datum		values[3];
+
+		if (rule->fault == NULL)
+			continue;
+		values[0] = CStringGetTextDatum(rule->id);
+		values[1] = TimestampTzGetDatum(e->circumstances.now);
+		values[2] = CStringGetTextDatum(rule->fault);
+		owner_execute(&plan,
+					  "INSERT INTO deploydb.rule_fault (rule, at, reason) VALUES ($1, $2, $3)",
+					  SPI_OK_INSERT, 3, types, values, NULL);
+		ereport(WARNING,
+				(errmsg("alert rule \"%s\" cannot be evaluated, and is disabled",
+						rule->id),
+				 errdetail("Reason: %s.", rule->fault),
+				 errhint("Mend it with deploydb.set_rule().")));
+	}
+}
+
+/* In an open scope of the owner. */
+static int64
+evaluate_all(TimestampTz now)
+{
+	Evaluation	e = {0};
+
+	e.circumstances.now = now;
+	e.circumstances.stale_us =
+		Max(STALE_MIN, STALE_INTERVALS * INT64CONST(1000) *
+			deploydb_metrics_collection_interval);
+	load(now);
+	group_rows(&e);
+	for (int i = 0; i < e.count; i++)
+		evaluate_rule(&e, &e.rules[i]);
+	disable_faulty(&e);
+	alert_changes_write(e.changes, now);
+	return e.events;
+}
+
+Datum
+deploydb_evaluate_rules(PG_FUNCTION_ARGS)
+{
+	OwnerScope	scope;
+	int64		events;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("at must not be NULL")));
+	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(0)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("at must be finite")));
+	owner_begin(&scope);
+	events = evaluate_all(PG_GETARG_TIMESTAMPTZ(0));
+	owner_end(&scope);
+	PG_RETURN_INT64(events);
+}
+
+Datum
+deploydb_evaluate_alerts(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnerScope	scope;
+	int64		events;
+
+	(void) fcinfo;
+	owner_begin(&scope);
+	owner_execute(&plan, "SELECT deploydb.lock_tick()", SPI_OK_SELECT, 0,
+				  NULL, NULL, NULL);
+	events = evaluate_all(GetCurrentTimestamp());
+	owner_end(&scope);
+	wake_monitor_at_commit();
+	PG_RETURN_INT64(events);
+}
