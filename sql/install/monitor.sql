@@ -163,6 +163,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	begun timestamptz := clock_timestamp();
+	preloaded boolean := deploydb.is_preloaded();	-- which also loads the library
 	retention interval := current_setting('deploydb.retention')::interval;
 	tick_interval interval := current_setting('deploydb.metrics_collection_interval')::interval;
 	call text;
@@ -173,7 +174,7 @@ DECLARE
 BEGIN
 	PERFORM deploydb.lock_tick();
 	PERFORM deploydb.bind_installation();
-	FOREACH call IN ARRAY CASE WHEN deploydb.is_preloaded() THEN ARRAY['deploydb.take_write_sample()'] ELSE '{}' END
+	FOREACH call IN ARRAY CASE WHEN preloaded THEN ARRAY['deploydb.take_write_sample()'] ELSE '{}' END
 		|| ARRAY['deploydb.collect_metrics($1)', 'deploydb.evaluate_rules($1)', 'deploydb.enqueue_events()',
 			'deploydb.thin_write_samples($1)', 'deploydb.purge_writes($2, 1000)', 'deploydb.purge_samples($2, 1000)', 'deploydb.purge_changes($2, 1000)',
 			'deploydb.purge_events($2, 1000)', 'deploydb.purge_messages($2, 1000)']

@@ -45,7 +45,7 @@
 #define PROBE_MS 10000			/* then others need not wait for it */
 #define BACKOFF_MS 1000			/* doubling */
 #define LONGEST_BACKOFF_MS 60000
-#define HEALTHY_MS 60000		/* whoever ran so long fails for the first time */
+#define HEALTHY_MS 60000		/* after so long, failures are forgotten */
 #define NO_WORKER_MS 5000
 
 /* datconnlimit of a database that DROP DATABASE left half done */
@@ -290,7 +290,7 @@ start_monitor(Database *database)
 	if (!RegisterDynamicBackgroundWorker(&worker, &start_handle))
 	{
 		start_handle = NULL;
-		slot_give_up(database->oid, start_ticket);
+		(void) slot_give_up(database->oid, start_ticket);
 		no_worker(database);
 		return;
 	}
@@ -310,11 +310,10 @@ check_start(void)
 
 	if (start_handle != NULL &&
 		GetBackgroundWorkerPid(start_handle, &pid) == BGWH_STOPPED &&
-		slot_pid(start_database) == 0)
+		slot_give_up(start_database, start_ticket))
 	{
 		MonitorSlot failed = {.exit = EXIT_FAILED,.started_ms = clock_ms()};
 
-		slot_give_up(start_database, start_ticket);
 		monitor_is_gone(database_entry(start_database), &failed);
 		start_is_over();
 	}

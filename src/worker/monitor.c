@@ -29,6 +29,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -67,17 +68,18 @@ static Oid	extension = InvalidOid; /* as it was when we began */
 static MemoryContext unit_context = NULL;
 static char *last_logged = NULL;	/* so that the log has it once */
 
+typedef struct SessionSetting
+{
+	const char *name;
+	const char *value;
+} SessionSetting;
+
 /*
  * What a database or a role can be given and would stop or change the
  * monitor's work.  A commit that waits for a standby would tell nobody that
  * the standby is gone.
  */
-static const struct
-{
-	const char *name;
-	const char *value;
-}			session_settings[] =
-{
+static const SessionSetting session_settings[] = {
 	{"application_name", "deploydb monitor"},
 	{"search_path", "pg_catalog, pg_temp"},
 	{"synchronous_commit", "local"},
@@ -145,7 +147,8 @@ monitor_is_there(void)
 
 /* ---- a unit of work ------------------------------------------------------- */
 
-static void
+/* False where the extension has been dropped. */
+static bool
 unit_begin(const char *activity)
 {
 	SetCurrentStatementStartTimestamp();
@@ -157,6 +160,8 @@ unit_begin(const char *activity)
 	enable_timeout_after(STATEMENT_TIMEOUT,
 						 Max(deploydb_metrics_collection_interval,
 							 SHORTEST_TICK_TIMEOUT_MS));
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("deploydb", true) == extension;
 }
 
 static void
@@ -209,16 +214,17 @@ unit_run(const char *activity, const char *sql, const char *parameter)
 	{
 		Oid			types[1] = {TEXTOID};
 		Datum		values[1];
-		int			code;
 
-		unit_begin(activity);
-		if (OidIsValid(extension))
-			LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-		values[0] = parameter ? CStringGetTextDatum(parameter) : (Datum) 0;
-		code = SPI_execute_with_args(sql, parameter ? 1 : 0, types, values,
-									 NULL, false, 0);
-		if (code < 0)
-			elog(ERROR, "\"%s\" gave %s", sql, SPI_result_code_string(code));
+		if (unit_begin(activity))
+		{
+			int			code;
+
+			values[0] = parameter ? CStringGetTextDatum(parameter) : (Datum) 0;
+			code = SPI_execute_with_args(sql, parameter ? 1 : 0, types, values,
+										 NULL, false, 0);
+			if (code < 0)
+				elog(ERROR, "\"%s\" gave %s", sql, SPI_result_code_string(code));
+		}
 		unit_end();
 	}
 	PG_CATCH();
@@ -314,7 +320,7 @@ extension_look(void)
 static bool
 must_leave(void)
 {
-	bool		leave;
+	volatile bool leave = false;
 
 	if (slots_there())
 		return slot_must_leave(MyDatabaseId);
@@ -324,15 +330,14 @@ must_leave(void)
 		return false;
 	PG_TRY();
 	{
-		unit_begin("looking whether to stop");
-		leave = SPI_execute("SELECT FROM deploydb.monitor_state"
-							" WHERE state OPERATOR(pg_catalog.=) 'stopping'",
-							true, 1) == SPI_OK_SELECT && SPI_processed > 0;
+		leave = unit_begin("looking whether to stop") &&
+			SPI_execute("SELECT FROM deploydb.monitor_state"
+						" WHERE state OPERATOR(pg_catalog.=) 'stopping'",
+						true, 1) == SPI_OK_SELECT && SPI_processed > 0;
 		unit_end();
 	}
 	PG_CATCH();
 	{
-		leave = false;
 		pfree(unit_failed("looking whether to stop"));
 	}
 	PG_END_TRY();
@@ -379,10 +384,16 @@ work(bool *begun)
 {
 	static int64 next_ms = 0;
 	static int64 last_ms = 0;
-	bool		asked = woken;
+	static bool asked = false;
 	int64		now = clock_ms();
 
+	if (woken)
+		asked = true;
 	woken = false;
+
+	/* The interval may have become shorter. */
+	if (last_ms != 0)
+		next_ms = Min(next_ms, last_ms + next_interval());
 	if (!*begun)
 	{
 		*begun = unit_run_recorded("beginning", "SELECT deploydb.monitor_begins()");
@@ -395,6 +406,7 @@ work(bool *begun)
 		last_ms = now;
 		tick();
 		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
+		asked = false;
 	}
 	else if (!*begun)
 		next_ms = now + next_interval();
@@ -424,6 +436,7 @@ loop(void)
 		long		timeout = deploydb_metrics_collection_interval;
 
 		MemoryContextReset(unit_context);
+		QueryCancelPending = false; /* there is nothing to cancel */
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

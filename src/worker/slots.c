@@ -188,17 +188,22 @@ slot_take(Oid database, uint32 *ticket)
 	return taken;
 }
 
-void
+bool
 slot_give_up(Oid database, uint32 ticket)
 {
 	MonitorSlot *slot;
+	bool		given_up = false;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	slot = slot_find(database);
 	if (slot != NULL && slot->phase == MONITOR_STARTING &&
 		slot->ticket == ticket && slot->pid == 0)
+	{
 		slot_set(slot, MONITOR_NONE);
+		given_up = true;
+	}
 	LWLockRelease(lock);
+	return given_up;
 }
 
 int

@@ -74,7 +74,7 @@ extern int	slots_collect(MonitorSlot *slots, bool *everything);
 
 /* For a start.  False where there is a monitor, a hold, or no room. */
 extern bool slot_take(Oid database, uint32 *ticket);
-extern void slot_give_up(Oid database, uint32 ticket);
+extern bool slot_give_up(Oid database, uint32 ticket);	/* nobody came */
 
 /* The pid of a monitor that is to leave, or 0. */
 extern int	slot_ask_to_leave(Oid database);
