@@ -36,6 +36,9 @@
 #include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /*
  * We are built with hidden visibility.  From 16 on, the server's macros mark

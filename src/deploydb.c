@@ -14,6 +14,7 @@
 #include "facts/replay.h"
 #include "own_work.h"
 #include "settings.h"
+#include "webhooks/hide_statement.h"
 #include "worker/wake.h"
 #include "worker/worker.h"
 #include "writes/hooks.h"
@@ -30,6 +31,7 @@ _PG_init(void)
 	settings_init();
 	replay_init();
 	wake_init();
+	hide_statement_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		writes_init();

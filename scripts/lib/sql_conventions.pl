@@ -4,7 +4,8 @@
 #		- no OR REPLACE and no IF NOT EXISTS: an object that somebody else made
 #		  beforehand must never become ours
 #		- @extschema@ never inside quotes of any kind
-#		- functions in SQL and PL/pgSQL pin their search_path
+#		- functions in SQL and PL/pgSQL pin their search_path; a procedure that
+#		  commits cannot
 use strict;
 use warnings;
 
@@ -50,7 +51,8 @@ sub check_statement
 	report($file, $line, 'function without SET search_path')
 	  if $statement =~ /^CREATE\s+(FUNCTION|PROCEDURE)\b/i
 	  && $statement =~ /\bLANGUAGE\s+(sql|plpgsql)\b/i
-	  && $statement !~ /\bSET\s+search_path\b/i;
+	  && $statement !~ /\bSET\s+search_path\b/i
+	  && $statement !~ /^CREATE PROCEDURE deploydb\.test_webhook\b/;
 }
 
 sub report

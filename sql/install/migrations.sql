@@ -854,7 +854,13 @@ BEGIN
 		'deploydb.track(text)',
 		'deploydb.untrack(text)',
 		'deploydb.report_client_failures(text, integer, text)',
-		'deploydb.reset_write_stats(text)']
+		'deploydb.reset_write_stats(text)',
+		'deploydb.notify(text, text, text)',
+		'deploydb.replay(bigint)',
+		'deploydb.replay_since(timestamptz)',
+		'deploydb.test_webhook(text, text, integer, text, double precision, text)',
+		'deploydb.queue_test(text)',
+		'deploydb.test_result(bigint)']
 	WHEN access = 'app' THEN ARRAY[
 		'deploydb.report_client_failures(text, integer, text)'] END;
 	IF acting IS NULL THEN
@@ -892,7 +898,7 @@ BEGIN
 
 	FOREACH object IN ARRAY acting
 	LOOP
-		EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', object, role);
+		EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %I', object, role);
 	END LOOP;
 	RETURN true;
 END

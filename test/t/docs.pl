@@ -18,7 +18,7 @@ use Test::More;
 # The name is the cluster_name that a capture shows.
 my $node = PostgreSQL::Test::Cluster->new('staging');
 $node->init;
-$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\ndeploydb.metrics_collection_interval = '30s'\n");
+$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\ndeploydb.monitor = off\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION deploydb; CREATE ROLE dba SUPERUSER LOGIN');
 
@@ -99,7 +99,7 @@ for my $relation (rows(q{
 
 for my $setting (rows(q{
 	SELECT name, vartype || COALESCE(', ' || unit, '') || COALESCE(', ' || min_val || ' to ' || max_val, ''),
-		COALESCE(NULLIF(boot_val, ''), 'empty'), CASE context WHEN 'user' THEN 'anybody' ELSE context END
+		COALESCE(NULLIF(boot_val, ''), 'empty'), CASE context WHEN 'user' THEN 'anybody' WHEN 'sighup' THEN 'reload' ELSE context END
 	FROM pg_settings WHERE name LIKE 'deploydb.%' ORDER BY 1}))
 {
 	my $row = join ' | ', @$setting;

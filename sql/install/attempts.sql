@@ -1,0 +1,212 @@
+-- Outbox: what became of an attempt to send.
+
+-- Retry-After in seconds: a number, or a time by HTTP; at most an hour.
+CREATE FUNCTION deploydb.retry_seconds(header text, at timestamptz)
+RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part text[];
+	month integer;
+BEGIN
+	IF header ~ '^\s*[0-9]{1,9}\s*$' THEN
+		RETURN LEAST(header::double precision, 3600);
+	END IF;
+	part := regexp_match(header,
+		'^\s*[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT\s*$');
+	month := array_position('{Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec}'::text[], part[2]);
+	IF month IS NULL THEN
+		RETURN NULL;
+	END IF;
+	RETURN LEAST(GREATEST(extract(epoch FROM make_timestamptz(part[3]::integer, month, part[1]::integer,
+		part[4]::integer, part[5]::integer, part[6]::double precision, 'UTC') - at), 0), 3600);
+EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION deploydb.retry_seconds(text, timestamptz) IS
+	'Webhooks: how long a Retry-After asks to wait, at most an hour; NULL where it cannot be understood';
+REVOKE ALL ON FUNCTION deploydb.retry_seconds(text, timestamptz) FROM PUBLIC;
+
+-- The code that robots' services put into the body: 0 is good, some say "later".
+CREATE FUNCTION deploydb.answer_code(answer text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	document jsonb;
+BEGIN
+	document := answer::jsonb;
+	RETURN COALESCE(document->>'errcode', document->>'code', document->>'StatusCode');
+EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION deploydb.answer_code(text) IS
+	'Webhooks: errcode, code or StatusCode of an answer; NULL where it has none';
+REVOKE ALL ON FUNCTION deploydb.answer_code(text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.classify_answer(format text, status integer, answer text,
+	OUT verdict text, OUT reason text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	code text;
+BEGIN
+	IF status BETWEEN 200 AND 299 THEN
+		verdict := 'delivered';
+		IF format = 'slack' AND btrim(answer, E' \t\r\n') <> 'ok' THEN
+			verdict := CASE WHEN answer ~ 'rate_limited|rollup_error' THEN 'retry' ELSE 'dead' END;
+		ELSIF format IN ('dingtalk', 'feishu', 'wecom') THEN
+			code := deploydb.answer_code(answer);
+			-- sent too fast, or the service is busy; what is no answer of the service's
+			verdict := CASE WHEN code = '0' THEN 'delivered'
+				WHEN code IS NULL OR code IN ('-1', '130101', '130102', '45009', '45033', '11232', '9499') THEN 'retry'
+				ELSE 'dead' END;
+		END IF;
+		IF verdict <> 'delivered' THEN
+			reason := format('status %s, but the answer is: %s', status,
+				regexp_replace(left(answer, 200), '[[:cntrl:]]+', ' ', 'g'));
+		END IF;
+	ELSIF status IN (408, 425, 429) OR status >= 500 THEN
+		verdict := 'retry';
+		reason := format('status %s', status);
+	ELSIF status > 0 THEN
+		verdict := 'dead';
+		reason := format('status %s: %s', status, regexp_replace(left(answer, 200), '[[:cntrl:]]+', ' ', 'g'));
+	ELSE
+		verdict := 'retry';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION deploydb.classify_answer(text, integer, text) IS
+	'Webhooks: delivered, retry or dead, and why, by the status and, where the service puts it there, the body';
+REVOKE ALL ON FUNCTION deploydb.classify_answer(text, integer, text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.tell_others(hook text, message text)
+RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(deploydb.queue_message(w.name, w.format, deploydb.notice_message('notice', 'P1', message),
+		'webhook/' || hook, NULL))
+	FROM deploydb.webhooks_for('P1', hook) w
+$$;
+COMMENT ON FUNCTION deploydb.tell_others(text, text) IS
+	'Webhooks: tells all receivers but one';
+REVOKE ALL ON FUNCTION deploydb.tell_others(text, text) FROM PUBLIC;
+
+-- How the webhook does.  After five failures in a row it is left alone, but for
+-- a probe after half a minute, then after twice as long each time.
+CREATE FUNCTION deploydb.record_webhook(hook text, delivered boolean, wait double precision, at timestamptz,
+	status integer, stage text, error text, ms double precision)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	limit_of_failures integer := 5;
+	state deploydb.webhook_state;
+BEGIN
+	PERFORM FROM deploydb.webhook w WHERE w.name = hook;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
+	INSERT INTO deploydb.webhook_state AS s (webhook, failures) VALUES (hook, CASE WHEN delivered THEN 0 ELSE 1 END)
+	ON CONFLICT ON CONSTRAINT webhook_state_pkey DO UPDATE
+		SET failures = CASE WHEN delivered THEN 0 ELSE s.failures + 1 END
+	RETURNING s.* INTO state;
+	UPDATE deploydb.webhook_state s
+	SET last_attempt_at = at, last_status = status, last_stage = stage, last_error = error, last_ms = ms,
+		last_success_at = CASE WHEN delivered THEN at ELSE s.last_success_at END,
+		paused_until = CASE WHEN delivered THEN NULL WHEN wait IS NULL THEN s.paused_until
+			ELSE GREATEST(s.paused_until, at + wait * interval '1 second') END,
+		opened_at = CASE WHEN delivered THEN NULL WHEN s.failures >= limit_of_failures THEN COALESCE(s.opened_at, at) END,
+		probe_at = CASE WHEN NOT delivered AND s.failures >= limit_of_failures
+			THEN at + LEAST(3600, 30 * 2 ^ LEAST(s.failures - limit_of_failures, 10)) * interval '1 second' END
+	WHERE s.webhook = hook;
+	IF state.opened_at IS NULL AND state.failures = limit_of_failures THEN
+		PERFORM deploydb.tell_others(hook, format('webhook %s keeps failing (%s); its messages wait', hook, error));
+	ELSIF state.opened_at IS NOT NULL AND delivered THEN
+		PERFORM deploydb.tell_others(hook, format('webhook %s works again', hook));
+	END IF;
+	RETURN state.opened_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION deploydb.record_webhook(text, boolean, double precision, timestamptz, integer, text, text,
+	double precision) IS
+	'Webhooks: notes how an attempt to reach a webhook went, and tells the others when it keeps failing';
+REVOKE ALL ON FUNCTION deploydb.record_webhook(text, boolean, double precision, timestamptz, integer, text, text,
+	double precision) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.record_attempt(id bigint, status integer, retry_after text, answer text, stage text,
+	error text, ms double precision)
+RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	message deploydb.outbox;
+	verdict text;
+	reason text;
+	at timestamptz := clock_timestamp();
+	pause double precision;
+	result text;
+BEGIN
+	SELECT o.* INTO message FROM deploydb.outbox o WHERE o.id = id FOR UPDATE;
+	IF message.state IS DISTINCT FROM 'sending' THEN
+		RETURN message.state;
+	END IF;
+	SELECT c.* INTO verdict, reason
+	FROM deploydb.classify_answer((SELECT w.format FROM deploydb.webhook w WHERE w.name = message.webhook),
+		status, answer) c;
+	reason := COALESCE(reason, CASE WHEN verdict <> 'delivered'
+		THEN format('%s: %s', stage, COALESCE(error, 'no answer')) END);
+	result := CASE
+		WHEN verdict = 'retry' AND (message.kind = 'test'
+			OR message.attempts >= current_setting('deploydb.webhook_max_attempts')::integer) THEN 'dead'
+		WHEN verdict = 'retry' THEN 'pending'
+		ELSE verdict END;
+	IF verdict = 'retry' THEN
+		pause := deploydb.retry_seconds(retry_after, at);
+	END IF;
+	UPDATE deploydb.outbox o
+	SET state = result, last_status = NULLIF(status, 0), last_stage = stage, last_error = reason, last_ms = ms,
+		finished_at = CASE WHEN result <> 'pending' THEN at END,
+		next_attempt_at = at + GREATEST(COALESCE(pause, 0),
+			LEAST(3600, 2 ^ LEAST(message.attempts - 1, 12)) * (1 + random() / 4)) * interval '1 second'
+	WHERE o.id = id;
+	PERFORM deploydb.record_webhook(message.webhook, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION deploydb.record_attempt(bigint, integer, text, text, text, text, double precision) IS
+	'Webhooks: notes what became of an attempt to send a message, and returns the state that it has now';
+REVOKE ALL ON FUNCTION deploydb.record_attempt(bigint, integer, text, text, text, text, double precision) FROM PUBLIC;
+
+-- What waits is never removed.
+CREATE FUNCTION deploydb.purge_messages(before timestamptz, max_rows integer)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	purged bigint;
+BEGIN
+	DELETE FROM deploydb.outbox o
+	WHERE o.id = ANY (ARRAY(
+		SELECT f.id FROM deploydb.outbox f
+		WHERE f.finished_at < before AND f.state NOT IN ('pending', 'sending')
+		ORDER BY f.finished_at LIMIT max_rows));
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	RETURN purged;
+END
+$$;
+COMMENT ON FUNCTION deploydb.purge_messages(timestamptz, integer) IS
+	'Webhooks: removes messages that were finished before, at most so many, and returns their number';
+REVOKE ALL ON FUNCTION deploydb.purge_messages(timestamptz, integer) FROM PUBLIC;

@@ -1,0 +1,273 @@
+-- Outbox: what is sent, and when.
+
+-- The same at each attempt, and another in each installation.
+CREATE FUNCTION deploydb.message_id(id bigint)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('%s-%s-%s', s.system_identifier, d.oid, id)
+	FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()
+$$;
+COMMENT ON FUNCTION deploydb.message_id(bigint) IS
+	'Webhooks: what receivers know a message by, whatever the attempt';
+REVOKE ALL ON FUNCTION deploydb.message_id(bigint) FROM PUBLIC;
+
+-- How many messages may be sent now, by deploydb.webhook_max_per_minute.
+CREATE FUNCTION deploydb.rate_tokens(tokens double precision, tokens_at timestamptz, at timestamptz)
+RETURNS double precision
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN l.per_minute = 0 THEN 'Infinity'
+		WHEN tokens IS NULL OR tokens_at IS NULL OR tokens = 'Infinity' THEN l.per_minute
+		ELSE LEAST(l.per_minute, tokens + GREATEST(extract(epoch FROM at - tokens_at), 0) * l.per_minute / 60) END
+	FROM (SELECT current_setting('deploydb.webhook_max_per_minute')::double precision AS per_minute) AS l
+$$;
+COMMENT ON FUNCTION deploydb.rate_tokens(double precision, timestamptz, timestamptz) IS
+	'Webhooks: how many messages a webhook''s rate allows now';
+REVOKE ALL ON FUNCTION deploydb.rate_tokens(double precision, timestamptz, timestamptz) FROM PUBLIC;
+
+-- All that waits for a webhook but the first few becomes one message.
+CREATE FUNCTION deploydb.fold_messages(hook text, format text, keep bigint)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	folded bigint[];
+	worst text;
+	summary text;
+	number bigint;
+BEGIN
+	folded := ARRAY(
+		SELECT o.id FROM deploydb.outbox o
+		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.attempts = 0
+		ORDER BY o.severity, o.id OFFSET keep);
+	IF cardinality(folded) < 2 THEN
+		RETURN NULL;
+	END IF;
+	SELECT min(g.severity), format('%s messages (firing: %s, resolved: %s): ', sum(g.messages),
+			COALESCE(sum(g.messages) FILTER (WHERE g.status = 'firing'), 0),
+			COALESCE(sum(g.messages) FILTER (WHERE g.status = 'resolved'), 0))
+		|| string_agg(format('[%s] %s %s: %s', g.severity, g.about, g.status, g.messages), '; '
+			ORDER BY g.severity, g.messages DESC, g.about) FILTER (WHERE g.place <= 20)
+		|| CASE WHEN count(*) > 20 THEN '; ...' ELSE '' END
+	INTO worst, summary
+	FROM (
+		SELECT o.severity, o.status, split_part(o.topic, '/', 1) AS about, count(*) AS messages,
+			row_number() OVER (ORDER BY o.severity, count(*) DESC) AS place
+		FROM deploydb.outbox o WHERE o.id = ANY (folded)
+		GROUP BY 1, 2, 3) AS g;
+	number := deploydb.queue_message(hook, format, deploydb.notice_message('digest', worst, summary), 'digest', NULL);
+	UPDATE deploydb.outbox o SET state = 'folded', told_by = number, finished_at = clock_timestamp()
+	WHERE o.id = ANY (folded);
+	RETURN number;
+END
+$$;
+COMMENT ON FUNCTION deploydb.fold_messages(text, text, bigint) IS
+	'Webhooks: makes one digest of what waits for a webhook beyond its rate, and returns its id';
+REVOKE ALL ON FUNCTION deploydb.fold_messages(text, text, bigint) FROM PUBLIC;
+
+-- The messages of a webhook that are sent now: tests whatever its state is,
+-- others as its rate, its pauses and its circuit allow.  One of a topic at a
+-- time, so that receivers see them in order.
+CREATE FUNCTION deploydb.choose_messages(hook text, format text, room integer, at timestamptz)
+RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 16
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	state deploydb.webhook_state;
+	chosen bigint[];
+	more bigint[];
+	tokens double precision;
+BEGIN
+	chosen := ARRAY(
+		SELECT o.id FROM deploydb.outbox o
+		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind = 'test'
+		ORDER BY o.id LIMIT room FOR UPDATE SKIP LOCKED);
+	RETURN QUERY SELECT unnest(chosen);
+	SELECT s.* INTO state FROM deploydb.webhook_state s WHERE s.webhook = hook;
+	room := room - cardinality(chosen);
+	IF state.opened_at IS NOT NULL THEN
+		PERFORM FROM deploydb.outbox o WHERE o.webhook = hook AND o.state = 'sending';
+		room := LEAST(room, CASE WHEN FOUND THEN 0 ELSE 1 END);
+	END IF;
+	tokens := deploydb.rate_tokens(state.tokens, state.tokens_at, at);
+	IF room <= 0 OR tokens < 1 OR state.paused_until > at
+		OR (state.opened_at IS NOT NULL AND state.probe_at > at)
+	THEN
+		RETURN;
+	END IF;
+
+	IF tokens < 'Infinity' AND state.opened_at IS NULL AND tokens < (
+		SELECT count(*) FROM (
+			SELECT FROM deploydb.outbox o
+			WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.next_attempt_at <= at
+			LIMIT floor(tokens)::bigint + 1) AS due)
+	THEN
+		PERFORM deploydb.fold_messages(hook, format, floor(tokens)::bigint - 1);
+		at := clock_timestamp();
+	END IF;
+	more := ARRAY(
+		SELECT o.id FROM deploydb.outbox o
+		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.next_attempt_at <= at
+			AND NOT EXISTS (SELECT FROM deploydb.outbox s
+				WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
+		ORDER BY o.severity, o.id LIMIT LEAST(room, tokens)::bigint FOR UPDATE SKIP LOCKED);
+	IF more <> '{}' THEN
+		UPDATE deploydb.webhook_state s SET tokens = tokens - cardinality(more), tokens_at = at
+		WHERE s.webhook = hook;
+	END IF;
+	RETURN QUERY SELECT unnest(more);
+END
+$$;
+COMMENT ON FUNCTION deploydb.choose_messages(text, text, integer, timestamptz) IS
+	'Webhooks: the messages of a webhook that are sent now, at most so many';
+REVOKE ALL ON FUNCTION deploydb.choose_messages(text, text, integer, timestamptz) FROM PUBLIC;
+
+-- How many messages of one webhook are under way at most: what is left for all,
+-- in equal parts, so that those that hang leave room.
+CREATE FUNCTION deploydb.webhook_share()
+RETURNS integer
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT LEAST(16, GREATEST(1, 64 / GREATEST(count(*), 1)))::integer FROM deploydb.webhook w WHERE w.enabled $$;
+COMMENT ON FUNCTION deploydb.webhook_share() IS
+	'Webhooks: how many messages of one webhook are under way at most';
+REVOKE ALL ON FUNCTION deploydb.webhook_share() FROM PUBLIC;
+
+-- Address, headers and body as they are sent; signed for this attempt.
+CREATE FUNCTION deploydb.sendable_message(number bigint, at timestamptz)
+RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT o.id, o.webhook, o.attempts, 'POST',
+		CASE WHEN w.format = 'dingtalk' AND x.secret IS NOT NULL
+			THEN deploydb.dingtalk_url(x.url, x.secret, (t.seconds * 1000)) ELSE x.url END,
+		ARRAY['Content-Type: application/json; charset=utf-8', 'webhook-id: ' || m.id,
+			'webhook-timestamp: ' || t.seconds, 'deploydb-attempt: ' || o.attempts]
+		|| CASE WHEN w.format NOT IN ('dingtalk', 'feishu') AND x.secret IS NOT NULL
+			THEN ARRAY['webhook-signature: ' || concat_ws(' ',
+				deploydb.standard_signature(x.secret, m.id, t.seconds, o.body),
+				CASE WHEN x.previous_until > at
+					THEN deploydb.standard_signature(x.previous_secret, m.id, t.seconds, o.body) END)]
+			ELSE '{}' END,
+		CASE WHEN w.format = 'feishu' AND x.secret IS NOT NULL
+			THEN deploydb.feishu_body(o.body, x.secret, t.seconds) ELSE o.body END
+	FROM deploydb.outbox o
+		JOIN deploydb.webhook w ON w.name = o.webhook
+		JOIN deploydb.webhook_secret x ON x.webhook = o.webhook
+		CROSS JOIN LATERAL deploydb.message_id(o.id) AS m (id)
+		CROSS JOIN (SELECT floor(extract(epoch FROM at))::bigint AS seconds) AS t
+	WHERE o.id = number
+$$;
+COMMENT ON FUNCTION deploydb.sendable_message(bigint, timestamptz) IS
+	'Webhooks: a message as it is sent, address and signature with it';
+REVOKE ALL ON FUNCTION deploydb.sendable_message(bigint, timestamptz) FROM PUBLIC;
+
+-- The attempt is counted when the caller's transaction commits, and sent after
+-- that: a message that kills its sender is not sent for ever.
+CREATE FUNCTION deploydb.claim_messages(max_messages integer)
+RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 16
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	hook record;
+	share integer := deploydb.webhook_share();
+	chosen bigint[] := '{}';
+BEGIN
+	IF deploydb.suspended() IS NOT NULL THEN
+		RETURN;
+	END IF;
+	FOR hook IN
+		SELECT w.name, w.format, share - (SELECT count(*) FROM deploydb.outbox s
+			WHERE s.webhook = w.name AND s.state = 'sending')::integer AS room
+		FROM deploydb.webhook w
+			JOIN deploydb.webhook_secret x ON x.webhook = w.name
+		WHERE w.enabled AND EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = w.name AND o.state = 'pending')
+		ORDER BY random()
+	LOOP
+		hook.room := LEAST(hook.room, max_messages - cardinality(chosen));
+		IF hook.room > 0 THEN
+			INSERT INTO deploydb.webhook_state (webhook) VALUES (hook.name)
+			ON CONFLICT ON CONSTRAINT webhook_state_pkey DO NOTHING;
+			chosen := chosen || ARRAY(
+				SELECT c FROM deploydb.choose_messages(hook.name, hook.format, hook.room, clock_timestamp()) c);
+		END IF;
+	END LOOP;
+	UPDATE deploydb.outbox o SET state = 'sending', attempts = o.attempts + 1 WHERE o.id = ANY (chosen);
+	RETURN QUERY
+	SELECT s.* FROM unnest(chosen) AS c (id) CROSS JOIN LATERAL deploydb.sendable_message(c.id, clock_timestamp()) s;
+END
+$$;
+COMMENT ON FUNCTION deploydb.claim_messages(integer) IS
+	'Webhooks: takes messages that are due, at most so many, to be sent once this transaction has committed';
+REVOKE ALL ON FUNCTION deploydb.claim_messages(integer) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.next_claim_at()
+RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT min(LEAST(d.test_at, GREATEST(d.due_at, s.paused_until,
+		CASE WHEN s.opened_at IS NOT NULL THEN s.probe_at END,
+		CASE WHEN r.tokens < 1 THEN statement_timestamp() + (1 - r.tokens)
+			* interval '60 seconds' / current_setting('deploydb.webhook_max_per_minute')::double precision END)))
+	FROM deploydb.webhook w
+		JOIN deploydb.webhook_secret x ON x.webhook = w.name
+		LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
+		CROSS JOIN LATERAL deploydb.rate_tokens(s.tokens, s.tokens_at, statement_timestamp()) AS r (tokens)
+		CROSS JOIN LATERAL (
+			SELECT min(o.created_at) FILTER (WHERE o.kind = 'test') AS test_at,
+				min(o.next_attempt_at) FILTER (WHERE o.kind <> 'test') AS due_at
+			FROM deploydb.outbox o
+			WHERE o.webhook = w.name AND o.state = 'pending'
+				AND NOT EXISTS (SELECT FROM deploydb.outbox b
+					WHERE b.webhook = w.name AND b.topic = o.topic AND b.state = 'sending')) AS d
+	WHERE w.enabled AND deploydb.suspended() IS NULL
+		AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending')
+			< CASE WHEN s.opened_at IS NULL THEN deploydb.webhook_share() ELSE 1 END
+$$;
+COMMENT ON FUNCTION deploydb.next_claim_at() IS
+	'Webhooks: when claim_messages() will find something at the earliest; NULL where nothing waits';
+REVOKE ALL ON FUNCTION deploydb.next_claim_at() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.release_claims()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	released bigint;
+BEGIN
+	UPDATE deploydb.outbox o SET state = 'pending', next_attempt_at = clock_timestamp(),
+		last_error = 'the monitor ended before the answer came'
+	WHERE o.state = 'sending';
+	GET DIAGNOSTICS released = ROW_COUNT;
+	RETURN released;
+END
+$$;
+COMMENT ON FUNCTION deploydb.release_claims() IS
+	'Webhooks: what a monitor left behind that ended while sending is sent again; the number of messages';
+REVOKE ALL ON FUNCTION deploydb.release_claims() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.heartbeats()
+RETURNS TABLE (webhook text, url text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT w.name, x.url FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
+	WHERE w.enabled AND w.format = 'heartbeat' AND deploydb.suspended() IS NULL
+	ORDER BY w.name
+$$;
+COMMENT ON FUNCTION deploydb.heartbeats() IS
+	'Webhooks: addresses that get a request at each tick';
+REVOKE ALL ON FUNCTION deploydb.heartbeats() FROM PUBLIC;

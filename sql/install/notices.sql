@@ -1,0 +1,194 @@
+-- Webhooks: messages of people's own, dead letters, tests.
+
+CREATE FUNCTION deploydb.notify(message text, severity text DEFAULT 'P3', webhook text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	hook record;
+	queued bigint := 0;
+BEGIN
+	IF num_nulls(message, severity) > 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'message and severity must not be NULL';
+	ELSIF message !~ '[^[:space:]]' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'message must not be empty';
+	ELSIF severity NOT IN ('P0', 'P1', 'P2', 'P3') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('invalid severity: "%s"', severity),
+			HINT = 'Severities are P0, P1, P2 and P3.';
+	END IF;
+	IF webhook IS NOT NULL AND deploydb.webhook_or_error(webhook) = 'heartbeat' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('webhook "%s" takes no messages', webhook),
+			DETAIL = 'Its format is heartbeat.';
+	END IF;
+	FOR hook IN
+		SELECT w.name, w.format FROM deploydb.webhooks_for(severity, NULL) w WHERE webhook IS NULL
+		UNION ALL
+		SELECT w.name, w.format FROM deploydb.webhook w WHERE w.name = webhook
+	LOOP
+		PERFORM deploydb.queue_message(hook.name, hook.format,
+			deploydb.notice_message('notice', severity, message), 'notice/' || gen_random_uuid(), NULL);
+		queued := queued + 1;
+	END LOOP;
+	IF queued = 0 THEN
+		RAISE WARNING USING
+			MESSAGE = 'nobody is told',
+			DETAIL = format('There is no webhook that takes severity %s.', severity),
+			HINT = 'deploydb.add_webhook() adds one.';
+	ELSE
+		PERFORM deploydb.wake_monitor();
+	END IF;
+	RETURN queued;
+END
+$$;
+COMMENT ON FUNCTION deploydb.notify(text, text, text) IS
+	'Webhooks: sends a message of one''s own, once the transaction commits; the number of receivers';
+REVOKE ALL ON FUNCTION deploydb.notify(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.replay(id bigint)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	message deploydb.outbox;
+BEGIN
+	SELECT o.* INTO message FROM deploydb.outbox o WHERE o.id = id FOR UPDATE;
+	IF message.id IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = CASE WHEN id IS NULL THEN 'null_value_not_allowed' ELSE 'undefined_object' END,
+			MESSAGE = CASE WHEN id IS NULL THEN 'id must not be NULL' ELSE format('message %s does not exist', id) END,
+			HINT = 'View deploydb.notification has those that do.';
+	ELSIF message.state <> 'dead' OR message.body = '' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('message %s is no dead letter that could be sent', id),
+			DETAIL = CASE WHEN message.body = '' THEN 'It could not be written.'
+				ELSE format('Its state is %s.', message.state) END;
+	ELSIF NOT EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = message.webhook) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('webhook "%s" does not exist', message.webhook),
+			HINT = 'deploydb.add_webhook() adds it.';
+	END IF;
+	UPDATE deploydb.outbox o
+	SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), finished_at = NULL
+	WHERE o.id = id;
+	PERFORM deploydb.wake_monitor();
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.replay(bigint) IS
+	'Webhooks: sends a dead letter once more, under its id';
+REVOKE ALL ON FUNCTION deploydb.replay(bigint) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.replay_since(since timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	replayed bigint;
+BEGIN
+	IF since IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'since must not be NULL';
+	END IF;
+	SELECT count(deploydb.replay(o.id)) INTO replayed
+	FROM deploydb.outbox o
+	WHERE o.state = 'dead' AND o.body <> '' AND o.kind <> 'test' AND o.finished_at >= since
+		AND EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = o.webhook);
+	RETURN replayed;
+END
+$$;
+COMMENT ON FUNCTION deploydb.replay_since(timestamptz) IS
+	'Webhooks: sends all dead letters since then once more, and returns their number';
+REVOKE ALL ON FUNCTION deploydb.replay_since(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.queue_test(hook text)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	format text := deploydb.webhook_or_error(hook);
+	number bigint;
+BEGIN
+	IF format = 'heartbeat' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = pg_catalog.format('webhook "%s" takes no messages', hook),
+			DETAIL = 'Its format is heartbeat.';
+	ELSIF NOT EXISTS (SELECT FROM deploydb.webhook_secret x WHERE x.webhook = hook) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = pg_catalog.format('webhook "%s" has no address', hook),
+			HINT = 'Give it one by deploydb.set_webhook_url().';
+	ELSIF deploydb.suspended() IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = 'nothing is sent from here',
+			DETAIL = deploydb.suspended();
+	ELSIF NOT EXISTS (SELECT FROM deploydb.monitor_state m JOIN pg_stat_activity a ON a.pid = m.pid
+			WHERE a.backend_type = 'deploydb monitor')
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = 'no monitor of this database is running',
+			HINT = 'View deploydb.worker_status says why; without preloading, SELECT deploydb.start_monitor(); starts one.';
+	END IF;
+	number := deploydb.queue_message(hook, format,
+		deploydb.notice_message('test', 'P3', 'This is a test of deploydb.'), 'test/' || gen_random_uuid(), NULL);
+	PERFORM deploydb.wake_monitor();
+	RETURN number;
+END
+$$;
+COMMENT ON FUNCTION deploydb.queue_test(text) IS
+	'Webhooks: queues a test message; a part of test_webhook()';
+REVOKE ALL ON FUNCTION deploydb.queue_test(text) FROM PUBLIC;
+
+-- What a test message has become by now.
+CREATE FUNCTION deploydb.test_result(message bigint, OUT state text, OUT status integer, OUT stage text,
+	OUT ms double precision, OUT error text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT o.state, o.last_status, o.last_stage, o.last_ms, o.last_error
+	FROM deploydb.outbox o WHERE o.id = message AND o.kind = 'test'
+$$;
+COMMENT ON FUNCTION deploydb.test_result(bigint) IS
+	'Webhooks: what became of a test message; a part of test_webhook()';
+REVOKE ALL ON FUNCTION deploydb.test_result(bigint) FROM PUBLIC;
+
+-- Commits, so it can have no settings of its own, and names all it uses in full.
+CREATE PROCEDURE deploydb.test_webhook(name text, INOUT state text DEFAULT NULL, INOUT status integer DEFAULT NULL,
+	INOUT stage text DEFAULT NULL, INOUT ms double precision DEFAULT NULL, INOUT error text DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	message bigint := deploydb.queue_test(name);
+	until timestamptz;
+BEGIN
+	COMMIT;
+	-- the time that sending may take, and some for the monitor to come round
+	until := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) (
+		pg_catalog.current_setting('deploydb.webhook_timeout')::pg_catalog.interval
+		OPERATOR(pg_catalog.+) '10 seconds'::pg_catalog.interval);
+	LOOP
+		SELECT t.state, t.status, t.stage, t.ms, t.error INTO state, status, stage, ms, error
+		FROM deploydb.test_result(message) t;
+		EXIT WHEN state OPERATOR(pg_catalog.<>) ALL (ARRAY['pending', 'sending'])
+			OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>) until;
+		COMMIT;
+		PERFORM pg_catalog.pg_sleep(0.05);
+	END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE deploydb.test_webhook(text, text, integer, text, double precision, text) IS
+	'Webhooks: sends a test message and waits for what becomes of it';
+REVOKE ALL ON PROCEDURE deploydb.test_webhook(text, text, integer, text, double precision, text) FROM PUBLIC;

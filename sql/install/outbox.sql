@@ -1,0 +1,219 @@
+-- Outbox: messages on their way.
+--
+-- pending -> sending -> delivered, or pending again, or dead.  A pending message
+-- that a newer one of its topic says better is superseded; what exceeds the
+-- rate is folded into a digest: told_by names the message that tells it.
+
+CREATE TABLE deploydb.outbox (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	webhook text NOT NULL,
+	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['alert', 'notice', 'test', 'digest'])),
+	topic text NOT NULL,
+	severity text NOT NULL,
+	status text NOT NULL,
+	event bigint,
+	body text NOT NULL,
+	state text NOT NULL DEFAULT 'pending' CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'sending',
+		'delivered', 'dead', 'superseded', 'folded'])),
+	attempts integer NOT NULL DEFAULT 0,
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	finished_at timestamptz,
+	last_status integer,
+	last_stage text,
+	last_error text,
+	last_ms double precision,
+	told_by bigint
+);
+CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state OPERATOR(pg_catalog.=) 'pending';
+CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic) WHERE state OPERATOR(pg_catalog.=) 'pending';
+CREATE INDEX outbox_sending_idx ON deploydb.outbox (webhook, topic) WHERE state OPERATOR(pg_catalog.=) 'sending';
+CREATE INDEX outbox_finished_at_idx ON deploydb.outbox (finished_at);
+COMMENT ON TABLE deploydb.outbox IS
+	'Webhooks: every message to every webhook, until deploydb.retention has passed since it was finished';
+GRANT SELECT ON deploydb.outbox TO pg_monitor, pg_database_owner;
+GRANT SELECT ON SEQUENCE deploydb.outbox_id_seq TO pg_monitor, pg_database_owner;
+
+CREATE VIEW deploydb.notification AS
+	SELECT o.id, o.webhook, o.kind, o.topic, o.severity, o.status, o.event, o.state, o.attempts, o.created_at,
+		CASE WHEN o.state = 'pending' THEN o.next_attempt_at END AS next_attempt_at, o.finished_at,
+		o.last_status, o.last_stage, o.last_error, o.last_ms, o.told_by
+	FROM deploydb.outbox o;
+COMMENT ON VIEW deploydb.notification IS
+	'Webhooks: messages and what became of them';
+GRANT SELECT ON deploydb.notification TO pg_monitor, pg_database_owner;
+
+-- How far the events have been taken; one row.
+CREATE TABLE deploydb.outbox_position (
+	last_event bigint NOT NULL
+);
+COMMENT ON TABLE deploydb.outbox_position IS
+	'Webhooks: the last of the events that messages were made of';
+GRANT SELECT ON deploydb.outbox_position TO pg_monitor, pg_database_owner;
+INSERT INTO deploydb.outbox_position VALUES (0);
+
+CREATE VIEW deploydb.webhook_health WITH (security_barrier) AS
+	SELECT w.name, w.format, w.min_severity, deploydb.url_origin(x.url) AS origin,
+		CASE WHEN NOT w.enabled THEN 'disabled'
+			WHEN x.url IS NULL THEN 'no address'
+			WHEN s.opened_at IS NOT NULL THEN 'open'
+			WHEN s.paused_until > statement_timestamp() THEN 'paused'
+			WHEN s.failures > 0 THEN 'failing'
+			ELSE 'ok' END AS state,
+		COALESCE(c.pending, 0) AS pending, COALESCE(c.dead, 0) AS dead, COALESCE(s.failures, 0) AS failures,
+		s.last_attempt_at, s.last_success_at, s.last_status, s.last_stage, s.last_error, s.last_ms,
+		CASE WHEN s.opened_at IS NOT NULL THEN s.probe_at ELSE s.paused_until END AS waits_until
+	FROM deploydb.webhook w
+		LEFT JOIN deploydb.webhook_secret x ON x.webhook = w.name
+		LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
+		LEFT JOIN (
+			SELECT o.webhook, count(*) FILTER (WHERE o.state <> 'dead') AS pending,
+				count(*) FILTER (WHERE o.state = 'dead') AS dead
+			FROM deploydb.outbox o WHERE o.state IN ('pending', 'sending', 'dead')
+			GROUP BY o.webhook) AS c ON c.webhook = w.name;
+COMMENT ON VIEW deploydb.webhook_health IS
+	'Webhooks: each receiver and how the last attempts to reach it went; open: it keeps failing, and is only probed';
+GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
+
+-- What a message says of where it comes from.
+CREATE FUNCTION deploydb.message_source()
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object('cluster_name', current_setting('cluster_name'), 'database', current_database(),
+		'environment', current_setting('deploydb.environment'))
+$$;
+COMMENT ON FUNCTION deploydb.message_source() IS
+	'Webhooks: cluster_name, database and environment';
+REVOKE ALL ON FUNCTION deploydb.message_source() FROM PUBLIC;
+
+-- Queues one message for one webhook.  One that cannot be rendered is a dead
+-- letter, and fails nothing else.
+CREATE FUNCTION deploydb.queue_message(hook text, format text, message jsonb, topic text, event bigint)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	body text;
+	problem text;
+	number bigint;
+BEGIN
+	IF num_nulls(hook, topic, message->>'kind', message->>'severity', message->>'status') > 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'a message needs a webhook, a topic, kind, severity and status';
+	END IF;
+	BEGIN
+		body := deploydb.render_message(format, deploydb.message_source() || message);
+	EXCEPTION WHEN OTHERS THEN
+		problem := format('the message could not be written: %s', SQLERRM);
+	END;
+	INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, event, body, state, finished_at, last_error)
+	VALUES (hook, message->>'kind', topic, message->>'severity', message->>'status', event, COALESCE(body, ''),
+		CASE WHEN body IS NULL THEN 'dead' ELSE 'pending' END,
+		CASE WHEN body IS NULL THEN clock_timestamp() END,
+		CASE WHEN body IS NULL THEN COALESCE(problem, 'the message could not be written') END)
+	RETURNING o.id INTO number;
+	RETURN number;
+END
+$$;
+COMMENT ON FUNCTION deploydb.queue_message(text, text, jsonb, text, bigint) IS
+	'Webhooks: queues a message for a webhook, and returns its id';
+REVOKE ALL ON FUNCTION deploydb.queue_message(text, text, jsonb, text, bigint) FROM PUBLIC;
+
+-- Those who are told of a severity, but for one.
+CREATE FUNCTION deploydb.webhooks_for(severity text, but text)
+RETURNS TABLE (name text, format text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 4
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT w.name, w.format FROM deploydb.webhook w
+	WHERE w.enabled AND w.format <> 'heartbeat' AND w.min_severity >= $1 AND w.name IS DISTINCT FROM but
+	ORDER BY w.name
+$$;
+COMMENT ON FUNCTION deploydb.webhooks_for(text, text) IS
+	'Webhooks: the receivers that are told of a severity';
+REVOKE ALL ON FUNCTION deploydb.webhooks_for(text, text) FROM PUBLIC;
+
+-- An event as a message.  One that resolves what was never told of says so.
+CREATE FUNCTION deploydb.event_message(event deploydb.alert_event, untold boolean)
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object('kind', 'alert',
+		'id', format('%s:%s:%s', event.rule, floor(extract(epoch FROM event.occurred_at) * 1000)::bigint, event.status),
+		'rule', event.rule, 'series', event.series, 'metric', event.metric, 'severity', event.severity,
+		'status', event.status, 'reason', event.reason, 'value', event.value, 'threshold', event.threshold,
+		'trend_slope', event.trend_slope, 'labels', event.labels, 'runbook', event.runbook,
+		'occurred_at', event.occurred_at, 'started_at', event.started_at,
+		'message', event.message || CASE WHEN untold THEN format(' [%s - %s]', deploydb.iso_time(event.started_at),
+			deploydb.iso_time(event.occurred_at)) ELSE '' END)
+$$;
+COMMENT ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) IS
+	'Webhooks: an event as a message; untold: with the time from which on nobody was told';
+REVOKE ALL ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) FROM PUBLIC;
+
+-- The newest message of a topic tells what older ones that are still waiting
+-- would have told.  Events come in the order of their ids, as whoever makes
+-- them holds the tick's lock.
+CREATE FUNCTION deploydb.enqueue_events()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	event deploydb.alert_event;
+	hook record;
+	about text;
+	waiting bigint[];
+	number bigint;
+	last bigint;
+	queued bigint := 0;
+BEGIN
+	FOR event IN
+		SELECT e.* FROM deploydb.alert_event e
+		WHERE e.id > (SELECT p.last_event FROM deploydb.outbox_position p)
+		ORDER BY e.id
+	LOOP
+		last := event.id;
+		CONTINUE WHEN event.silenced;
+		about := format('%s/%s', event.rule, event.series);
+		FOR hook IN SELECT * FROM deploydb.webhooks_for(event.severity, NULL) LOOP
+			waiting := ARRAY(
+				SELECT o.id FROM deploydb.outbox o
+				WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending'
+				FOR UPDATE);
+			number := deploydb.queue_message(hook.name, hook.format,
+				deploydb.event_message(event, event.status = 'resolved' AND waiting <> '{}'), about, event.id);
+			UPDATE deploydb.outbox o
+			SET state = 'superseded', told_by = number, finished_at = clock_timestamp()
+			WHERE o.id = ANY (waiting);
+			queued := queued + 1;
+		END LOOP;
+	END LOOP;
+	IF last IS NOT NULL THEN
+		UPDATE deploydb.outbox_position SET last_event = last;
+	END IF;
+	RETURN queued;
+END
+$$;
+COMMENT ON FUNCTION deploydb.enqueue_events() IS
+	'Webhooks: makes messages of the events that are new, and returns their number';
+REVOKE ALL ON FUNCTION deploydb.enqueue_events() FROM PUBLIC;
+
+CREATE FUNCTION deploydb.notice_message(kind text, severity text, message text)
+RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT jsonb_build_object('kind', kind, 'severity', severity, 'status', 'notice', 'message', message,
+		'id', format('%s:%s:notice', kind, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint),
+		'occurred_at', clock_timestamp(), 'started_at', clock_timestamp())
+$$;
+COMMENT ON FUNCTION deploydb.notice_message(text, text, text) IS
+	'Webhooks: a message that is about no rule';
+REVOKE ALL ON FUNCTION deploydb.notice_message(text, text, text) FROM PUBLIC;

@@ -1,0 +1,290 @@
+-- Webhooks: who is told, and where.
+
+CREATE TABLE deploydb.webhook (
+	name text PRIMARY KEY,
+	format text NOT NULL,
+	min_severity text NOT NULL DEFAULT 'P3',
+	enabled boolean NOT NULL DEFAULT true,
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	created_by text NOT NULL DEFAULT session_user,
+	CONSTRAINT webhook_name CHECK (name OPERATOR(pg_catalog.~) '^[[:graph:]]([[:print:]]{0,98}[[:graph:]])?$'),
+	CONSTRAINT webhook_format CHECK (format OPERATOR(pg_catalog.=) ANY (ARRAY['generic', 'slack', 'teams',
+		'dingtalk', 'feishu', 'wecom', 'alertmanager', 'heartbeat'])),
+	CONSTRAINT webhook_min_severity CHECK (min_severity OPERATOR(pg_catalog.=) ANY (ARRAY['P0', 'P1', 'P2', 'P3']))
+);
+COMMENT ON TABLE deploydb.webhook IS
+	'Webhooks: who is told of what; their addresses are in webhook_secret';
+GRANT SELECT ON deploydb.webhook TO pg_monitor, pg_database_owner;
+SELECT pg_extension_config_dump('deploydb.webhook', '');
+
+-- Only the owner reads it, and no dump holds it.  It has no constraint that
+-- could show a row in an error.
+CREATE TABLE deploydb.webhook_secret (
+	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON UPDATE CASCADE ON DELETE CASCADE,
+	url text NOT NULL,
+	secret text,
+	previous_secret text,
+	previous_until timestamptz
+);
+COMMENT ON TABLE deploydb.webhook_secret IS
+	'Webhooks: addresses and keys; the previous key signs, too, until it ends';
+
+-- What became of the last attempts, which decides when the next one is due.
+CREATE TABLE deploydb.webhook_state (
+	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON UPDATE CASCADE ON DELETE CASCADE,
+	failures integer NOT NULL DEFAULT 0,
+	paused_until timestamptz,
+	opened_at timestamptz,
+	probe_at timestamptz,
+	tokens double precision,
+	tokens_at timestamptz,
+	last_attempt_at timestamptz,
+	last_success_at timestamptz,
+	last_status integer,
+	last_stage text,
+	last_error text,
+	last_ms double precision
+) WITH (fillfactor = 50);
+COMMENT ON TABLE deploydb.webhook_state IS
+	'Webhooks: how the last attempts went; opened_at is when it was left alone, tokens what its rate allows';
+GRANT SELECT ON deploydb.webhook_state TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.hide_statement()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'deploydb_hide_statement'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION deploydb.hide_statement() IS
+	'Webhooks: loads what keeps statements with addresses and keys out of the log';
+REVOKE ALL ON FUNCTION deploydb.hide_statement() FROM PUBLIC;
+
+-- Scheme, host and port: all that is ever shown of an address.
+CREATE FUNCTION deploydb.url_origin(url text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT lower(substring(url FROM '^([Hh][Tt][Tt][Pp][Ss]?://)')) || lower(substring(url
+		FROM '^[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@]*@)?([A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)(?:[/?#]|$)'))
+$$;
+COMMENT ON FUNCTION deploydb.url_origin(text) IS
+	'Webhooks: scheme, host and port of an address; NULL where it is none';
+REVOKE ALL ON FUNCTION deploydb.url_origin(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.url_origin(text) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.check_url(url text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF url IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'url must not be NULL';
+	END IF;
+	IF deploydb.url_origin(url) IS NULL OR url !~ '^[!-~]+$' OR length(url) > 8000 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'invalid URL of a webhook',
+			DETAIL = 'It is not shown, as it may hold a secret.',
+			HINT = 'It begins with https:// or http://, names a host, and has no blanks and no characters that are not ASCII.';
+	END IF;
+	IF url ~* '^http:' AND current_setting('deploydb.webhook_allow', true) = '' THEN
+		RAISE WARNING USING
+			ERRCODE = 'warning',
+			MESSAGE = format('%s is not sent to, as it is not by https', deploydb.url_origin(url)),
+			HINT = 'List its host in deploydb.webhook_allow.';
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.check_url(text) IS
+	'Webhooks: true for an address that can be sent to, else an error that does not show it';
+REVOKE ALL ON FUNCTION deploydb.check_url(text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.check_secret(format text, secret text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF secret IS NULL THEN
+		RETURN true;
+	END IF;
+	IF format IN ('wecom', 'heartbeat') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('messages of format %s are not signed', format);
+	ELSIF format IN ('dingtalk', 'feishu') THEN
+		IF secret !~ '^[!-~]{1,200}$' THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'invalid_parameter_value',
+				MESSAGE = 'invalid secret of a webhook',
+				HINT = 'It is what the robot''s settings show.';
+		END IF;
+	ELSIF secret !~ '^whsec_([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
+		OR octet_length(decode(substr(secret, 7), 'base64')) NOT BETWEEN 24 AND 64
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'invalid secret of a webhook',
+			HINT = 'By Standard Webhooks it is whsec_ and 24 to 64 random bytes in base 64, as in: openssl rand -base64 32';
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.check_secret(text, text) IS
+	'Webhooks: true for a key that the format can sign with, else an error that does not show it';
+REVOKE ALL ON FUNCTION deploydb.check_secret(text, text) FROM PUBLIC;
+
+-- The format of a webhook, locked.
+CREATE FUNCTION deploydb.webhook_or_error(name text)
+RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	found text;
+BEGIN
+	IF name IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
+	END IF;
+	SELECT w.format INTO found FROM deploydb.webhook w WHERE w.name = name FOR UPDATE;
+	IF found IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('webhook "%s" does not exist', name),
+			HINT = 'View deploydb.webhook_health has those that do.';
+	END IF;
+	RETURN found;
+END
+$$;
+COMMENT ON FUNCTION deploydb.webhook_or_error(text) IS
+	'Webhooks: the format of a webhook, or an error where there is none of that name';
+REVOKE ALL ON FUNCTION deploydb.webhook_or_error(text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.add_webhook(name text, format text, url text, secret text DEFAULT NULL,
+	min_severity text DEFAULT 'P3')
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	broken text;
+BEGIN
+	PERFORM deploydb.hide_statement();
+	IF num_nulls(name, format, min_severity) > 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'name, format and min_severity must not be NULL';
+	END IF;
+	PERFORM deploydb.check_url(url);
+	PERFORM deploydb.check_secret(format, secret);
+	BEGIN
+		INSERT INTO deploydb.webhook AS w (name, format, min_severity) VALUES (name, format, min_severity);
+	EXCEPTION
+		WHEN unique_violation THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'duplicate_object',
+				MESSAGE = format('webhook "%s" already exists', name),
+				HINT = 'Change its address by deploydb.set_webhook_url().';
+		WHEN check_violation THEN
+			GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+			RAISE EXCEPTION USING
+				ERRCODE = 'invalid_parameter_value',
+				MESSAGE = CASE broken
+					WHEN 'webhook_format' THEN format('invalid format of a webhook: "%s"', format)
+					WHEN 'webhook_min_severity' THEN format('invalid severity: "%s"', min_severity)
+					ELSE format('invalid name of a webhook: "%s"', name) END,
+				HINT = CASE broken
+					WHEN 'webhook_format' THEN 'Use generic, slack, teams, dingtalk, feishu, wecom, alertmanager or heartbeat.'
+					WHEN 'webhook_min_severity' THEN 'Severities are P0, P1, P2 and P3.'
+					ELSE 'It has 1 to 100 characters, does not begin or end with a blank, and has no line breaks.' END;
+	END;
+	INSERT INTO deploydb.webhook_secret (webhook, url, secret) VALUES (name, url, secret);
+	INSERT INTO deploydb.webhook_state (webhook) VALUES (name);
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.add_webhook(text, text, text, text, text) IS
+	'Webhooks: from now on a receiver is told what is at least as severe';
+REVOKE ALL ON FUNCTION deploydb.add_webhook(text, text, text, text, text) FROM PUBLIC;
+
+-- What waits is sent to the new address, and soon.
+CREATE FUNCTION deploydb.set_webhook_url(name text, url text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	PERFORM deploydb.hide_statement();
+	PERFORM deploydb.webhook_or_error(name);
+	PERFORM deploydb.check_url(url);
+	INSERT INTO deploydb.webhook_secret AS s (webhook, url) VALUES (name, url)
+	ON CONFLICT ON CONSTRAINT webhook_secret_pkey DO UPDATE SET url = EXCLUDED.url;
+	INSERT INTO deploydb.webhook_state (webhook) VALUES (name)
+	ON CONFLICT ON CONSTRAINT webhook_state_pkey DO UPDATE
+		SET failures = 0, paused_until = NULL, opened_at = NULL, probe_at = NULL;
+	UPDATE deploydb.outbox o SET next_attempt_at = clock_timestamp()
+	WHERE o.webhook = name AND o.state = 'pending';
+	PERFORM deploydb.wake_monitor();
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.set_webhook_url(text, text) IS
+	'Webhooks: another address of a receiver; what waits for it is tried at once';
+REVOKE ALL ON FUNCTION deploydb.set_webhook_url(text, text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.set_webhook_secret(name text, secret text, overlap text DEFAULT '24 hours')
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	until timestamptz;
+BEGIN
+	PERFORM deploydb.hide_statement();
+	PERFORM deploydb.check_secret(deploydb.webhook_or_error(name), secret);
+	-- as long ahead as such a period began in the past
+	until := clock_timestamp() + (clock_timestamp() - deploydb.grace_start(overlap));
+	UPDATE deploydb.webhook_secret s
+	SET secret = secret, previous_secret = s.secret, previous_until = until
+	WHERE s.webhook = name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('webhook "%s" has no address', name),
+			HINT = 'Give it one by deploydb.set_webhook_url() first.';
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.set_webhook_secret(text, text, text) IS
+	'Webhooks: another key; messages are signed with the previous one, too, until the overlap has passed';
+REVOKE ALL ON FUNCTION deploydb.set_webhook_secret(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.drop_webhook(name text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	IF name IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
+	END IF;
+	DELETE FROM deploydb.webhook w WHERE w.name = name;
+	IF NOT FOUND THEN
+		RETURN false;
+	END IF;
+	UPDATE deploydb.outbox o
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'the webhook was dropped'
+	WHERE o.webhook = name AND o.state IN ('pending', 'sending');
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.drop_webhook(text) IS
+	'Webhooks: a receiver is told no more, and what waits for it is a dead letter; false where there is none';
+REVOKE ALL ON FUNCTION deploydb.drop_webhook(text) FROM PUBLIC;

@@ -1,0 +1,17 @@
+/*
+ * hide_statement.h
+ *		Statements that carry a webhook's address or key stay out of the log.
+ *
+ * Gives: hide_statement_init(), which _PG_init calls once, preloaded or not.
+ * Needs: nothing of the other modules.
+ *
+ * A line of the log about an error in such a statement comes without the
+ * statement, its context and its parameters; one about its syntax does not
+ * come at all.
+ */
+#ifndef DEPLOYDB_HIDE_STATEMENT_H
+#define DEPLOYDB_HIDE_STATEMENT_H
+
+extern void hide_statement_init(void);
+
+#endif							/* DEPLOYDB_HIDE_STATEMENT_H */

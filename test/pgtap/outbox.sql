@@ -1,0 +1,283 @@
+-- Webhooks and the outbox, without a monitor: the test claims, and says what
+-- became of it.
+\set QUIET on
+SET client_min_messages = warning;
+CREATE EXTENSION pgtap;
+CREATE EXTENSION deploydb;
+
+CREATE FUNCTION fire(rule text, status text, severity text DEFAULT 'P1', silenced boolean DEFAULT false, reason text DEFAULT NULL)
+RETURNS bigint LANGUAGE sql AS $$
+	INSERT INTO deploydb.alert_event (rule, metric, severity, status, reason, value, threshold, message, labels, runbook,
+		started_at, occurred_at, silenced)
+	VALUES (rule, 'a.metric', severity, status, COALESCE(reason, CASE status WHEN 'firing' THEN 'new' ELSE 'resolved' END),
+		0.5, 0.25, 'it is <so> & so', '{"a": "b"}', 'docs/x', '2026-11-01 10:00+00', '2026-11-01 10:00:01.5+00', silenced)
+	RETURNING id $$;
+-- claims and says ids and what they are about
+CREATE FUNCTION claim(n integer DEFAULT 64) RETURNS TABLE (id bigint, webhook text, attempt integer, topic text)
+LANGUAGE plpgsql AS $$
+BEGIN
+	-- in two steps, as a digest is made on the way
+	CREATE TEMPORARY TABLE claimed AS SELECT * FROM deploydb.claim_messages(n);
+	RETURN QUERY SELECT c.id, c.webhook, c.attempt, o.topic FROM claimed c JOIN deploydb.outbox o ON o.id = c.id ORDER BY c.id;
+	DROP TABLE claimed;
+END $$;
+CREATE FUNCTION record(id bigint, status integer, answer text DEFAULT '', retry_after text DEFAULT NULL, error text DEFAULT NULL)
+RETURNS text LANGUAGE sql AS $$
+	SELECT deploydb.record_attempt(id, status, retry_after, answer, CASE WHEN status > 0 THEN 'http' ELSE 'tcp' END, error, 1.5) $$;
+CREATE PROCEDURE refill() LANGUAGE sql AS $$ UPDATE deploydb.webhook_state SET tokens = 12 $$;
+CREATE PROCEDURE make_due() LANGUAGE sql AS $$ UPDATE deploydb.outbox SET next_attempt_at = clock_timestamp() $$;
+
+SELECT no_plan();
+
+-- adding
+SELECT ok(deploydb.add_webhook('g', 'generic', 'https://example.org/hook?token=s3cret'), 'a webhook');
+SELECT throws_ok($$SELECT deploydb.add_webhook('g', 'generic', 'https://example.org/')$$, '42710', NULL, 'twice');
+SELECT throws_ok(format('SELECT deploydb.add_webhook(%L, %L, %L)', n, f, u), s, NULL, format('%s %s %s', replace(n, E'\n', ' '), f, replace(u, E'\r\n', ' ')))
+FROM (VALUES ('x', 'pager', 'https://example.org/', '22023'), ('', 'slack', 'https://example.org/', '22023'),
+	(' x', 'slack', 'https://example.org/', '22023'), (E'x\ny', 'slack', 'https://example.org/', '22023'),
+	('x', 'slack', NULL, '22004'), (NULL, 'slack', 'https://example.org/', '22004'), ('x', NULL, 'https://example.org/', '22004'),
+	('x', 'slack', '', '22023'), ('x', 'slack', 'example.org', '22023'), ('x', 'slack', 'ftp://example.org/', '22023'),
+	('x', 'slack', 'file:///etc/passwd', '22023'), ('x', 'slack', 'https://', '22023'), ('x', 'slack', 'https:///x', '22023'),
+	('x', 'slack', E'https://example.org/\r\nHost: y', '22023'), ('x', 'slack', 'https://exa mple.org/', '22023'),
+	('x', 'slack', 'https://例子.cn/', '22023'), ('x', 'slack', 'https://example.org:123456/', '22023')) v (n, f, u, s);
+SELECT throws_ok($$SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/', min_severity => 'P4')$$, '22023',
+	'invalid severity: "P4"', 'severity');
+SELECT throws_ok(format('SELECT deploydb.add_webhook(''x'', %L, ''https://example.org/'', %L)', f, s), '22023', NULL,
+	format('secret of %s: %s', f, s))
+FROM (VALUES ('generic', 'short'), ('generic', 'whsec_c2hvcnQ='), ('generic', 'whsec_!'), ('wecom', 'SEC1'), ('dingtalk', 'a b'),
+	('heartbeat', 'x')) v (f, s);
+CREATE FUNCTION error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE m text; d text; h text; c text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS m = MESSAGE_TEXT, d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT, c = PG_EXCEPTION_CONTEXT;
+	RETURN concat_ws('|', m, d, h, split_part(c, 'SQL statement "SELECT deploydb.', 1));
+END $$;
+SELECT unalike(error_of(s), '%s3cret%', 'no error shows an address or a key')
+FROM (VALUES ($$SELECT deploydb.add_webhook('x', 'slack', 'gopher://s3cret')$$),
+	($$SELECT deploydb.add_webhook('g', 'slack', 'https://s3cret.example.org/')$$),
+	($$SELECT deploydb.add_webhook('x', 'nothing', 'https://example.org/s3cret')$$),
+	($$SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/', 's3cret')$$),
+	($$SELECT deploydb.set_webhook_url('nobody', 'https://example.org/s3cret')$$),
+	($$SELECT deploydb.set_webhook_secret('nobody', 's3cret')$$)) v (s);
+SELECT is(deploydb.url_origin(u), o, u)
+FROM (VALUES ('https://User:pw@Hooks.Example.org:8443/a?b#c', 'https://hooks.example.org:8443'), ('http://[::1]:80/', 'http://[::1]:80'),
+	('HTTPS://x', 'https://x'), ('https://x?y', 'https://x'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
+SELECT results_eq('SELECT name, format, origin, state, pending FROM deploydb.webhook_health',
+	$$VALUES ('g', 'generic', 'https://example.org', 'ok', 0::bigint)$$, 'how it does, with the host alone');
+
+-- an event becomes a message for each webhook that takes its severity
+SELECT deploydb.add_webhook('urgent', 'slack', 'https://example.org/slack', min_severity => 'P0') \g /dev/null
+SELECT deploydb.add_webhook('beat', 'heartbeat', 'https://example.org/beat') \g /dev/null
+SELECT fire('r1', 'firing', 'P0'), fire('r2', 'firing', 'P2'), fire('r3', 'firing', 'P0', true) \g /dev/null
+SELECT is(deploydb.enqueue_events(), 3::bigint, 'three messages');
+SELECT is(deploydb.enqueue_events(), 0::bigint, 'once');
+SELECT results_eq('SELECT webhook, topic, severity, status, state, attempts FROM deploydb.notification ORDER BY webhook, id',
+	$$VALUES ('g', 'r1/', 'P0', 'firing', 'pending', 0), ('g', 'r2/', 'P2', 'firing', 'pending', 0),
+		('urgent', 'r1/', 'P0', 'firing', 'pending', 0)$$, 'to whom what');
+SELECT is((SELECT body::jsonb - 'clusterName' - 'database' FROM deploydb.outbox WHERE webhook = 'g' AND topic = 'r1/'),
+	$${"id": "r1:1793527201500:firing", "kind": "alert", "value": 0.5, "labels": {"a": "b"}, "metric": "a.metric", "reason": "new",
+	"ruleId": "r1", "status": "firing", "message": "it is <so> & so", "runbook": "docs/x", "severity": "P0", "threshold": 0.25,
+	"environment": "", "startedAt": "2026-11-01T10:00:00.000Z", "occurredAt": "2026-11-01T10:00:01.500Z"}$$::jsonb, 'generic');
+SELECT results_eq($$SELECT n, line FROM regexp_split_to_table((SELECT body::jsonb->>'text' FROM deploydb.outbox WHERE webhook = 'urgent'), '\n')
+		WITH ORDINALITY AS l (line, n)$$,
+	$$VALUES (1::bigint, format(':rotating_light: [P0] r1 (%s)', concat_ws(' on ', current_database()::text COLLATE "default", NULLIF(current_setting('cluster_name'), '')))),
+		(2, 'Status: FIRING | Metric: a.metric | Value: 0.5000, Threshold: 0.2500'), (3, 'it is &lt;so&gt; &amp; so'),
+		(4, 'Runbook: docs/x')$$, 'slack');
+
+-- claiming counts the attempt; a second one finds nothing
+SELECT is(deploydb.next_claim_at() <= clock_timestamp(), true, 'something can be claimed');
+SELECT results_eq('SELECT webhook, attempt, topic FROM claim()',
+	$$VALUES ('g', 1, 'r1/'), ('urgent', 1, 'r1/'), ('g', 1, 'r2/')$$, 'all of them, by their ids');
+SELECT is_empty('SELECT * FROM claim()', 'which are under way now');
+SELECT is(deploydb.next_claim_at(), NULL, 'nothing more to claim');
+SELECT is(record((SELECT id FROM deploydb.outbox WHERE webhook = 'urgent'), 200, 'ok'), 'delivered', 'delivered');
+SELECT is(record((SELECT id FROM deploydb.outbox WHERE webhook = 'urgent'), 500), 'delivered', 'recorded once');
+SELECT is(record((SELECT id FROM deploydb.outbox WHERE topic = 'r1/' AND webhook = 'g'), 503), 'pending', 'tried again');
+SELECT is(record((SELECT id FROM deploydb.outbox WHERE topic = 'r2/'), 404, 'gone'), 'dead', 'a dead letter');
+SELECT results_eq('SELECT topic, state, last_status, last_error, finished_at IS NULL, next_attempt_at > clock_timestamp() FROM deploydb.notification WHERE webhook = ''g'' ORDER BY id',
+	$$VALUES ('r1/', 'pending', 503, 'status 503', true, true), ('r2/', 'dead', 404, 'status 404: gone', false, NULL)$$, 'what is known of them');
+SELECT is_empty('SELECT * FROM claim()', 'not before its time');
+SELECT ok(deploydb.next_claim_at() BETWEEN clock_timestamp() AND clock_timestamp() + interval '2 seconds', 'in about a second');
+
+-- the newest of a topic tells what is waiting
+SELECT fire('r1', 'resolved', 'P0') \g /dev/null
+SELECT is(deploydb.enqueue_events(), 2::bigint, 'resolved');
+SELECT results_eq($$SELECT state, status, told_by > id FROM deploydb.notification WHERE webhook = 'g' AND topic = 'r1/' ORDER BY id$$,
+	$$VALUES ('superseded', 'firing', true), ('pending', 'resolved', NULL)$$, 'goes out as one');
+SELECT matches((SELECT body::jsonb->>'message' FROM deploydb.outbox WHERE webhook = 'g' AND status = 'resolved'),
+	'\[2026-11-01T10:00:00.000Z - 2026-11-01T10:00:01.500Z\]$', 'which says since when');
+SELECT is((SELECT body::jsonb->>'text' LIKE '%[2026%' FROM deploydb.outbox WHERE webhook = 'urgent' AND status = 'resolved'), false,
+	'but not to whom it was told');
+
+-- order: one of a topic at a time
+CALL make_due();
+SELECT is((SELECT count(*) FROM claim()), 2::bigint, 'the resolved ones');
+SELECT fire('r1', 'firing', 'P0') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT is_empty('SELECT * FROM claim()', 'the next waits for the one under way');
+SELECT is(deploydb.next_claim_at(), NULL, 'and nobody looks again for it');
+SELECT record(id, 200, 'ok') FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+SELECT is((SELECT count(*) FROM claim()), 2::bigint, 'then it goes');
+
+-- a dead monitor's messages are sent again, under the same id
+SELECT headers[2] AS header FROM deploydb.sendable_message((SELECT id FROM deploydb.outbox WHERE state = 'sending' AND webhook = 'g'), now()) \gset
+SELECT is(deploydb.release_claims(), 2::bigint, 'what was left behind');
+SELECT is((SELECT headers[2] || attempt FROM deploydb.claim_messages(64) WHERE webhook = 'g'), :'header' || 2, 'the same id, the second attempt');
+SELECT record(id, 200, 'ok') FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+
+-- classes of answers
+SELECT is((deploydb.classify_answer(f, s, a)).verdict, v, format('%s: %s %s', f, s, a))
+FROM (VALUES ('generic', 200, '', 'delivered'), ('generic', 204, '', 'delivered'), ('teams', 202, '', 'delivered'), ('generic', 301, '', 'dead'),
+	('generic', 400, '', 'dead'), ('generic', 408, '', 'retry'), ('generic', 410, '', 'dead'), ('generic', 425, '', 'retry'),
+	('generic', 429, '', 'retry'), ('generic', 500, '', 'retry'), ('generic', 599, '', 'retry'), ('generic', 0, '', 'retry'),
+	('generic', 100, '', 'dead'), ('slack', 200, E'ok\n', 'delivered'), ('slack', 200, 'invalid_payload', 'dead'),
+	('slack', 200, 'rollup_error', 'retry'), ('dingtalk', 200, '{"errcode":0,"errmsg":"ok"}', 'delivered'),
+	('dingtalk', 200, '{"errcode":310000,"errmsg":"sign not match"}', 'dead'), ('dingtalk', 200, '{"errcode":130101}', 'retry'),
+	('feishu', 200, '{"StatusCode":0,"StatusMessage":"success"}', 'delivered'), ('feishu', 200, '{"code":19021,"msg":"sign"}', 'dead'),
+	('feishu', 200, '{"code":11232}', 'retry'), ('wecom', 200, '{"errcode":0}', 'delivered'), ('wecom', 200, '{"errcode":45009}', 'retry'),
+	('wecom', 200, '{"errcode":93000}', 'dead'), ('wecom', 200, '<html>', 'retry'), ('feishu', 200, '[1]', 'retry'), ('feishu', 200, NULL, 'retry'),
+	('slack', 200, NULL, NULL)) v (f, s, a, v)
+WHERE a IS NOT NULL OR f <> 'slack';
+SELECT is(deploydb.retry_seconds(h, '2026-11-23 08:00+00'), s::float8, COALESCE(h, 'none'))
+FROM (VALUES ('120', 120), (' 7 ', 7), ('99999', 3600), ('Mon, 23 Nov 2026 08:00:30 GMT', 30), ('Mon, 23 Nov 2026 07:00:00 GMT', 0),
+	('Tue, 24 Nov 2026 08:00:00 GMT', 3600), ('Mon, 23 Foo 2026 08:00:30 GMT', NULL), ('Mon, 99 Nov 2026 08:00:30 GMT', NULL),
+	('-1', NULL), ('soon', NULL), ('', NULL), (NULL, NULL)) v (h, s);
+
+-- Retry-After is of the whole webhook
+DELETE FROM deploydb.outbox;
+SELECT fire('r5', 'firing', 'P3'), fire('r6', 'firing', 'P3') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+CALL refill();
+SELECT id AS first FROM claim(1) \gset
+SELECT is(record(:first, 429, '', '600'), 'pending', '429');
+SELECT is_empty('SELECT * FROM claim()', 'nothing is sent meanwhile');
+SELECT ok(deploydb.next_claim_at() BETWEEN clock_timestamp() + interval '595 seconds' AND clock_timestamp() + interval '600 seconds',
+	'before its time');
+SELECT is((SELECT state FROM deploydb.webhook_health WHERE name = 'g'), 'paused', 'which people see');
+
+-- backoff doubles up to an hour, and ends in a dead letter
+UPDATE deploydb.webhook_state SET paused_until = NULL;
+CREATE FUNCTION backoff(n integer) RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE result double precision;
+BEGIN
+	UPDATE deploydb.outbox SET state = 'sending', attempts = n WHERE id = (SELECT min(id) FROM deploydb.outbox);
+	PERFORM record((SELECT min(id) FROM deploydb.outbox), 500);
+	SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) INTO result FROM deploydb.outbox ORDER BY id LIMIT 1;
+	RETURN result;
+END $$;
+SELECT ok(backoff(n) BETWEEN s * 0.99 AND s * 1.26, format('after attempt %s about %s s', n, s))
+FROM (VALUES (1, 1), (2, 2), (5, 16), (12, 2048), (13, 3600), (19, 3600)) v (n, s);
+SELECT backoff(20) \g /dev/null
+SELECT is((SELECT state || ': ' || last_error FROM deploydb.notification ORDER BY id LIMIT 1), 'dead: status 500', 'the last attempt');
+SELECT throws_ok('SELECT deploydb.replay(NULL)', '22004', NULL, 'replay of nothing');
+SELECT throws_ok('SELECT deploydb.replay(-1)', '42704', NULL, 'replay of what is not there');
+SELECT throws_ok((SELECT format('SELECT deploydb.replay(%s)', max(id)) FROM deploydb.outbox), '55000', NULL, 'replay of what is pending');
+
+-- the circuit: left alone, probed, told about
+SELECT is((SELECT state FROM deploydb.webhook_health WHERE name = 'g'), 'open', 'it keeps failing');
+SELECT results_eq($$SELECT webhook, body LIKE '%webhook g keeps failing (status 500)%' FROM deploydb.outbox WHERE kind = 'notice'$$,
+	'SELECT NULL::text, NULL::boolean WHERE false', 'nobody else takes P1');
+UPDATE deploydb.webhook SET min_severity = 'P3' WHERE name = 'urgent';
+UPDATE deploydb.webhook_state SET failures = 4, opened_at = NULL, probe_at = NULL WHERE webhook = 'g';
+SELECT backoff(3) \g /dev/null
+SELECT results_eq($$SELECT webhook, body LIKE '%webhook g keeps failing (status 500)%' FROM deploydb.outbox WHERE kind = 'notice'$$,
+	$$VALUES ('urgent', true)$$, 'the others are told');
+CALL make_due();
+SELECT is((SELECT count(*) FROM claim() WHERE webhook = 'g'), 0::bigint, 'nothing is sent to it');
+UPDATE deploydb.webhook_state SET probe_at = clock_timestamp() WHERE webhook = 'g';
+SELECT is((SELECT count(*) FROM claim() WHERE webhook = 'g'), 1::bigint, 'but for a probe');
+SELECT is((SELECT count(*) FROM claim() WHERE webhook = 'g'), 0::bigint, 'one at a time');
+SELECT record(id, 500) FROM deploydb.outbox WHERE webhook = 'g' AND state = 'sending' \g /dev/null
+SELECT ok((SELECT probe_at BETWEEN clock_timestamp() + interval '59 s' AND clock_timestamp() + interval '60 s' FROM deploydb.webhook_state WHERE webhook = 'g'),
+	'which failed, so the next one is later');
+UPDATE deploydb.webhook_state SET probe_at = clock_timestamp() WHERE webhook = 'g';
+CALL make_due();
+SELECT record(id, 200) FROM claim() WHERE webhook = 'g' \g /dev/null
+SELECT is((SELECT state FROM deploydb.webhook_health WHERE name = 'g'), 'ok', 'one that arrives closes it');
+SELECT is((SELECT count(*) FROM deploydb.outbox WHERE kind = 'notice' AND body LIKE '%webhook g works again%'), 1::bigint, 'and is told');
+SELECT is(deploydb.replay_since('2026-01-01'), 0::bigint, 'no dead letters');
+
+-- past the rate: one digest with counts, and nothing is dropped
+DELETE FROM deploydb.outbox;
+SELECT deploydb.drop_webhook('urgent') \g /dev/null
+CALL refill();
+SELECT fire('storm' || n, CASE WHEN n % 3 = 0 THEN 'resolved' ELSE 'firing' END, 'P2') FROM generate_series(1, 30) n \g /dev/null
+SELECT fire('fire', 'firing', 'P0') \g /dev/null
+SELECT is(deploydb.enqueue_events(), 31::bigint, 'a storm');
+SELECT is((SELECT count(*) FROM claim()), 12::bigint, 'as many as the rate allows');
+SELECT is((SELECT count(*) FROM deploydb.outbox WHERE state = 'folded'), 20::bigint, 'the others are folded');
+SELECT is((SELECT count(*) FROM deploydb.outbox f JOIN deploydb.outbox d ON d.id = f.told_by AND d.kind = 'digest' AND d.state = 'sending'
+	WHERE f.state = 'folded'), 20::bigint, 'into a digest that goes, too');
+SELECT matches((SELECT body::jsonb->>'message' FROM deploydb.outbox WHERE kind = 'digest'),
+	'^20 messages \(firing: 13, resolved: 7\): \[P2\] storm', 'which counts them');
+SELECT is((SELECT state FROM deploydb.outbox WHERE topic = 'fire/'), 'sending', 'the most severe goes by itself');
+SELECT is_empty('SELECT * FROM claim()', 'then nothing');
+SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+SELECT fire('later' || n, 'firing', 'P2') FROM generate_series(1, 3) n \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT is_empty('SELECT * FROM claim()', 'until there is room');
+SELECT ok(deploydb.next_claim_at() BETWEEN clock_timestamp() AND clock_timestamp() + interval '5 seconds', 'in five seconds');
+UPDATE deploydb.webhook_state SET tokens_at = tokens_at - interval '5 seconds';
+SELECT results_eq('SELECT attempt FROM claim()', 'VALUES (1)', 'for a digest of the three');
+CALL refill();
+SELECT fire('more' || n, 'firing', 'P2') FROM generate_series(1, 4) n \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT is((SELECT count(*) FROM claim(3)), 3::bigint, 'as many as the caller takes');
+SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+DELETE FROM deploydb.outbox;
+
+-- a message that cannot be written is a dead letter, and fails nothing
+ALTER FUNCTION deploydb.render_generic(jsonb) RENAME TO render_generic_away;
+SELECT fire('bad', 'firing') \g /dev/null
+SELECT is(deploydb.enqueue_events(), 1::bigint, 'one that cannot be written');
+SELECT matches((SELECT state || ' ' || last_error FROM deploydb.notification), '^dead the message could not be written: function', 'a dead letter');
+ALTER FUNCTION deploydb.render_generic_away(jsonb) RENAME TO render_generic;
+DELETE FROM deploydb.outbox;
+
+-- messages of one's own
+SELECT is(deploydb.notify('hello'), 1::bigint, 'notify');
+SELECT is((SELECT body::jsonb->>'message' || (body::jsonb->>'status') FROM deploydb.outbox), 'hellonotice', 'what it says');
+SELECT is(deploydb.notify('hello', 'P1', 'g'), 1::bigint, 'to one');
+SELECT throws_ok(format('SELECT deploydb.notify(%L, %L, %L)', m, s, w), c, NULL, format('notify %s %s %s', m, s, w))
+FROM (VALUES (NULL, 'P1', NULL, '22004'), ('x', NULL, NULL, '22004'), (' ', 'P1', NULL, '22023'), ('x', 'P5', NULL, '22023'),
+	('x', 'P1', 'nobody', '42704'), ('x', 'P1', 'beat', '22023')) v (m, s, w, c);
+SELECT results_eq('SELECT * FROM deploydb.heartbeats()', $$VALUES ('beat', 'https://example.org/beat')$$, 'heartbeats');
+
+-- another address, keys
+SELECT is(deploydb.set_webhook_url('g', 'https://example.net/other'), true, 'another address');
+SELECT is((SELECT origin FROM deploydb.webhook_health WHERE name = 'g'), 'https://example.net', 'is taken');
+SELECT throws_ok($$SELECT deploydb.set_webhook_secret('nobody', NULL)$$, '42704', NULL, 'a key for nobody');
+SELECT deploydb.set_webhook_secret('g', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw') \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, clock_timestamp()) m, unnest(m.headers) h
+	WHERE h ~ '^webhook-signature: v1,[A-Za-z0-9+/]{43}=$'), 2::bigint, 'one signature');
+SELECT deploydb.set_webhook_secret('g', 'whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', '1 hour') \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, clock_timestamp()) m, unnest(m.headers) h
+	WHERE h ~ '^webhook-signature: v1,[A-Za-z0-9+/]{43}= v1,[A-Za-z0-9+/]{43}=$'), 2::bigint, 'two while rotating');
+SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, clock_timestamp() + interval '61 minutes') m, unnest(m.headers) h
+	WHERE h ~ '^webhook-signature: v1,[A-Za-z0-9+/]{43}=$'), 2::bigint, 'one after the overlap');
+
+-- test messages need a monitor
+SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
+SELECT throws_ok($$CALL deploydb.test_webhook('nobody')$$, '42704', NULL, 'no webhook, no test');
+
+-- dropping
+SELECT is(deploydb.drop_webhook('nobody'), false, 'there is none');
+SELECT is(deploydb.drop_webhook('g'), true, 'dropped');
+SELECT results_eq('SELECT DISTINCT state, last_error FROM deploydb.notification', $$VALUES ('dead', 'the webhook was dropped')$$, 'its messages are dead letters');
+SELECT is_empty('SELECT * FROM deploydb.webhook_secret WHERE webhook = ''g''', 'its address is gone');
+SELECT throws_ok((SELECT format('SELECT deploydb.replay(%s)', max(id)) FROM deploydb.outbox), '42704', NULL, 'nobody to replay to');
+
+-- what waits stays, what is finished goes in time
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body, created_at) VALUES ('x', 'notice', 'x', 'P3', 'notice', '{}', '2000-01-01');
+SELECT is(deploydb.purge_messages(clock_timestamp(), 1), 1::bigint, 'in batches');
+SELECT is(deploydb.purge_messages(clock_timestamp(), 100), 1::bigint, 'all that is finished');
+SELECT is((SELECT count(*) FROM deploydb.outbox), 1::bigint, 'but not what is pending');
+
+-- who may what
+SELECT ok(NOT has_table_privilege(r, 'deploydb.webhook_secret', 'SELECT'), r || ' reads no addresses')
+FROM unnest('{pg_monitor,pg_database_owner,public}'::text[]) r;
+
+SELECT * FROM finish();
