@@ -300,5 +300,41 @@ COMMENT ON VIEW deploydb.worker_status IS
 	'Monitoring: whether the monitor of this database runs, its last tick, and its last error';
 GRANT SELECT ON deploydb.worker_status TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION deploydb.status_of_monitor()
+RETURNS TABLE (verdict text, detail text, next_step text)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	s record;
+	late boolean;
+	preloaded boolean := deploydb.is_preloaded();	-- which also loads the library
+BEGIN
+	SELECT w.*, m.interval_ms INTO s FROM deploydb.worker_status w, deploydb.monitor_state m;
+	late := s.state IN ('running', 'suspended')
+		AND COALESCE(s.last_tick_at, s.started_at) < clock_timestamp() - s.interval_ms * 3 * interval '1 millisecond';
+	RETURN QUERY SELECT t.* FROM (VALUES
+		(s.state = 'standby', 'ok', 'none runs on a standby', NULL),
+		(s.state = 'stopped' AND NOT preloaded, 'warning', 'none runs: not preloaded',
+			'SELECT deploydb.start_monitor();'),
+		(s.state IN ('stopped', 'stopping') AND current_setting('deploydb.monitor') = 'off', 'warning', 'switched off',
+			'ALTER SYSTEM RESET deploydb.monitor;'),
+		(s.state = 'stopped' AND s.started_at IS NULL, 'ok', 'starts', NULL),
+		(s.state IN ('stopped', 'stopping'), 'error', 'none runs', 'SHOW deploydb.databases;'),
+		(s.state = 'waiting', 'warning', 'waits for newer SQL objects', 'ALTER EXTENSION deploydb UPDATE;'),
+		(late, 'error', format('no tick since %s', to_char(s.last_tick_at, 'YYYY-MM-DD HH24:MI:SS')),
+			'SELECT * FROM deploydb.worker_status;'),
+		(s.last_error_at >= s.last_tick_at, 'warning', left(s.last_error, 200), 'SELECT * FROM deploydb.worker_status;'),
+		(s.state = 'suspended', 'warning', 'a copy: sends nothing', 'SELECT deploydb.adopt();'),
+		(true, 'ok', 'ticks every ' || current_setting('deploydb.metrics_collection_interval'), NULL)
+	) AS v (applies, verdict, detail, next_step), LATERAL (SELECT v.verdict, v.detail, v.next_step) AS t
+	WHERE v.applies LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION deploydb.status_of_monitor() IS
+	'Monitoring: how the monitor is; a part of deploydb_status()';
+REVOKE ALL ON FUNCTION deploydb.status_of_monitor() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.status_of_monitor() TO pg_monitor, pg_database_owner;
+
 -- The launcher starts a monitor when this commits.
 SELECT deploydb.wake_monitor();

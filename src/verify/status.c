@@ -263,6 +263,12 @@ area_writes(List *rows)
 	return rows_of_function(rows, "writes", "status_of_writes");
 }
 
+static List *
+area_monitor(List *rows)
+{
+	return rows_of_function(rows, "monitor", "status_of_monitor");
+}
+
 typedef struct StatusArea
 {
 	const char *name;
@@ -275,6 +281,7 @@ static const StatusArea areas[] = {
 	{"ledger", area_ledger},
 	{"server", area_server},
 	{"writes", area_writes},
+	{"monitor", area_monitor},
 };
 
 /* One area, in a subtransaction; an error becomes its row. */

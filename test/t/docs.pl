@@ -18,7 +18,7 @@ use Test::More;
 # The name is the cluster_name that a capture shows.
 my $node = PostgreSQL::Test::Cluster->new('staging');
 $node->init;
-$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\ndeploydb.monitor = off\n");
+$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\ndeploydb.metrics_collection_interval = '30s'\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION deploydb; CREATE ROLE dba SUPERUSER LOGIN');
 

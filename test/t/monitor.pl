@@ -56,6 +56,8 @@ sub set
 	return;
 }
 
+sub status { return sql(shift, q{SELECT verdict, detail, next_step FROM deploydb_status() WHERE area = 'monitor'}) }
+
 sub log_since { return slurp_file($node->logfile, shift) }
 
 sub fails_with
@@ -79,6 +81,7 @@ is(sql('one', 'SELECT database, state, ticks, missed_ticks, restarts, last_error
 	'one|running|1|0|0|t', 'it is seen to run');
 is(sql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'deploydb launcher' AND datname IS NULL}),
 	'1', 'the launcher is in no database');
+is(status('one'), 'ok|ticks every 1h|', 'the overview has it');
 is(sql('one', 'SELECT deploydb.suspended() IS NULL, count(*) FROM deploydb.installation'), 't|1', 'the installation is of this database');
 fails_with('one', "SELECT deploydb.${_}_monitor()", qr/55000.*launcher.*deploydb\.databases/s, "${_}_monitor() is for where nothing is preloaded")
   for qw(start stop);
@@ -113,7 +116,7 @@ set('deploydb.databases', q{''});
 wait_for_another('two', $two);
 set('deploydb.monitor', 'off');
 wait_until_gone($_) for qw(one two three);
-pass('switched off, none runs');
+is(status('one'), 'warning|switched off|ALTER SYSTEM RESET deploydb.monitor;', 'switched off, none runs');
 set('deploydb.monitor', 'on');
 wait_until_ticks($_) for qw(one two three);
 my ($before) = sql('one', 'SELECT ticks FROM deploydb.worker_status');
@@ -197,6 +200,7 @@ is(sql('uno', 'SELECT database FROM deploydb.worker_status'), 'uno', 'renamed');
 sql('postgres', 'CREATE DATABASE copy TEMPLATE uno');
 wait_until_ticks($_) for qw(uno copy);
 is(sql('copy', 'SELECT state, deploydb.suspended() ~ $$copy of database$$ FROM deploydb.worker_status'), 'suspended|t', 'a copy is suspended');
+is(status('copy'), 'warning|a copy: sends nothing|SELECT deploydb.adopt();', 'which the overview says');
 is(sql('uno', 'SELECT state FROM deploydb.worker_status'), 'running', 'what it is of is not');
 is(sql('copy', 'SELECT deploydb.adopt(), deploydb.adopt()'), 't|f', 'adopted');
 is(sql('copy', 'SELECT state, deploydb.suspended() IS NULL FROM deploydb.worker_status'), 'running|t', 'it runs');
@@ -234,6 +238,7 @@ wait_for_another('two', $two);
 pass('dropped and created in one transaction');
 sql('two', q{UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'deploydb'; SELECT deploydb.wake_monitor()});
 wait_for(q{SELECT state = 'waiting' FROM deploydb.worker_status}, 'two');
+like(status('two'), qr/^warning\|waits for newer SQL.objects\|ALTER EXTENSION deploydb UPDATE;$/s, 'the overview says what to do');
 $node->wait_for_log(qr/monitor of deploydb waits.*ALTER EXTENSION deploydb UPDATE/s, $mark);
 $before = sql('two', 'SELECT ticks FROM deploydb.worker_status');
 sql('two', 'UPDATE pg_extension SET extversion = deploydb.library_version() WHERE extname = $$deploydb$$; SELECT deploydb.wake_monitor()');
@@ -301,6 +306,7 @@ $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 is($standby->safe_psql('two', q{SELECT state, pid IS NULL FROM deploydb.worker_status}), 'standby|t', 'on a standby none runs');
 is($standby->safe_psql('two', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'deploydb'}), '0', 'nor the launcher');
+is($standby->safe_psql('two', q{SELECT verdict, detail FROM deploydb_status() WHERE area = 'monitor'}), 'ok|none runs on a standby', 'which is fine');
 $standby->promote;
 ok($standby->poll_query_until('two', $ticks), 'promoted, it starts');
 is($standby->safe_psql('two', 'SELECT deploydb.suspended() IS NULL'), 't', 'and sends');
@@ -311,6 +317,7 @@ $standby->stop;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
 $node->restart;
 is(sql('two', 'SELECT state FROM deploydb.worker_status'), 'stopped', 'without preloading none starts by itself');
+is(status('two'), 'warning|none runs: not preloaded|SELECT deploydb.start_monitor();', 'the overview says how to');
 is(sql('two', 'SELECT deploydb.stop_monitor()'), 'f', 'there is none to stop');
 is(sql('two', 'SELECT deploydb.start_monitor()'), 't', 'started by hand');
 wait_until_ticks('two');
