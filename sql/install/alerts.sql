@@ -210,12 +210,15 @@ BEGIN
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	-- series that are gone
 	DELETE FROM deploydb.alert_state s
-	WHERE s.status = 'no_data' AND s.since < before AND s.started_at IS NULL
-		AND NOT EXISTS (SELECT FROM deploydb.metric_latest l WHERE l.metric = s.metric AND l.series = s.series);
+	WHERE (s.rule, s.series) IN (
+		SELECT o.rule, o.series FROM deploydb.alert_state o
+		WHERE o.status = 'no_data' AND o.since < before AND o.started_at IS NULL
+			AND NOT EXISTS (SELECT FROM deploydb.metric_latest l WHERE l.metric = o.metric AND l.series = o.series)
+		LIMIT max_rows - purged);
 	GET DIAGNOSTICS more = ROW_COUNT;
 	RETURN purged + more;
 END
 $$;
 COMMENT ON FUNCTION deploydb.purge_events(timestamptz, integer) IS
-	'Alerts: forgets events from before a time, the oldest first, up to a number of rows; returns how many';
+	'Alerts: forgets events from before a time, the oldest first, and series that are gone since, up to a number of rows; returns how many';
 REVOKE ALL ON FUNCTION deploydb.purge_events(timestamptz, integer) FROM PUBLIC;

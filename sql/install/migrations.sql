@@ -860,7 +860,15 @@ BEGIN
 		'deploydb.replay_since(timestamptz)',
 		'deploydb.test_webhook(text, text, integer, text, double precision, text)',
 		'deploydb.queue_test(text)',
-		'deploydb.test_result(bigint)']
+		'deploydb.test_result(bigint)',
+		'deploydb.set_rule(text, text, text, text, text, double precision, text, double precision, integer, '
+			'double precision, integer, integer, integer, double precision, integer, text, text, jsonb, text, text, '
+			'text, boolean, text[])',
+		'deploydb.reset_rule(text)',
+		'deploydb.evaluate_alerts()',
+		'deploydb.silence(text, text, text)',
+		'deploydb.unsilence(text)',
+		'deploydb.acknowledge(text, text)']
 	WHEN access = 'app' THEN ARRAY[
 		'deploydb.report_client_failures(text, integer, text)'] END;
 	IF acting IS NULL THEN

@@ -146,7 +146,7 @@ INSERT INTO deploydb.builtin_rule
 VALUES
 	-- each change is told, so that there is nothing to cool down
 	('migration_drift', 'P0', 'migration.deviations', '>', 0, 1, 0, 0, NULL, 1, 'keep', NULL,
-		'Migration {series} deviates in {value} places: {note}'),
+		'Migration {series} deviates ({value}): {note}'),
 	('insight_write_success_low', 'P0', 'insight.write.success_rate', '<', 0.99, 2, 0, 300, NULL, 2, 'ok', NULL,
 		'Writes into decision_insights fail: only {value%} succeed (target {threshold%}): {note}'),
 	('insight_write_burn', 'P1', 'insight.write.burn', '>=', 1, 1, 0, 900, NULL, 2, 'ok', NULL,

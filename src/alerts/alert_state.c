@@ -89,11 +89,11 @@ void
 alert_state_read(const Datum *values, const bool *nulls, bool trend,
 				 AlertState *state)
 {
-	static const char *const names[] = {
-		"warming", "ok", "pending", "firing", "no_data"
-	};
+	const char *names[ALERT_NO_DATA + 1];
 	int			status;
 
+	for (int i = 0; i <= ALERT_NO_DATA; i++)
+		names[i] = alert_status_name((AlertStatus) i);
 	alert_state_init(trend, state);
 	if (nulls[STATE_STATUS])
 		return;

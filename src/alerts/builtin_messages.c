@@ -36,7 +36,7 @@ static const struct
 	{"db_errors_rising",
 	"服务器日志中的错误上升：每分钟 {value} 条，每分钟增加 {slope} 条"},
 	{"migration_drift",
-	"迁移 {series} 有 {value} 处偏差: {note}"},
+	"迁移 {series} 有偏差（{value} 处）: {note}"},
 	{"insight_write_success_low",
 	"decision_insights 写入失败：成功率仅 {value%}（目标 {threshold%}）: {note}"},
 	{"insight_write_burn",

@@ -25,16 +25,11 @@
 #include "alerts/alert_state.h"
 #include "alerts/rule.h"
 #include "compat.h"
-#include "settings.h"
 #include "verify/owner.h"
 #include "worker/wake.h"
 
 PG_FUNCTION_INFO_V1(deploydb_evaluate_rules);
 PG_FUNCTION_INFO_V1(deploydb_evaluate_alerts);
-
-/* What others push each minute may come late a few times. */
-#define STALE_MIN (5 * SECS_PER_MINUTE * USECS_PER_SEC)
-#define STALE_INTERVALS 3
 
 /* The columns of the statement that loads; the rule's and state's follow. */
 enum LoadColumn
@@ -57,12 +52,18 @@ typedef enum Progress
 	NOT_BEGUN, UNDER_WAY, DONE
 } Progress;
 
-/* The rows of one rule, which follow each other. */
+/*
+ * The rows of one rule, which follow each other: one for each series of its
+ * metric, or one without a series; and one for each series that only a state
+ * knows, or a rule that is no more.
+ */
 typedef struct RuleRows
 {
 	const char *id;
 	SeriesRow  *rows;
 	int			count;
+	const Datum *values;		/* of the rule itself; NULL: it is no more */
+	const bool *nulls;
 	Progress	progress;
 	bool		fires;			/* known once done */
 	const char *fault;			/* found in this evaluation */
@@ -85,19 +86,16 @@ load(TimestampTz now)
 	Datum		values[1] = {TimestampTzGetDatum(now)};
 
 	owner_execute(&plan,
-				  "SELECT k.rule, k.series, q.all_rules OR k.rule = ANY (q.rules),"
+				  "SELECT COALESCE(r.id, s.rule), COALESCE(l.series, s.series),"
+				  " q.all_rules OR r.id = ANY (q.rules),"
 				  " l.at, l.value, l.fingerprint, l.severity, l.note, " RULE_COLUMNS ", " STATE_COLUMNS
-				  " FROM (SELECT r.id AS rule, l.series FROM deploydb.alert_rule r"
-				  "   JOIN deploydb.metric_latest l ON l.metric = r.metric"
-				  "   WHERE r.enabled AND r.fault IS NULL"
-				  "  UNION SELECT s.rule, s.series FROM deploydb.alert_state s) k"
+				  " FROM deploydb.alert_rule r"
+				  " LEFT JOIN deploydb.metric_latest l ON l.metric = r.metric AND r.enabled AND r.fault IS NULL"
+				  " FULL JOIN deploydb.alert_state s ON s.rule = r.id AND s.series = l.series"
 				  " CROSS JOIN (SELECT COALESCE(bool_or(n.rule IS NULL), false) AS all_rules,"
 				  "   COALESCE(array_agg(n.rule) FILTER (WHERE n.rule IS NOT NULL), '{}') AS rules"
 				  "   FROM deploydb.silence n WHERE n.starts_at <= $1 AND n.until > $1) q"
-				  " LEFT JOIN deploydb.alert_rule r ON r.id = k.rule"
-				  " LEFT JOIN deploydb.metric_latest l ON l.metric = r.metric AND l.series = k.series"
-				  " LEFT JOIN deploydb.alert_state s ON s.rule = k.rule AND s.series = k.series"
-				  " ORDER BY k.rule COLLATE \"C\", k.series COLLATE \"C\"",
+				  " ORDER BY COALESCE(r.id, s.rule) COLLATE \"C\", COALESCE(l.series, s.series) COLLATE \"C\"",
 				  SPI_OK_SELECT, 1, types, values, NULL);
 }
 
@@ -126,6 +124,11 @@ group_rows(Evaluation *e)
 			last->rows = &rows[i];
 		}
 		last->count++;
+		if (!rows[i].nulls[LOAD_RULE_COLUMNS + RULE_ID])
+		{
+			last->values = rows[i].values + LOAD_RULE_COLUMNS;
+			last->nulls = rows[i].nulls + LOAD_RULE_COLUMNS;
+		}
 	}
 }
 
@@ -157,6 +160,13 @@ text_or(const SeriesRow *row, int column, const char *otherwise)
 		TextDatumGetCString(row->values[column]);
 }
 
+static const char *
+rule_text_or(const RuleRows *rule, int column, const char *otherwise)
+{
+	return rule->values == NULL || rule->nulls[column] ? otherwise :
+		TextDatumGetCString(rule->values[column]);
+}
+
 /* Something happened to a row: keeps it for later. */
 static void
 add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
@@ -170,9 +180,9 @@ add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 	change->series = text_or(row, LOAD_SERIES, "");
 
 	/* What ends is of the metric that it began with. */
-	change->metric = text_or(row, condition != NULL ?
-							 LOAD_RULE_COLUMNS + RULE_METRIC :
-							 LOAD_STATE_COLUMNS + STATE_METRIC, "");
+	change->metric = condition != NULL ?
+		rule_text_or(rule, RULE_METRIC, "") :
+		text_or(row, LOAD_STATE_COLUMNS + STATE_METRIC, "");
 	change->state = state;
 	e->changes = lappend(e->changes, change);
 	if (event == NULL)
@@ -182,8 +192,8 @@ add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 	text.metric = change->metric;
 	text.series = change->series;
 	text.note = text_or(row, LOAD_NOTE, "");
-	text.template_en = text_or(row, LOAD_RULE_COLUMNS + RULE_MESSAGE_EN, NULL);
-	text.template_zh = text_or(row, LOAD_RULE_COLUMNS + RULE_MESSAGE_ZH, NULL);
+	text.template_en = rule_text_or(rule, RULE_MESSAGE_EN, NULL);
+	text.template_zh = rule_text_or(rule, RULE_MESSAGE_ZH, NULL);
 	text.condition = condition;
 	change->message = alert_message(&text, event, e->circumstances.now);
 	if (condition != NULL && !condition->trend)
@@ -191,8 +201,8 @@ add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 		change->has_threshold = true;
 		change->threshold = condition->threshold;
 	}
-	change->labels = text_or(row, LOAD_RULE_COLUMNS + RULE_LABELS, "{}");
-	change->runbook = text_or(row, LOAD_RULE_COLUMNS + RULE_RUNBOOK, NULL);
+	change->labels = rule_text_or(rule, RULE_LABELS, "{}");
+	change->runbook = rule_text_or(rule, RULE_RUNBOOK, NULL);
 }
 
 static void
@@ -289,7 +299,8 @@ evaluate_row(Evaluation *e, RuleRows *rule, const SeriesRow *row,
 
 		sample_of(row, &sample);
 		circumstances.muted = parent_fires ||
-			DatumGetBool(row->values[LOAD_SILENCED]);
+			(!row->nulls[LOAD_SILENCED] &&
+			 DatumGetBool(row->values[LOAD_SILENCED]));
 		has_event = rule_evaluate(condition, &state, &sample, &circumstances,
 								  &event);
 	}
@@ -300,9 +311,9 @@ evaluate_row(Evaluation *e, RuleRows *rule, const SeriesRow *row,
 
 /* Has this state begun with a metric that is no more the rule's? */
 static bool
-is_of_other_metric(const SeriesRow *row)
+is_of_other_metric(const RuleRows *rule, const SeriesRow *row)
 {
-	Datum		now = row->values[LOAD_RULE_COLUMNS + RULE_METRIC];
+	Datum		now = rule->values[RULE_METRIC];
 	Datum		then = row->values[LOAD_STATE_COLUMNS + STATE_METRIC];
 
 	return !row->nulls[LOAD_STATE_COLUMNS + STATE_METRIC] &&
@@ -312,10 +323,10 @@ is_of_other_metric(const SeriesRow *row)
 static void
 evaluate_rule(Evaluation *e, RuleRows *rule)
 {
-	const SeriesRow *first = &rule->rows[0];
-	const Datum *values = first->values + LOAD_RULE_COLUMNS;
-	const bool *nulls = first->nulls + LOAD_RULE_COLUMNS;
-	bool		enabled = !nulls[RULE_ENABLED] && DatumGetBool(values[RULE_ENABLED]);
+	const Datum *values = rule->values;
+	const bool *nulls = rule->nulls;
+	bool		enabled = values != NULL && !nulls[RULE_ENABLED] &&
+		DatumGetBool(values[RULE_ENABLED]);
 	bool		parent_fires = false;
 	Condition	condition;
 
@@ -348,7 +359,9 @@ evaluate_rule(Evaluation *e, RuleRows *rule)
 	{
 		const SeriesRow *row = &rule->rows[i];
 
-		if (!enabled || is_of_other_metric(row))
+		if (row->nulls[LOAD_SERIES])
+			continue;
+		if (!enabled || is_of_other_metric(rule, row))
 			end_row(e, rule, row);
 		else
 			evaluate_row(e, rule, row, &condition, parent_fires);
@@ -389,9 +402,7 @@ evaluate_all(TimestampTz now)
 	Evaluation	e = {0};
 
 	e.circumstances.now = now;
-	e.circumstances.stale_us =
-		Max(STALE_MIN, STALE_INTERVALS * INT64CONST(1000) *
-			deploydb_metrics_collection_interval);
+	e.circumstances.stale_us = rule_stale_us();
 	load(now);
 	group_rows(&e);
 	for (int i = 0; i < e.count; i++)

@@ -362,8 +362,10 @@ without_data(const Condition *rule, AlertState *state, const Sample *sample,
 		state->violations = 0;
 		state->violating_since = 0;
 		set_status(state, ALERT_NO_DATA, c->now);
-		return begins && rule->no_data == NO_DATA_ALERT &&
-			begin_alert(rule, state, sample, c, event);
+		if (!begins || rule->no_data != NO_DATA_ALERT)
+			return false;
+		state->missing_since = c->now;
+		return begin_alert(rule, state, sample, c, event);
 	}
 
 	if (missing < ALERT_WITHOUT_DATA &&

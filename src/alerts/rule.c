@@ -14,12 +14,24 @@
 #include "utils/builtins.h"
 
 #include "alerts/rule.h"
+#include "settings.h"
+
+/* What others push each minute may come late a few times. */
+#define STALE_MIN (5 * SECS_PER_MINUTE * USECS_PER_SEC)
+#define STALE_INTERVALS 3
 
 static const char *const kinds[] = {"threshold", "trend"};
 static const char *const severities[] = {"P0", "P1", "P2", "P3"};
 static const char *const comparisons[] = {">", ">=", "<", "<=", "==", "!="};
 static const char *const directions[] = {"increasing", "decreasing"};
 static const char *const policies[] = {"keep", "alert", "ok"};
+
+int64
+rule_stale_us(void)
+{
+	return Max(STALE_MIN, STALE_INTERVALS * INT64CONST(1000) *
+			   deploydb_metrics_collection_interval);
+}
 
 int
 text_position(Datum text, const char *const *names, int count)

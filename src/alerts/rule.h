@@ -4,7 +4,7 @@
  *
  * Gives: the columns of deploydb.alert_rule that an evaluation needs, and a
  * Rule of them.
- * Needs: evaluation.
+ * Needs: evaluation, settings.
  */
 #ifndef DEPLOYDB_RULE_H
 #define DEPLOYDB_RULE_H
@@ -37,6 +37,9 @@ enum RuleColumn
  */
 extern const char *rule_condition(const Datum *values, const bool *nulls,
 								  Condition *condition);
+
+/* A value that is older is none: some time, or some intervals. */
+extern int64 rule_stale_us(void);
 
 /* Position of a text among names, or -1. */
 extern int	text_position(Datum text, const char *const *names, int count);

@@ -27,9 +27,6 @@
 
 PG_FUNCTION_INFO_V1(deploydb_test_rule);
 
-/* Each sample is looked at when it is taken: none is old. */
-#define TEST_STALE_US USECS_PER_SEC
-
 enum SampleColumn
 {
 	SAMPLE_AT, SAMPLE_VALUE, SAMPLE_SEVERITY, SAMPLE_FINGERPRINT, SAMPLE_NOTE,
@@ -144,7 +141,7 @@ run_sample(RuleTest *test, ReturnSetInfo *rsinfo, const Datum *values,
 	sample.fingerprint = nulls[SAMPLE_FINGERPRINT] ? "" :
 		TextDatumGetCString(values[SAMPLE_FINGERPRINT]);
 	circumstances.now = sample.at;
-	circumstances.stale_us = TEST_STALE_US;
+	circumstances.stale_us = rule_stale_us();
 	has_event = rule_evaluate(&test->condition, &test->state, &sample,
 							  &circumstances, &event);
 	if (has_event || test->state.status != before)

@@ -11,7 +11,7 @@ my $directory = PostgreSQL::Test::Utils::tempdir();
 
 sub config { chomp(my $value = qx($config --$_[0])); return $value }
 
-my %folder = (histogram => 'writes', statement_scan => 'writes', address_policy => 'http');
+my %folder = (histogram => 'writes', statement_scan => 'writes', address_policy => 'http', evaluation => 'alerts');
 
 foreach my $unit (sort keys %folder)
 {

@@ -1,0 +1,239 @@
+-- The evaluation of rules over what was measured: events, active alerts,
+-- history, silences, acknowledgements.  Time is what evaluate_rules() is told.
+\set QUIET on
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+CREATE EXTENSION pgtap;
+CREATE EXTENSION deploydb;
+CREATE ROLE deploydb_test_operator;
+CREATE ROLE deploydb_test_monitor;
+GRANT pg_monitor TO deploydb_test_monitor;
+SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
+
+CREATE FUNCTION minute(n double precision) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+	AS $$ SELECT timestamptz '2030-01-01 00:00Z' + n * interval '1 minute' $$;
+CREATE PROCEDURE measure(n double precision, name text, measured double precision, which text DEFAULT '',
+	print text DEFAULT NULL, words text DEFAULT NULL, worse text DEFAULT NULL) LANGUAGE sql
+AS $$
+	INSERT INTO deploydb.metric_latest AS l (metric, series, at, value, fingerprint, note, severity)
+	VALUES (name, which, minute(n), measured, print, words, worse)
+	ON CONFLICT (metric, series) DO UPDATE SET at = EXCLUDED.at, value = EXCLUDED.value,
+		fingerprint = EXCLUDED.fingerprint, note = EXCLUDED.note, severity = EXCLUDED.severity
+$$;
+-- Measures a value a minute, and gives what the rule's events were.
+CREATE FUNCTION course(about text, name text, measured double precision[], first double precision)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	seen bigint := COALESCE((SELECT max(id) FROM deploydb.alert_event), 0);
+	course text[] := '{}';
+BEGIN
+	FOR i IN 1 .. array_length(measured, 1) LOOP
+		CALL measure(first + i - 1, name, measured[i]);
+		PERFORM deploydb.evaluate_rules(minute(first + i - 1));
+		course := course || COALESCE((SELECT string_agg(e.reason || CASE WHEN e.silenced THEN ' silently' ELSE '' END, '+' ORDER BY e.id)
+			FROM deploydb.alert_event e WHERE e.id > seen AND e.rule = about), '-');
+		seen := GREATEST(seen, (SELECT max(id) FROM deploydb.alert_event));
+	END LOOP;
+	RETURN array_to_string(course, ' ');
+END $$;
+CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
+	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
+
+SELECT plan(103);
+
+-- a fresh installation
+SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
+SELECT is(deploydb.active_alerts(), '[]', 'nothing is active');
+SELECT is(deploydb.alert_history(), '[]', 'there is no history');
+SELECT is((SELECT array_agg(DISTINCT status) FROM deploydb.alert_status), '{warming}', 'every rule waits for data');
+SELECT is((SELECT count(*) FROM deploydb.alert_state), 0::bigint, 'nothing is kept of metrics never seen');
+
+-- the application's cases
+SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{0.4,1.2,1.3,1.4,1.3}', 0),
+	'- - new - -', 'it fires after two periods, once');
+SELECT is(status_of('http_latency_p95_p0'), 'firing', 'and goes on firing');
+SELECT is((SELECT jsonb_array_length(deploydb.active_alerts())), 1, 'one alert is active');
+SELECT is((deploydb.active_alerts()->0) - 'labels', jsonb_build_object('id', 'http_latency_p95_p0:1893456120000:firing',
+	'ruleId', 'http_latency_p95_p0', 'metric', 'http.request.duration.p95', 'severity', 'P0', 'status', 'firing',
+	'message', 'Slow HTTP: one request in twenty takes 1.3 s or longer (limit 1 s)', 'value', 1.3, 'threshold', 1,
+	'occurredAt', '2030-01-01T00:02:00.000Z', 'series', '', 'acknowledged', false,
+	'runbook', 'docs/operations.md#http_latency_p95_p0'), 'in the application''s words');
+SELECT is(deploydb.active_alerts()->0->'labels', jsonb_build_object('database', current_database(),
+	'environment', '', 'cluster_name', current_setting('cluster_name')), 'with its labels');
+SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{0.9}', 5), 'resolved', 'it resolves');
+SELECT is(deploydb.active_alerts(), '[]', 'and is not active any more');
+SELECT is((deploydb.alert_history(1)->0) - 'labels', jsonb_build_object('id', 'http_latency_p95_p0:1893456300000:resolved',
+	'ruleId', 'http_latency_p95_p0', 'metric', 'http.request.duration.p95', 'severity', 'P0', 'status', 'resolved',
+	'message', 'Resolved after 3 min: http_latency_p95_p0; http.request.duration.p95 is 0.9', 'value', 0.9,
+	'threshold', 1, 'occurredAt', '2030-01-01T00:05:00.000Z', 'series', '', 'reason', 'resolved', 'silenced', false,
+	'runbook', 'docs/operations.md#http_latency_p95_p0'), 'the history has the end first');
+SELECT is((SELECT array_agg(e->>'status') FROM jsonb_array_elements(deploydb.alert_history()) e), '{resolved,firing}',
+	'and the beginning after it');
+
+SELECT is(course('db_slow_queries_rate_p0', 'db.slow_queries.per_min', '{11,3,12,12,12,12,12,12,3}', 10),
+	'new resolved - - - held - - resolved', 'the cooldown survives a resolve, and what it held back is told');
+SELECT is(course('db_slow_queries_rate_p0', 'db.slow_queries.per_min', '{11,3,12,3,3,3,3,3,3}', 40),
+	'new resolved - - - - - - -', 'unless it is over by then');
+SELECT is(course('http_5xx_rate_trend_p1', 'http.error_rate.5xx', '{0.001,0.004,0.008,0.009,0.0095}', 60),
+	'- - new - resolved', 'a trend fires with a full window');
+SELECT is((SELECT trend_slope::numeric(10,6)::text || ' ' || COALESCE(threshold::text, '-') FROM deploydb.alert_event
+	WHERE rule = 'http_5xx_rate_trend_p1' ORDER BY id LIMIT 1), '0.003500 -', 'by least squares');
+SELECT ok(deploydb.alert_history(1)->0 ? 'trendSlope' AND NOT deploydb.alert_history(1)->0 ? 'threshold',
+	'a trend has a slope, and no threshold');
+SELECT is(course('decision_confidence_low_p1', 'decision.confidence.p50', '{0.4,0.4,0.6}', 70), '- new resolved',
+	'too little is too bad, too');
+SELECT is(course('http_5xx_rate_p1', 'http.error_rate.5xx', '{0.02,0.005,0.02,0.005,0.02,0.02,0.005}', 80),
+	'- - - - - new resolved', 'what is over in between does not count');
+
+-- several at once
+CALL measure(100, 'http.request.duration.p95', 2);
+CALL measure(100, 'db.slow_queries.per_min', 30);
+CALL measure(100, 'decision.confidence.p50', 0.1);
+SELECT is(deploydb.evaluate_rules(minute(100)), 1::bigint, 'rules fire each by itself');
+CALL measure(101, 'http.request.duration.p95', 2);
+CALL measure(101, 'decision.confidence.p50', 0.1);
+SELECT is(deploydb.evaluate_rules(minute(101)), 2::bigint, 'and the others');
+SELECT is((SELECT array_agg(a->>'ruleId') FROM jsonb_array_elements(deploydb.active_alerts()) a),
+	'{db_slow_queries_rate_p0,http_latency_p95_p0,decision_confidence_low_p1}', 'the worst are first');
+SELECT is((SELECT array_agg(rule ORDER BY rule) FROM deploydb.active_alert),
+	'{db_slow_queries_rate_p0,decision_confidence_low_p1,http_latency_p95_p0}', 'the view has them, too');
+SELECT is((SELECT array_agg(status ORDER BY rule) FROM deploydb.alert_state WHERE started_at IS NOT NULL),
+	'{firing,firing,firing}', 'all of them fire');
+CALL measure(102, 'http.request.duration.p95', 0.1);
+CALL measure(102, 'db.slow_queries.per_min', 0);
+CALL measure(102, 'decision.confidence.p50', 0.9);
+SELECT is(deploydb.evaluate_rules(minute(102)), 3::bigint, 'and end each by itself');
+
+-- drift: a changed set is news
+CALL measure(110, 'migration.deviations', 0, 'm1');
+SELECT is(deploydb.evaluate_rules(minute(110)), 0::bigint, 'a clean migration');
+CALL measure(111, 'migration.deviations', 1, 'm1', 'a', 'index x is missing');
+CALL measure(111, 'migration.deviations', 0, 'm2');
+SELECT is(deploydb.evaluate_rules(minute(111)), 1::bigint, 'drift is told at once');
+CALL measure(111.1, 'migration.deviations', 1, 'm1', 'b', 'index y is missing');
+SELECT is(deploydb.evaluate_rules(minute(111.1)), 1::bigint, 'another deviation is told at once, too');
+SELECT is((SELECT reason || ': ' || message FROM deploydb.alert_event ORDER BY id DESC LIMIT 1),
+	'changed: Migration m1 deviates (1): index y is missing', 'as a change');
+CALL measure(112, 'migration.deviations', 1, 'm1', 'b');
+SELECT is(deploydb.evaluate_rules(minute(112)), 0::bigint, 'what stays as it is is not told again');
+SELECT is((SELECT array_agg(series || ' ' || status ORDER BY series) FROM deploydb.alert_status WHERE rule = 'migration_drift'),
+	'{m1 firing,m2 ok}', 'each migration by itself');
+SELECT is(deploydb.active_alerts()->0->'labels'->>'series', 'm1', 'the series is a label');
+DELETE FROM deploydb.metric_latest WHERE metric = 'migration.deviations' AND series = 'm1';
+SELECT is(deploydb.evaluate_rules(minute(113)), 1::bigint, 'a migration that is forgotten drifts no more');
+SELECT is((SELECT status || ' ' || reason || ': ' || message FROM deploydb.alert_event ORDER BY id DESC LIMIT 1),
+	'resolved no_data: Ended after 2 min: migration_drift; migration.deviations has no data any more [m1]',
+	'and it is said why');
+SELECT is(deploydb.evaluate_rules(minute(114)), 0::bigint, 'once');
+
+-- severity by the sample
+CALL measure(120, 'insight.write.burn', 2, '1 hour', NULL, 'burning', 'P0');
+CALL measure(120, 'insight.write.burn', 2, '3 days', NULL, 'burning', 'P3');
+SELECT is(deploydb.evaluate_rules(minute(120)), 2::bigint, 'a series fires by itself');
+SELECT is((SELECT array_agg(severity ORDER BY series) FROM deploydb.active_alert), '{P0,P3}',
+	'with the severity that its sample has');
+CALL measure(120.5, 'insight.write.burn', 2, '3 days', NULL, 'burning', 'P1');
+SELECT is(deploydb.evaluate_rules(minute(120.5)), 0::bigint, 'a worse one waits for the cooldown');
+CALL measure(135, 'insight.write.burn', 2, '1 hour', NULL, 'burning', 'P0');
+CALL measure(135, 'insight.write.burn', 2, '3 days', NULL, 'burning', 'P1');
+SELECT is(deploydb.evaluate_rules(minute(135)), 1::bigint, 'and is told');
+CALL measure(136, 'insight.write.burn', 2, '3 days', NULL, 'burning', 'P3');
+SELECT is(deploydb.evaluate_rules(minute(136)), 0::bigint, 'a milder one is no news');
+SELECT is((SELECT severity || ' ' || reason FROM deploydb.alert_event ORDER BY id DESC LIMIT 1), 'P1 changed', 'as a change');
+DELETE FROM deploydb.metric_latest;
+SELECT is(deploydb.evaluate_rules(minute(137)), 2::bigint, 'what is gone has ended');
+
+-- no data
+SELECT is(course('backup_too_old', 'backup.age_seconds', '{100000}', 200), 'new', 'a backup is too old');
+SELECT is(deploydb.evaluate_rules(minute(206)), 0::bigint, 'no data: it is kept for a while');
+SELECT is(status_of('backup_too_old'), 'firing', 'firing');
+SELECT is(deploydb.evaluate_rules(minute(267)), 1::bigint, 'and not for ever');
+SELECT is(status_of('backup_too_old'), 'no_data', 'it has no data');
+SELECT is(course('api_down', 'api.up', '{1}', 300), '-', 'the API is up');
+SELECT is(deploydb.evaluate_rules(minute(306)), 1::bigint, 'nobody says so any more');
+SELECT is((SELECT severity || ' ' || reason || ' ' || status || ': ' || message FROM deploydb.alert_event ORDER BY id DESC LIMIT 1),
+	'P0 no_data firing: api.up has no data any more', 'that is an alert');
+SELECT is((SELECT rule || ' ' || status || ' ' || COALESCE(severity, '-') FROM deploydb.active_alert), 'api_down no_data P0',
+	'which is active');
+SELECT is(course('api_down', 'api.up', '{1,0,0,0,0,0,0,0,1}', 307), 'resolved - - - - - new - resolved',
+	'it is back; and down for five minutes is down');
+SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{0.9,0.9,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', 320),
+	'- new - - - - - no_data -', 'no attempts are no failures');
+SELECT is(course('insight_missing', 'insight.coverage', '{NaN,NaN,0.5,NaN,0.5,0.5,1,1}', 340), '- - - - - new - resolved', 'NaN is no value');
+
+-- parents
+SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{0.5,0.5}', 360), '- new', 'writes fail');
+SELECT is(course('insight_missing', 'insight.coverage', '{0.5,0.5,0.5}', 362), '- - new silently', 'so insights are missing, which nobody needs to be told');
+SELECT is((SELECT told FROM deploydb.active_alert WHERE rule = 'insight_missing'), false, 'it is active all the same');
+SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{1,1}', 365), '- resolved', 'writes succeed again');
+SELECT is((SELECT rule || ' ' || reason FROM deploydb.alert_event ORDER BY id DESC LIMIT 1), 'insight_missing held', 'and insights are still missing, which is told now');
+SELECT is(course('insight_missing', 'insight.coverage', '{0.5,1,1}', 368), '- - resolved', 'as is its end');
+DELETE FROM deploydb.metric_latest;
+
+-- silences
+SELECT throws_ok(format('SELECT deploydb.silence(''api_down'', %s, ''work'')', p), '22023', NULL, 'a silence of ' || p)
+FROM unnest(ARRAY['NULL', '''''', '''0 s''', '''-1 hour''', '''infinity''', '''32 days''', '''5000000 years''', '''soon''']) p;
+SELECT throws_ok('SELECT deploydb.silence(''nothing'', ''1 hour'', ''work'')', '42704', 'rule "nothing" does not exist', 'of an unknown rule');
+SELECT throws_ok('SELECT deploydb.silence(''api_down'', ''1 hour'', '' '')', '22023', 'a reason is needed', 'without a reason');
+SET SESSION AUTHORIZATION deploydb_test_operator;
+SELECT cmp_ok(deploydb.silence('backup_too_old', '1 hour', 'tape is changed'), '>', now() + interval '59 minutes', 'an operator silences a rule');
+RESET SESSION AUTHORIZATION;
+SELECT is((SELECT created_by FROM deploydb.silence), 'deploydb_test_operator', 'it is known who did');
+UPDATE deploydb.silence SET starts_at = minute(400), until = minute(460);
+SELECT is(course('backup_too_old', 'backup.age_seconds', '{99999,99999,1}', 440), 'new silently - resolved silently', 'what is silent is recorded');
+SELECT is(course('backup_too_old', 'backup.age_seconds', '{99999,99999,99999}', 458), 'new silently - held', 'and told once the silence ends, if it still fires');
+SELECT is(course('backup_too_old', 'backup.age_seconds', '{1}', 461), 'resolved', 'and its end');
+SELECT is(deploydb.unsilence('backup_too_old'), 0 + (now() < minute(460))::integer, 'a silence can be ended');
+SELECT isnt(deploydb.silence(NULL, '1 day', 'a move'), NULL, 'all rules can be silenced');
+UPDATE deploydb.silence SET starts_at = minute(500), until = minute(600) WHERE rule IS NULL;
+SELECT is(course('db_slow_queries_rate_p0', 'db.slow_queries.per_min', '{100,0}', 510), 'new silently resolved silently', 'which holds for each');
+DELETE FROM deploydb.metric_latest;
+
+-- acknowledgements and repeats
+SELECT throws_ok('SELECT deploydb.acknowledge(''api_down'', ''on it'')', '55000', 'rule "api_down" does not fire', 'what does not fire is not acknowledged');
+CALL measure(700, 'db.slow_queries.per_min', 100);
+SELECT is(deploydb.evaluate_rules(minute(700)), 1::bigint, 'it fires');
+CALL measure(760, 'db.slow_queries.per_min', 100);
+SELECT is(deploydb.evaluate_rules(minute(760)), 1::bigint, 'and is repeated after an hour');
+SELECT is((SELECT reason || ': ' || message FROM deploydb.alert_event ORDER BY id DESC LIMIT 1),
+	'repeat: Still firing after 60 min: Slow statements: 100 a minute (limit 10)', 'which is said');
+SET SESSION AUTHORIZATION deploydb_test_operator;
+SELECT is(deploydb.acknowledge('db_slow_queries_rate_p0', 'on it'), 1, 'somebody knows of it');
+RESET SESSION AUTHORIZATION;
+SELECT is((SELECT acknowledged_by || ': ' || acknowledgement FROM deploydb.active_alert WHERE acknowledged),
+	'deploydb_test_operator: on it', 'and it is known who');
+CALL measure(830, 'db.slow_queries.per_min', 100);
+SELECT is(deploydb.evaluate_rules(minute(830)), 0::bigint, 'so it is repeated no more');
+SELECT is(course('db_slow_queries_rate_p0', 'db.slow_queries.per_min', '{0,100}', 840), 'resolved new', 'it resolves, and the next one is told');
+SELECT is((SELECT acknowledged_by FROM deploydb.active_alert), NULL, 'nobody has acknowledged that');
+
+-- rules that change while they fire
+SELECT isnt(deploydb.set_rule('db_slow_queries_rate_p0', enabled => false), NULL, 'a rule is disabled') ;
+SELECT is(deploydb.evaluate_rules(minute(842)), 1::bigint, 'its alert ends');
+SELECT is((SELECT status || ': ' || message FROM deploydb.alert_event ORDER BY id DESC LIMIT 1),
+	'resolved: Ended after 60 s: db_slow_queries_rate_p0 was changed or disabled', 'and it is said why');
+SELECT is(deploydb.evaluate_rules(minute(843)), 0::bigint, 'once');
+
+-- languages
+SET deploydb.language = 'zh';
+SELECT is(course('http_5xx_rate_p1', 'http.error_rate.5xx', '{0.02,0.02,0}', 900), '- new resolved', 'in Chinese');
+SELECT is((SELECT string_agg(message, '|' ORDER BY id) FROM deploydb.alert_event WHERE occurred_at >= minute(900)),
+	U&'HTTP \9519\8BEF\FF1A2% \7684\8BF7\6C42\8FD4\56DE 5xx\FF08\9608\503C 1%\FF09|\5DF2\6062\590D\FF08\6301\7EED 60 \79D2\FF09\FF1Ahttp_5xx_rate_p1\FF1Bhttp.error_rate.5xx \5F53\524D\4E3A 0',
+	'the messages are Chinese');
+RESET deploydb.language;
+
+-- history, purge, rights
+SELECT is(jsonb_array_length(deploydb.alert_history(7)), 7, 'the history has as many as are asked for');
+SELECT throws_ok('SELECT deploydb.alert_history(-1)', '22023', NULL, 'and not fewer than none');
+SELECT is(deploydb.purge_events(minute(500), 5), 5::bigint, 'old events are purged in small batches');
+SELECT cmp_ok(deploydb.purge_events(minute(500), 1000), '>', 10::bigint, 'until none is left');
+SELECT is((SELECT count(*) FROM deploydb.alert_event WHERE occurred_at < minute(500)), 0::bigint, 'which are old');
+SET ROLE deploydb_test_monitor;
+SELECT lives_ok('SELECT deploydb.active_alerts(), deploydb.alert_history(), (SELECT count(*) FROM deploydb.active_alert)', 'pg_monitor reads');
+SELECT throws_ok('SELECT deploydb.evaluate_alerts()', '42501', NULL, 'and does not act');
+RESET ROLE;
+SET ROLE deploydb_test_operator;
+SELECT lives_ok('SELECT deploydb.evaluate_alerts()', 'an operator evaluates');
+RESET ROLE;
+
+SELECT * FROM finish();
