@@ -237,3 +237,5 @@ SELECT lives_ok('SELECT deploydb.evaluate_alerts()', 'an operator evaluates');
 RESET ROLE;
 
 SELECT * FROM finish();
+DROP OWNED BY deploydb_test_operator;
+DROP ROLE deploydb_test_operator, deploydb_test_monitor;

@@ -155,3 +155,5 @@ SELECT is(deploydb.evaluate_rules('2030-01-01 00:03Z'), 3::bigint, 'what fired e
 SELECT is((SELECT count(*) FROM deploydb.alert_state), 0::bigint, 'and nothing is left of it');
 
 SELECT * FROM finish();
+DROP OWNED BY deploydb_test_operator;
+DROP ROLE deploydb_test_operator;

@@ -62,7 +62,7 @@ for my $part (split /^(?=##)/m, $reference)
 my @functions = rows(q{
 	SELECT p.oid, p.proname, p.proname || '('
 		|| regexp_replace(regexp_replace(replace(pg_get_function_arguments(p.oid),
-			'timestamp with time zone', 'timestamptz'), '::\w+', '', 'g'), '(, )?OUT \w+ (double precision|\w+)', '', 'g')
+			'timestamp with time zone', 'timestamptz'), '::(double precision|\w+)(\[\])?', '', 'g'), '(, )?OUT \w+ (double precision|\w+)', '', 'g')
 		|| ') → ' || CASE WHEN pg_get_function_result(p.oid) ~ '^TABLE|record' THEN 'table'
 			ELSE replace(replace(pg_get_function_result(p.oid), 'SETOF', 'setof'),
 				'timestamp with time zone', 'timestamptz') END

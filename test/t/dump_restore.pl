@@ -29,6 +29,9 @@ $node->safe_psql('app', q{
 	SELECT deploydb_verify_migration();
 	SELECT deploydb.accept_deviation('added', 'column', 'added.more', 'exists', 'wanted by support');
 	SELECT deploydb_verify_migration();
+	SELECT deploydb.set_rule('api_down', parent => 'backup_too_old', labels => '{"team": "web"}');
+	SELECT deploydb.set_rule('a_rule', 'app.queue', comparison => '>', threshold => 5, parent => 'api_down');
+	SELECT deploydb.silence('api_down', '1 hour', 'moving');
 });
 
 my $kept = q{
@@ -40,6 +43,7 @@ my $kept = q{
 	SELECT deploydb.migration_fingerprint('insights'), deploydb.migration_fingerprint('added'),
 		deploydb.migration_fingerprint('captured');
 	SELECT count(*) FROM decision_insights;
+	SELECT id, metric, severity, threshold, parent, labels, built_in, changed_at, changed_by FROM deploydb.alert_rule ORDER BY id;
 };
 my $before = $node->safe_psql('app', $kept);
 like($before, qr/^t$/m, 'everything verifies, what is accepted set aside');
