@@ -73,7 +73,9 @@ static Oid	start_database = InvalidOid;
 static uint32 start_ticket;
 static int64 start_until_ms;
 
+/* What the log has already. */
 static bool out_of_workers = false;
+static bool bad_list = false;
 
 void
 launcher_init(void)
@@ -115,11 +117,14 @@ databases_listed(void)
 {
 	List	   *names = NIL;
 
-	if (!SplitIdentifierString(pstrdup(deploydb_databases), ',', &names))
+	bool		bad = !SplitIdentifierString(pstrdup(deploydb_databases), ',', &names);
+
+	if (bad && !bad_list)
 		ereport(LOG,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid list syntax in parameter \"%s\"",
 						"deploydb.databases")));
+	bad_list = bad;
 	return names;
 }
 

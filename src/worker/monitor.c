@@ -80,7 +80,7 @@ typedef struct SessionSetting
  * the standby is gone.
  */
 static const SessionSetting session_settings[] = {
-	{"application_name", "deploydb monitor"},
+	{"application_name", MONITOR_TYPE},
 	{"search_path", "pg_catalog, pg_temp"},
 	{"synchronous_commit", "local"},
 	{"lock_timeout", "5s"},
@@ -104,8 +104,8 @@ monitor_worker(BackgroundWorker *worker, Oid database, uint32 ticket)
 	worker->bgw_restart_time = ticket != 0 ? BGW_NEVER_RESTART : RESTART_SECONDS;
 	strlcpy(worker->bgw_library_name, "deploydb", sizeof(worker->bgw_library_name));
 	strlcpy(worker->bgw_function_name, "deploydb_monitor_main", BGW_MAXLEN);
-	snprintf(worker->bgw_name, BGW_MAXLEN, "deploydb monitor");
-	strlcpy(worker->bgw_type, "deploydb monitor", BGW_MAXLEN);
+	strlcpy(worker->bgw_name, MONITOR_TYPE, BGW_MAXLEN);
+	strlcpy(worker->bgw_type, MONITOR_TYPE, BGW_MAXLEN);
 	worker->bgw_main_arg = ObjectIdGetDatum(database);
 	memcpy(worker->bgw_extra, &ticket, sizeof(ticket));
 	worker->bgw_notify_pid = MyProcPid;

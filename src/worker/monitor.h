@@ -12,6 +12,8 @@
 
 #include "postmaster/bgworker.h"
 
+#define MONITOR_TYPE "deploydb monitor"
+
 /* Fills in what registers the monitor of a database; ticket 0: no launcher. */
 extern void monitor_worker(BackgroundWorker *worker, Oid database,
 						   uint32 ticket);

@@ -3,7 +3,7 @@
  *		Waking the launcher and the monitor of this database.
  *
  * A monitor is woken by SIGUSR2, which its handler tells from all else that
- * sets its latch; other backends ignore it.
+ * sets its latch.
  *
  * Locking and errors: see wake.h.
  */
@@ -21,6 +21,7 @@
 
 #include "compat.h"
 #include "verify/owner.h"
+#include "worker/monitor.h"
 #include "worker/slots.h"
 #include "worker/wake.h"
 
@@ -38,10 +39,16 @@ is_in_database(int pid, Oid database)
 	return proc != NULL && proc->databaseId == database;
 }
 
+/* To some other process the signal means something else. */
 void
 wake_monitor_now(Oid database, int pid)
 {
-	if (pid != MyProcPid && is_in_database(pid, database))
+	const char *type;
+
+	if (pid == MyProcPid || !is_in_database(pid, database))
+		return;
+	type = GetBackgroundWorkerTypeByPid(pid);
+	if (type != NULL && strcmp(type, MONITOR_TYPE) == 0)
 		(void) kill(pid, SIGUSR2);
 }
 
