@@ -287,7 +287,7 @@ CREATE VIEW deploydb.worker_status AS
 			WHEN deploydb.suspended() IS NOT NULL THEN 'suspended'
 			ELSE 'running' END AS state,
 		m.started_at, m.last_tick_at, m.last_tick_ms, m.last_evaluation_ms, m.p95_evaluation_ms,
-		m.ticks, m.missed_ticks, NULL::bigint AS backlog, m.restarts, m.last_error, m.last_error_at
+		m.ticks, m.missed_ticks, (SELECT count(*) FROM deploydb.outbox o WHERE o.state IN ('pending', 'sending')) AS backlog, m.restarts, m.last_error, m.last_error_at
 	FROM deploydb.monitor_state m
 		JOIN pg_extension x ON x.extname = 'deploydb'
 		LEFT JOIN LATERAL (

@@ -42,6 +42,7 @@
 #include "compat.h"
 #include "own_work.h"
 #include "settings.h"
+#include "webhooks/sender.h"
 #include "worker/clock.h"
 #include "worker/monitor.h"
 #include "worker/slots.h"
@@ -367,6 +368,7 @@ tick(void)
 		last_logged = NULL;
 	}
 	(void) unit_run_recorded("notifying", "SELECT deploydb.notify_events()");
+	sender_tick();
 }
 
 /* A tenth more or less, so that databases do not tick all at once. */
@@ -386,6 +388,8 @@ work(bool *begun)
 	static int64 last_ms = 0;
 	static bool asked = false;
 	int64		now = clock_ms();
+	long		wish = -1;
+	long		timeout;
 
 	if (woken)
 		asked = true;
@@ -410,7 +414,11 @@ work(bool *begun)
 	}
 	else if (!*begun)
 		next_ms = now + next_interval();
-	return (long) Max(next_ms - clock_ms(), 0);
+	if (*begun)
+		wish = sender_step();
+	MemoryContextSwitchTo(unit_context);
+	timeout = (long) Max(next_ms - clock_ms(), 0);
+	return wish >= 0 ? Min(wish, timeout) : timeout;
 }
 
 static void
@@ -469,9 +477,7 @@ loop(void)
 		}
 		if (slots_there() && slot_runs(MyDatabaseId))
 			wake_launcher();
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout, compat_wait_event("DeploydbMonitor"));
-		ResetLatch(MyLatch);
+		sender_wait(timeout);
 	}
 }
 

@@ -15,10 +15,11 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# The name is the cluster_name that a capture shows.
+# The name is the cluster_name that a capture shows.  No monitor sends what the
+# examples queue.
 my $node = PostgreSQL::Test::Cluster->new('staging');
 $node->init;
-$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\ndeploydb.metrics_collection_interval = '30s'\n");
+$node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\ndeploydb.databases = 'none'\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION deploydb; CREATE ROLE dba SUPERUSER LOGIN');
 
