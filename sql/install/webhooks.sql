@@ -89,7 +89,7 @@ BEGIN
 	END IF;
 	IF url ~* '^http:' AND current_setting('deploydb.webhook_allow', true) = '' THEN
 		RAISE WARNING USING
-			ERRCODE = 'warning',
+			ERRCODE = '01000',
 			MESSAGE = format('%s is not sent to, as it is not by https', deploydb.url_origin(url)),
 			HINT = 'List its host in deploydb.webhook_allow.';
 	END IF;

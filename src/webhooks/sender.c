@@ -19,37 +19,38 @@
 
 #include <limits.h>
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "pgstat.h"
+#include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "http/http.h"
 #include "settings.h"
 #include "webhooks/sender.h"
+#include "webhooks/transaction.h"
 #include "webhooks/wire_text.h"
 
 /* Messages under way at once. */
 #define MAX_UNDER_WAY 64
 
-/* Waits after an error: doubled each time. */
+/* Waits after an error: doubled each time, to about a minute. */
 #define MIN_PAUSE_MS 1000
-#define MAX_PAUSE_MS 60000
+#define MAX_PAUSE_DOUBLED 6
 
-/* What became of a message, in the database's encoding. */
+/* What became of a message. */
 typedef struct Attempt
 {
 	HttpResult	result;			/* its texts are ours */
 	char	   *answer;
+	int			failures;		/* to record it */
+	TimestampTz record_at;		/* not before */
 } Attempt;
 
 /* A webhook that is called at each tick, as far as we know of it. */
@@ -66,72 +67,47 @@ static char *client_settings = NULL;	/* what it was made with */
 static int	under_way = 0;		/* requests without a result yet */
 
 static MemoryContext sender_context = NULL; /* what is kept */
-static MemoryContext work_context = NULL;	/* reset by each piece of work */
+static MemoryContext work_context = NULL;	/* reset each turn */
 
 static List *unrecorded = NIL;	/* of Attempt */
-static TimestampTz record_at = DT_NOBEGIN;	/* not before */
 
 static TimestampTz claim_at = DT_NOBEGIN;	/* when to look next */
 static List *claimed = NIL;		/* of HttpRequest, by the piece of work */
 
 static List *heartbeats = NIL;	/* of Heartbeat */
 
-static int	pause_ms = MIN_PAUSE_MS;
+static int	claim_failures = 0;
 
-/* ---- pieces of work ------------------------------------------------------ */
+/* ---- small things -------------------------------------------------------- */
 
-/*
- * Does a piece of work in a transaction of its own, with SPI.  False when it
- * failed: then it is logged, and nothing of it has happened.
- */
-static bool
-in_transaction(void (*work) (void *), void *argument)
+/* Makes work_context the current one; the caller's is given back. */
+static MemoryContext
+enter(void)
 {
-	volatile bool done = false;
-
-	PG_TRY();
+	if (sender_context == NULL)
 	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		SPI_connect();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		work(argument);
-		SPI_finish();
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-		done = true;
+		sender_context = AllocSetContextCreate(TopMemoryContext, "deploydb sender",
+											   ALLOCSET_DEFAULT_SIZES);
+		work_context = AllocSetContextCreate(sender_context, "deploydb sender's work",
+											 ALLOCSET_DEFAULT_SIZES);
 	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		EmitErrorReport();
-		AbortCurrentTransaction();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(sender_context);
-	return done;
+	return MemoryContextSwitchTo(work_context);
 }
 
 static void
-set_up(void)
+leave(MemoryContext before)
 {
-	if (sender_context)
-		return;
-	sender_context = AllocSetContextCreate(TopMemoryContext, "deploydb sender",
-										   ALLOCSET_DEFAULT_SIZES);
-	work_context = AllocSetContextCreate(sender_context, "deploydb sender's work",
-										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(before);
+	MemoryContextReset(work_context);
 }
 
+/* When to try again what has failed so many times in a row. */
 static TimestampTz
-after_pause(void)
+after_pause(int failures)
 {
-	TimestampTz result = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause_ms);
+	int			pause_ms = MIN_PAUSE_MS << Min(failures, MAX_PAUSE_DOUBLED);
 
-	pause_ms = Min(2 * pause_ms, MAX_PAUSE_MS);
-	return result;
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause_ms);
 }
 
 /* A text of SPI's row in the current memory context, or NULL. */
@@ -251,13 +227,14 @@ static void
 keep_attempt(const HttpResult *result)
 {
 	MemoryContext before = MemoryContextSwitchTo(sender_context);
-	Attempt    *attempt = palloc(sizeof(Attempt));
+	Attempt    *attempt = palloc0(sizeof(Attempt));
 
 	attempt->result = *result;
 	attempt->result.error = pstrdup(result->error);
 	attempt->result.retry_after = result->retry_after ? pstrdup(result->retry_after) : NULL;
 	attempt->answer = palloc(result->answer_size + 1);
 	memcpy(attempt->answer, result->answer, result->answer_size);
+	attempt->record_at = DT_NOBEGIN;
 	unrecorded = lappend(unrecorded, attempt);
 	MemoryContextSwitchTo(before);
 }
@@ -301,7 +278,8 @@ take_results(void)
 
 	while (client && http->next_result(client, &result))
 	{
-		under_way--;
+		if (--under_way == 0)
+			claim_at = DT_NOBEGIN;	/* settings can change now */
 		if (result.id < 0)
 			end_heartbeat(&result);
 		else
@@ -313,33 +291,35 @@ take_results(void)
 static void
 record_attempts(void)
 {
-	List	   *failed = NIL;
-	bool		recorded = false;
 	ListCell   *lc;
 
-	if (unrecorded == NIL || GetCurrentTimestamp() < record_at)
-		return;
 	foreach(lc, unrecorded)
 	{
 		Attempt    *attempt = lfirst(lc);
 
-		if (in_transaction(record_attempt, attempt))
+		if (GetCurrentTimestamp() < attempt->record_at)
+			continue;
+		if (in_transaction("recording an attempt to send", record_attempt, attempt))
 		{
+			unrecorded = foreach_delete_current(unrecorded, lc);
 			free_attempt(attempt);
-			recorded = true;
+			claim_at = DT_NOBEGIN;	/* its webhook may have another one */
 		}
 		else
-			failed = lappend(failed, attempt);
+			attempt->record_at = after_pause(attempt->failures++);
 	}
-	list_free(unrecorded);
-	unrecorded = failed;
-	record_at = failed ? after_pause() : DT_NOBEGIN;
-	if (recorded)
-	{
-		claim_at = DT_NOBEGIN;	/* its webhook may have another one */
-		if (failed == NIL)
-			pause_ms = MIN_PAUSE_MS;
-	}
+}
+
+/* When there is one to record; DT_NOEND for never. */
+static TimestampTz
+next_record(void)
+{
+	TimestampTz result = DT_NOEND;
+	ListCell   *lc;
+
+	foreach(lc, unrecorded)
+		result = Min(result, ((Attempt *) lfirst(lc))->record_at);
+	return result;
 }
 
 /* ---- claiming ------------------------------------------------------------ */
@@ -466,17 +446,15 @@ claim(void)
 		GetCurrentTimestamp() < claim_at)
 		return;
 	claimed = NIL;
-	if (in_transaction(claim_messages, NULL))
+	if (in_transaction("claiming messages", claim_messages, NULL))
 	{
 		foreach(lc, claimed)
 			start_message(lfirst(lc));
-		if (unrecorded == NIL)
-			pause_ms = MIN_PAUSE_MS;
+		claim_failures = 0;
 	}
 	else
-		claim_at = after_pause();
+		claim_at = after_pause(claim_failures++);
 	claimed = NIL;
-	MemoryContextReset(work_context);
 }
 
 /* ---- heartbeats ---------------------------------------------------------- */
@@ -532,12 +510,12 @@ find_heartbeats(void *argument)
 void
 sender_tick(void)
 {
+	MemoryContext before = enter();
 	ListCell   *lc;
 
-	set_up();
 	claim_at = DT_NOBEGIN;
 	claimed = NIL;
-	if (in_transaction(find_heartbeats, NULL))
+	if (in_transaction("looking for heartbeats", find_heartbeats, NULL))
 	{
 		foreach(lc, claimed)
 		{
@@ -552,43 +530,65 @@ sender_tick(void)
 		}
 	}
 	claimed = NIL;
-	MemoryContextReset(work_context);
+	leave(before);
 }
 
 /* ---- the loop ------------------------------------------------------------ */
 
-long
-sender_step(void)
+/*
+ * Records what has been answered, claims, and begins to send.  Gives the
+ * milliseconds until there is something to do, whatever happens; -1 for never.
+ */
+static long
+step(void)
 {
+	MemoryContext before = enter();
 	TimestampTz next;
 
-	set_up();
 	take_results();
 	record_attempts();
 	claim();
+	leave(before);
 
 	next = under_way + list_length(unrecorded) < MAX_UNDER_WAY ? claim_at : DT_NOEND;
-	if (unrecorded)
-		next = Min(next, record_at);
+	next = Min(next, next_record());
 	if (next == DT_NOEND)
 		return -1;
 	return TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 }
 
-void
-sender_wait(long timeout_ms)
+/* True when the latch is set. */
+static bool
+wait_for_anything(long timeout_ms)
 {
-	static uint32 wait_event = 0;
-	bool		latched;
+	uint32		wait_event = compat_wait_event("DeploydbMonitor");
 
-	if (wait_event == 0)
-		wait_event = compat_wait_event("DeploydbMonitor");
 	if (under_way > 0)
-		latched = http->wait(client, timeout_ms, wait_event);
-	else
-		latched = (WaitLatch(MyLatch,
-							 WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout_ms >= 0 ? WL_TIMEOUT : 0),
-							 timeout_ms, wait_event) & WL_LATCH_SET) != 0;
+		return http->wait(client, timeout_ms, wait_event);
+	return (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					  timeout_ms, wait_event) & WL_LATCH_SET) != 0;
+}
+
+void
+sender_run(long timeout_ms)
+{
+	instr_time	start;
+	bool		latched = false;
+
+	INSTR_TIME_SET_CURRENT(start);
+	while (!latched)
+	{
+		long		wanted = step();
+		instr_time	spent;
+		long		left;
+
+		INSTR_TIME_SET_CURRENT(spent);
+		INSTR_TIME_SUBTRACT(spent, start);
+		left = timeout_ms - (long) INSTR_TIME_GET_MILLISEC(spent);
+		if (left <= 0)
+			break;
+		latched = wait_for_anything(wanted < 0 ? left : Min(wanted, left));
+	}
 	if (latched)
 	{
 		ResetLatch(MyLatch);

@@ -17,16 +17,9 @@
 extern void sender_tick(void);
 
 /*
- * Records what has been answered, claims, and begins to send.  Gives the
- * milliseconds until it wants to be called again, whatever happens; -1 for no
- * wish.  Errors become log lines.
+ * Waits for the latch, which it resets, or for the time to pass, and meanwhile
+ * claims, sends and records.  Errors become log lines.
  */
-extern long sender_step(void);
-
-/*
- * Waits for the latch, which it resets, or for the time to pass (-1 for no
- * limit); carries on what is under way.
- */
-extern void sender_wait(long timeout_ms);
+extern void sender_run(long timeout_ms);
 
 #endif							/* DEPLOYDB_SENDER_H */

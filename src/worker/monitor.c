@@ -388,8 +388,6 @@ work(bool *begun)
 	static int64 last_ms = 0;
 	static bool asked = false;
 	int64		now = clock_ms();
-	long		wish = -1;
-	long		timeout;
 
 	if (woken)
 		asked = true;
@@ -414,11 +412,7 @@ work(bool *begun)
 	}
 	else if (!*begun)
 		next_ms = now + next_interval();
-	if (*begun)
-		wish = sender_step();
-	MemoryContextSwitchTo(unit_context);
-	timeout = (long) Max(next_ms - clock_ms(), 0);
-	return wish >= 0 ? Min(wish, timeout) : timeout;
+	return (long) Max(next_ms - clock_ms(), 0);
 }
 
 static void
@@ -477,7 +471,14 @@ loop(void)
 		}
 		if (slots_there() && slot_runs(MyDatabaseId))
 			wake_launcher();
-		sender_wait(timeout);
+		if (begun)
+			sender_run(timeout);
+		else
+		{
+			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 timeout, compat_wait_event("DeploydbMonitor"));
+			ResetLatch(MyLatch);
+		}
 	}
 }
 

@@ -2,15 +2,20 @@
 #		An HTTP server that also misbehaves, for tests of webhooks.
 #
 # The path of a request tells what is done with it:
-#	/ok...			200
-#	/status/N		the status N, with a Retry-After header from the query
+#	/ok/...			200
+#	/status/N		the status N
+#	/seconds/N		429 with "Retry-After: N"
+#	/date/N			429 with a Retry-After of the date in N seconds
+#	/moved			301 to /ok/moved
+#	/flaky/N		503 for the first N requests of an id, then 200
+#	/chinese		200, in Chinese
 #	/hang			no answer
 #	/drip			one byte of an answer each second
 #	/garbage		no HTTP
 #	/large			100 MB
 #	/reset			the connection is reset
 # Each request is a line of the log: time, method, path, the header webhook-id,
-# and the body without its line ends, separated by tabs.
+# all headers, and the body, without line ends, separated by tabs.
 package Receiver;
 
 use strict;
@@ -18,17 +23,56 @@ use warnings;
 
 use IO::Select;
 use IO::Socket::INET;
+use POSIX ();
 use Socket qw(SOL_SOCKET SO_LINGER);
 use Time::HiRes qw(time sleep);
 
-# new(log file, PEM file for TLS): listens on a port of its own, in a process
-# of its own.
+my %WAYS = (
+	ok => sub { my ($self, $client) = @_; return respond($client, 200, '', 'ok') },
+	status => sub { my ($self, $client, $status) = @_; return respond($client, $status, '', "status $status") },
+	seconds => sub { my ($self, $client, $n) = @_; return respond($client, 429, "Retry-After: $n\r\n", 'later') },
+	date => sub {
+		my ($self, $client, $n) = @_;
+		my $date = POSIX::strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime(time + $n));
+		return respond($client, 429, "Retry-After: $date\r\n", 'later');
+	},
+	moved => sub {
+		my ($self, $client) = @_;
+		return respond($client, 301, 'Location: ' . $self->url('/ok/moved') . "\r\n", 'moved');
+	},
+	flaky => sub {
+		my ($self, $client, $n, $id) = @_;
+		return $self->{seen}{$id}++ < $n ? respond($client, 503, '', 'not yet') : respond($client, 200, '', 'at last');
+	},
+	chinese => sub { my ($self, $client) = @_; return respond($client, 200, '', "\xe6\x94\xb6\xe5\x88\xb0") },
+	hang => sub { return 1 },
+	drip => sub {
+		my ($self, $client) = @_;
+		@$client{qw(drip drip_at)} = ("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", time);
+		return 1;
+	},
+	garbage => sub { my ($self, $client) = @_; $client->{socket}->syswrite("\x00\xff\xfe\r\n\r\n" x 100); return 0 },
+	large => sub {
+		my ($self, $client) = @_;
+		$client->{socket}->blocking(1);
+		$client->{socket}->print("HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n");
+		foreach (1 .. 1600) { $client->{socket}->print("\xff" x 65536) or last }
+		return 0;
+	},
+	reset => sub {
+		my ($self, $client) = @_;
+		setsockopt $client->{socket}, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0);
+		close $client->{socket};
+		return 0;
+	});
+
+# new(log file): listens on a port of its own, in a process of its own.
 sub new
 {
-	my ($class, $log, $pem) = @_;
+	my ($class, $log) = @_;
 	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Proto => 'tcp',
 		Listen => 200, ReuseAddr => 1) or die "cannot listen: $!";
-	my $self = bless { port => $listener->sockport, log => $log, pem => $pem }, $class;
+	my $self = bless { port => $listener->sockport, log => $log, seen => {} }, $class;
 	open(my $out, '>', $log) or die "cannot write $log: $!";
 	close $out;
 	my $pid = fork();
@@ -36,10 +80,8 @@ sub new
 	if ($pid == 0)
 	{
 		# Nothing of the test's own is to run in this process.
-		local $SIG{__DIE__} = 'DEFAULT';
-		local $SIG{TERM} = sub { POSIX::_exit(0) };
+		$SIG{__DIE__} = 'DEFAULT';
 		eval { $self->serve($listener); 1 } or print STDERR "receiver: $@";
-		require POSIX;
 		POSIX::_exit(1);
 	}
 	$self->{pid} = $pid;
@@ -51,10 +93,10 @@ sub port { return $_[0]{port} }
 sub url
 {
 	my ($self, $path) = @_;
-	return ($self->{pem} ? 'https' : 'http') . "://127.0.0.1:$self->{port}$path";
+	return "http://127.0.0.1:$self->{port}$path";
 }
 
-# The requests so far: hashes of time, method, path, id, body.
+# The requests so far: hashes of time, method, path, id, headers, body.
 sub requests
 {
 	my ($self) = @_;
@@ -93,7 +135,6 @@ sub DESTROY
 sub serve
 {
 	my ($self, $listener) = @_;
-	require POSIX;
 	$SIG{PIPE} = 'IGNORE';
 	open($self->{out}, '>>', $self->{log}) or die "cannot write: $!";
 	$self->{out}->autoflush(1);
@@ -105,9 +146,10 @@ sub serve
 		{
 			if ($socket == $listener)
 			{
-				my $client = $self->accept_client($listener) or next;
-				$select->add($client->{socket});
-				$clients{ $client->{socket} } = $client;
+				my $accepted = $listener->accept or next;
+				$accepted->blocking(0);
+				$select->add($accepted);
+				$clients{$accepted} = { socket => $accepted, data => '' };
 				next;
 			}
 			my $client = $clients{$socket};
@@ -123,20 +165,6 @@ sub serve
 		}
 	}
 	return;
-}
-
-sub accept_client
-{
-	my ($self, $listener) = @_;
-	my $socket = $listener->accept or return;
-	if ($self->{pem})
-	{
-		require IO::Socket::SSL;
-		$socket = IO::Socket::SSL->start_SSL($socket, SSL_server => 1, SSL_cert_file => $self->{pem},
-			SSL_key_file => $self->{pem}) or return;
-	}
-	$socket->blocking(0);
-	return { socket => $socket, data => '' };
 }
 
 # False when the client is to be forgotten.
@@ -162,49 +190,22 @@ sub read_client
 sub answer
 {
 	my ($self, $client, $header, $body) = @_;
-	my ($method, $path, $rest) = $header =~ m{^(\S+) (\S+) HTTP/1\.1\r\n(.*)}s;
+	my ($method, $path, $rest) = $header =~ m{^(\S+) (\S+) HTTP/1\.[01]\r\n(.*)}s;
 	my ($id) = $header =~ /^webhook-id: *(\S+)/mi;
 	(my $headers = $rest || '') =~ s/\r\n/|/g;
 	$body =~ tr/\r\n\t/   /;
 	$self->{out}->print(join("\t", time, $method, $path, $id || '', $headers, $body), "\n");
 
-	my $socket = $client->{socket};
-	if ($path =~ m{^/ok}) { return respond($socket, 200, '', 'ok') }
-	if ($path =~ m{^/status/(\d+)(?:\?(.*))?$})
-	{
-		my ($status, $after) = ($1, $2);
-		$after =~ s/\+/ /g if $after;
-		my $extra = $after ? "Retry-After: $after\r\n" : '';
-		$extra .= "Location: http://127.0.0.1:$self->{port}/ok/redirected\r\n" if $status =~ /^3/;
-		return respond($socket, $status, $extra, "status $status");
-	}
-	if ($path eq '/hang') { return 1 }
-	if ($path eq '/drip')
-	{
-		@$client{qw(drip drip_at)} = ("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" . 'x' x 5000, time);
-		return 1;
-	}
-	if ($path eq '/garbage') { $socket->syswrite("\x00\xff\xfegarbage\r\n\r\n" x 20); return 0 }
-	if ($path eq '/large')
-	{
-		$socket->blocking(1);
-		$socket->print("HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n");
-		foreach (1 .. 1600) { $socket->print("\xff" x 65536) or last }
-		return 0;
-	}
-	if ($path eq '/reset')
-	{
-		setsockopt $socket, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0);
-		close $socket;
-		return 0;
-	}
-	return respond($socket, 404, '', 'no such path');
+	# To a proxy, the path is a whole URL.
+	my ($first, $argument) = $path =~ m{^(?:http://[^/]*)?/([a-z]+)(?:/(\S*))?$};
+	my $way = $first && $WAYS{$first} or return respond($client, 404, '', 'no such path');
+	return $way->($self, $client, $argument, $id);
 }
 
 sub respond
 {
-	my ($socket, $status, $extra, $body) = @_;
-	$socket->syswrite("HTTP/1.1 $status Status\r\nContent-Type: text/plain\r\n${extra}Content-Length: "
+	my ($client, $status, $extra, $body) = @_;
+	$client->{socket}->syswrite("HTTP/1.1 $status Status\r\nContent-Type: text/plain\r\n${extra}Content-Length: "
 		  . length($body) . "\r\n\r\n$body");
 	return 1;
 }

@@ -1,0 +1,244 @@
+# A message's way to a real HTTP server: headers, TLS, what is tried again and
+# what isn't, crashes of the monitor, memory; and that nobody else has libcurl.
+use strict;
+use warnings;
+
+use lib 'test/lib';
+use Nginx;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Receiver;
+use Test::More;
+
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my $receiver = Receiver->new("$directory/received");
+my $messages = $ENV{DEPLOYDB_MESSAGES} || 2000;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'deploydb'
+restart_after_crash = on
+log_statement = none
+deploydb.databases = 'postgres, latin'
+deploydb.metrics_collection_interval = '1s'
+deploydb.webhook_timeout = '60s'
+deploydb.webhook_max_per_minute = 0
+deploydb.webhook_allow = '127.0.0.1'
+});
+{
+	# The environment's proxy is nobody's business: nothing listens there.
+	local @ENV{qw(http_proxy https_proxy all_proxy)} = ('http://127.0.0.1:1') x 3;
+	$node->start;
+}
+$node->safe_psql('postgres', 'CREATE EXTENSION deploydb');
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+sub wait_until
+{
+	my ($query, $what) = @_;
+	ok($node->poll_query_until('postgres', $query), $what)
+	  or diag(sql('SELECT * FROM deploydb.notification'), sql('SELECT * FROM deploydb.webhook_state'));
+	return;
+}
+
+sub add_webhook
+{
+	my ($name, $url) = @_;
+	sql("SELECT deploydb.add_webhook('$name', 'generic', '$url')");
+	return;
+}
+
+sub notify
+{
+	my ($name, $message) = @_;
+	sql("SELECT deploydb.notify('$message', 'P1', '$name')");
+	return;
+}
+
+# Of the newest message to a webhook.
+sub newest
+{
+	my ($name, $condition) = @_;
+	return "SELECT COALESCE((SELECT $condition FROM deploydb.notification WHERE webhook = '$name' ORDER BY id DESC LIMIT 1), false)";
+}
+
+# Set, and known to the monitor.
+sub setting
+{
+	my ($name, $value) = @_;
+	sql("ALTER SYSTEM SET deploydb.$name = '$value'");
+	$node->reload;
+	my $ticks = sql('SELECT ticks FROM deploydb.worker_status WHERE database = current_database()');
+	$node->poll_query_until('postgres', "SELECT ticks > $ticks + 1 FROM deploydb.worker_status WHERE database = current_database()");
+	return;
+}
+
+sub monitor_pid { return sql(q{SELECT pid FROM deploydb.worker_status WHERE database = current_database()}) }
+sub maps_curl { return slurp_file("/proc/$_[0]/maps") =~ /libcurl/ }
+
+$node->poll_query_until('postgres', q{SELECT ticks > 0 FROM deploydb.worker_status WHERE database = current_database()});
+my $pid = monitor_pid();
+
+# Who has libcurl
+SKIP:
+{
+	skip 'there is no /proc here', 3 unless -r "/proc/$pid/maps";
+	ok(!maps_curl($pid), 'a monitor with nothing to send has not loaded libcurl');
+	unlike(sql(q{SELECT deploydb.url_origin('https://a/b'); SELECT pg_read_file('/proc/self/maps')}),
+		qr/libcurl/, 'nor has a session that uses deploydb');
+	add_webhook('ok', $receiver->url('/ok/secret-path'));
+	notify('ok', 'first');
+	$node->poll_query_until('postgres', newest('ok', q{state = 'delivered'}));
+	ok(maps_curl($pid), 'but one that has sent');
+}
+
+# What arrives
+notify('ok', 'the second');
+wait_until(newest('ok', q{state = 'delivered' AND attempts = 1}), 'a message is delivered at once');
+my ($request) = grep { $_->{body} =~ /the second/ } $receiver->requests;
+is($request->{method}, 'POST', 'by POST');
+is($request->{path}, '/ok/secret-path', 'to its path');
+like($request->{headers}, qr{(^|\|)Content-Type: application/json}i, 'as JSON');
+like($request->{headers}, qr{(^|\|)User-Agent: deploydb/\d}i, 'says who sends');
+unlike($request->{headers}, qr{Expect:}i, 'and waits for nothing before its body');
+isnt($request->{id}, '', 'with an id');
+
+# Tried again, under the same id, and not
+add_webhook('flaky', $receiver->url('/flaky/2'));
+notify('flaky', 'flaky');
+wait_until(newest('flaky', q{state = 'delivered' AND attempts = 3}), 'after two errors of the server it is delivered');
+my %ids = map { $_->{id} => 1 } grep { $_->{path} eq '/flaky/2' } $receiver->requests;
+is(keys %ids, 1, 'under one id');
+
+foreach my $path ('/status/404', '/status/410', '/moved')
+{
+	(my $name = $path) =~ tr{/}{}d;
+	add_webhook($name, $receiver->url($path));
+	notify($name, $name);
+	wait_until(newest($name, q{state = 'dead' AND attempts = 1}), "$path is a dead letter at once");
+}
+is((grep { $_->{path} eq '/ok/moved' } $receiver->requests), 0, 'a redirect is not followed');
+
+foreach my $path ('/seconds/3600', '/date/3600')
+{
+	(my $name = $path) =~ tr{/}{}d;
+	add_webhook($name, $receiver->url($path));
+	notify($name, $name);
+	wait_until(newest($name, q{state = 'pending' AND last_status = 429
+			AND next_attempt_at > now() + interval '50 minutes'}), "$path is kept to");
+}
+
+# What answers with more than is kept, and what isn't even text
+add_webhook('large', $receiver->url('/large'));
+notify('large', 'large');
+wait_until(newest('large', q{state = 'delivered'}), 'an answer of 100 MB is cut');
+
+# The address policy
+setting('webhook_allow', '');
+add_webhook('refused', $receiver->url('/ok/refused'));
+notify('refused', 'refused');
+wait_until(q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused'},
+	'an address that is not allowed is not connected to');
+is((grep { $_->{path} eq '/ok/refused' } $receiver->requests), 0, 'nothing has come there');
+my $by_name = $receiver->url('/ok/name') =~ s/127\.0\.0\.1/localhost/r;
+setting('webhook_allow', 'localhost:' . $receiver->port);
+add_webhook('name', $by_name);
+notify('name', 'name');
+wait_until(newest('name', q{state = 'delivered'}), 'one that is allowed by its name, after a reload, is');
+setting('webhook_allow', '127.0.0.1');
+
+# A proxy
+sql("ALTER SYSTEM SET deploydb.webhook_allow = 'proxied.example'");
+setting('webhook_proxy', $receiver->url(''));
+add_webhook('proxied', 'http://proxied.example/ok/proxied');
+add_webhook('refused by proxy', 'http://127.0.0.1/ok/proxied');
+notify($_, $_) foreach 'proxied', 'refused by proxy';
+wait_until(newest('proxied', q{state = 'delivered'}), 'a proxy is used');
+is((grep { $_->{path} eq 'http://proxied.example/ok/proxied' } $receiver->requests), 1, 'and resolves the name');
+wait_until(q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused by proxy'},
+	'what is not allowed is not asked of it either');
+sql("ALTER SYSTEM SET deploydb.webhook_allow = '127.0.0.1'");
+setting('webhook_proxy', '');
+
+# A heartbeat
+sub beats { return grep { $_->{path} eq '/ok/beat' } $receiver->requests }
+sql(q{SELECT deploydb.add_webhook('beat', 'heartbeat', '} . $receiver->url('/ok/beat') . q{')});
+foreach (1 .. 600) { last if beats() > 2; select undef, undef, undef, 0.1 }
+cmp_ok(scalar beats(), '>', 2, 'a heartbeat is sent at each tick');
+is((beats())[0]{method}, 'GET', 'by GET');
+sql(q{SELECT deploydb.drop_webhook('beat')});
+
+# A database of another encoding
+$node->safe_psql('postgres', q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'});
+$node->safe_psql('latin', 'CREATE EXTENSION deploydb');
+$node->safe_psql('latin', q{SELECT deploydb.add_webhook('latin', 'generic', '} . $receiver->url('/chinese') . q{');
+	SELECT deploydb.notify('caf' || chr(233), 'P1', 'latin')});
+ok($node->poll_query_until('latin', q{SELECT state = 'delivered' FROM deploydb.notification}),
+	'what cannot be converted hinders no record');
+like((grep { $_->{path} eq '/chinese' } $receiver->requests)[0]{body}, qr/caf(\xc3\xa9|\\u00e9)/, 'messages go out in UTF-8');
+$node->safe_psql('postgres', 'DROP DATABASE latin');
+
+# TLS
+SKIP:
+{
+	skip 'nginx or openssl is missing', 4 unless Nginx::is_here();
+	mkdir "$directory/nginx";
+	my $nginx = Nginx->new("$directory/nginx", $receiver->port);
+	add_webhook('unknown', $nginx->url('good', '/ok/unknown'));
+	notify('unknown', 'unknown');
+	wait_until(q{SELECT last_stage = 'tls' FROM deploydb.webhook_state WHERE webhook = 'unknown'},
+		'a server with a certificate of an unknown authority is told nothing');
+	setting('ca_file', "$directory/nginx/ca.pem");
+	add_webhook($_, $nginx->url($_, "/ok/$_")) foreach qw(good other expired);
+	notify($_, $_) foreach qw(good other expired);
+	wait_until(newest('good', q{state = 'delivered'}), 'one with a good certificate is');
+	wait_until(q{SELECT count(*) = 2 FROM deploydb.webhook_state WHERE webhook IN ('other', 'expired') AND last_stage = 'tls'},
+		'one with a certificate for another name, or of yesterday, is not');
+	is((grep { $_->{path} =~ m{/ok/(other|expired)} } $receiver->requests), 0, 'nothing has come there');
+	$nginx->stop;
+	sql("SELECT deploydb.drop_webhook(n) FROM unnest('{unknown,good,other,expired}'::text[]) n");
+}
+
+# The monitor dies between claim and record
+add_webhook('hang', $receiver->url('/hang'));
+notify('hang', 'hang');
+sub hung { return grep { $_->{path} eq '/hang' } $receiver->requests }
+foreach (1 .. 600) { last if hung(); select undef, undef, undef, 0.1 }
+is(sql(newest('hang', q{state = 'sending'})), 't', 'while it is under way, the attempt is committed');
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'deploydb monitor'
+		AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL)}), '0', 'and no transaction is open');
+kill 'KILL', monitor_pid();
+foreach (1 .. 600) { last if $node->psql('postgres', 'SELECT 1', timeout => 60) == 0; select undef, undef, undef, 0.1 }
+$node->poll_query_until('postgres', 'SELECT true');
+foreach (1 .. 600) { last if hung() > 1; select undef, undef, undef, 0.1 }
+my @hung = hung();
+cmp_ok(scalar @hung, '>', 1, 'after a crash it is sent again');
+is($hung[1]{id}, $hung[0]{id}, 'under the same id');
+sql(q{SELECT deploydb.drop_webhook('hang')});
+
+# Memory
+$node->poll_query_until('postgres', q{SELECT ticks > 0 FROM deploydb.worker_status WHERE database = current_database()});
+$pid = monitor_pid();
+sub send_many
+{
+	my ($count) = @_;
+	sql("SELECT count(deploydb.notify('message ' || n, 'P3', 'ok')) FROM generate_series(1, $count) n");
+	return $node->poll_query_until('postgres',
+		q{SELECT NOT EXISTS (SELECT FROM deploydb.notification WHERE webhook = 'ok' AND state <> 'delivered')});
+}
+ok(send_many(200), 'many messages are delivered');
+SKIP:
+{
+	skip 'there is no /proc here', 2 unless -r "/proc/$pid/status";
+	my ($before) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s*(\d+) kB/;
+	ok(send_many($messages), 'and more');
+	my ($after) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s*(\d+) kB/;
+	cmp_ok($after, '<', $before + 1024, "$messages messages leave no memory behind");
+}
+
+my $log = slurp_file($node->logfile);
+unlike($log, qr/secret-path/, 'the log has no path of a URL');
+$node->stop('fast');
+done_testing();
