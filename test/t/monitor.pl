@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use DBI;
+use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -13,6 +14,8 @@ $node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
 deploydb.metrics_collection_interval = '1h'
+deploydb.webhook_timeout = '60s'
+deploydb.webhook_allow = '127.0.0.1'
 max_worker_processes = 12
 max_connections = 12
 superuser_reserved_connections = 0
@@ -212,6 +215,28 @@ wait_for(q{SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE backend_typ
 sql('postgres', 'DROP DATABASE uno');
 is(sql('postgres', q{SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate}), 'postgres three two',
 	'dropped, in the middle of a tick too');
+
+# While receivers take messages and answer nothing
+
+my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 64) or die "cannot listen: $!";
+my $url = 'http://127.0.0.1:' . $silent->sockport;
+sub send_into_silence
+{
+	my $database = shift;
+	sql($database, qq{SELECT deploydb.add_webhook('silent' || n, 'generic', '$url/' || n) FROM generate_series(1, 20) n;
+		SELECT deploydb.notify('anybody?')});
+	return wait_for(q{SELECT count(*) = 20 FROM deploydb.notification WHERE state = 'sending'}, $database);
+}
+sql('postgres', 'CREATE DATABASE hanging');
+sql('hanging', 'CREATE EXTENSION deploydb');
+wait_until_ticks('hanging');
+send_into_silence('hanging');
+is(sql('hanging', 'SELECT backlog FROM deploydb.worker_status'), '20', 'twenty messages hang');
+sql('postgres', 'CREATE DATABASE copy TEMPLATE hanging');
+wait_until_ticks('copy');
+is(sql('copy', q{SELECT count(*) FROM deploydb.notification WHERE state = 'sending'}), '0', 'a copy sends none of them');
+sql('postgres', "DROP DATABASE $_") for qw(copy hanging);
+pass('they keep no database from being dropped');
 
 # Neither a template nor a database that takes no connections
 
