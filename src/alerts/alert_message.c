@@ -141,17 +141,24 @@ placeholder(const char **p, const char *name)
 	return true;
 }
 
-/* Numbers as they are, or as a percentage; nothing where there is none. */
+typedef enum NumberForm
+{
+	AS_NUMBER, AS_PERCENTAGE, AS_DURATION
+} NumberForm;
+
+/* A question mark where there is none. */
 static void
-append_value(StringInfo out, bool known, double value, bool percent)
+append_value(StringInfo out, bool known, double value, NumberForm form)
 {
 	if (!known)
 		appendStringInfoChar(out, '?');
-	else if (percent)
+	else if (form == AS_PERCENTAGE)
 	{
 		append_number(out, value * 100, 2);
 		appendStringInfoChar(out, '%');
 	}
+	else if (form == AS_DURATION && value >= 0 && value < 1e12)
+		append_duration(out, (int64) (value * USECS_PER_SEC));
 	else
 		append_number(out, value, 4);
 }
@@ -184,15 +191,19 @@ fill(StringInfo out, const char *phrase, const AlertText *text,
 		else if (placeholder(&p, "severity"))
 			appendStringInfoString(out, severity_name(event->severity));
 		else if (placeholder(&p, "value"))
-			append_value(out, event->has_value, event->value, false);
+			append_value(out, event->has_value, event->value, AS_NUMBER);
 		else if (placeholder(&p, "value%"))
-			append_value(out, event->has_value, event->value, true);
+			append_value(out, event->has_value, event->value, AS_PERCENTAGE);
+		else if (placeholder(&p, "value_time"))
+			append_value(out, event->has_value, event->value, AS_DURATION);
 		else if (placeholder(&p, "threshold"))
-			append_value(out, has_threshold, threshold, false);
+			append_value(out, has_threshold, threshold, AS_NUMBER);
 		else if (placeholder(&p, "threshold%"))
-			append_value(out, has_threshold, threshold, true);
+			append_value(out, has_threshold, threshold, AS_PERCENTAGE);
+		else if (placeholder(&p, "threshold_time"))
+			append_value(out, has_threshold, threshold, AS_DURATION);
 		else if (placeholder(&p, "slope"))
-			append_value(out, event->has_slope, event->slope, false);
+			append_value(out, event->has_slope, event->slope, AS_NUMBER);
 		else if (placeholder(&p, "condition"))
 			append_condition(out, c);
 		else if (placeholder(&p, "duration"))

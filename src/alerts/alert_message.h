@@ -4,7 +4,8 @@
  *
  * Gives: alert_message(), and placeholders in the messages of rules: {rule},
  * {metric}, {series}, {severity}, {value}, {threshold}, {value%},
- * {threshold%}, {slope} (a minute) and {note}.
+ * {threshold%}, {value_time} and {threshold_time} (seconds, in words), {slope} (a
+ * minute) and {note}.
  * Needs: evaluation, settings.
  */
 #ifndef DEPLOYDB_ALERT_MESSAGE_H
