@@ -195,7 +195,7 @@ chapter('client');
 $node->safe_psql($database, $node->safe_psql($database, 'SELECT ddl FROM deploydb.builtin_migrations()'));
 my ($generated, $generating) = in_project(qw(npx prisma generate));
 ok($generated, 'Prisma makes its client') or diag($generating);
-my ($ran, $said) = in_project(qw(npx jiti writes.ts));
+(my $ran, $said) = in_project(qw(npx jiti writes.ts));
 ok($ran, 'and the client writes') or diag($said);
 my ($account) = $said =~ /^(\d+(?:\|\d+){4})$/m;
 is($node->safe_psql($database, q{SELECT succeeded, failed, rolled_back, rejected, swallowed FROM deploydb.write_stats()}),
