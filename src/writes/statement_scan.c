@@ -16,9 +16,6 @@
 /* Longer texts are not looked at: the log hook must be quick. */
 #define SCAN_LIMIT (1024 * 1024)
 
-/* Nor those with more parentheses or comments in one another. */
-#define SCAN_DEPTH 64
-
 typedef enum TokenKind
 {
 	TOKEN_END,
@@ -41,7 +38,6 @@ typedef struct Scan
 	const char *end;
 	int			encoding;
 	bool		standard_strings;
-	bool		too_deep;		/* and ended there */
 } Scan;
 
 static bool
@@ -69,12 +65,8 @@ skip_comment(Scan *scan)
 	{
 		if (ahead(scan, "/*"))
 		{
+			depth++;
 			scan->at += 2;
-			if (++depth > SCAN_DEPTH)
-			{
-				scan->too_deep = true;
-				scan->at = scan->end;
-			}
 		}
 		else if (ahead(scan, "*/"))
 		{
@@ -427,8 +419,8 @@ statement_target(const char *sql, int cursor, int encoding,
 				 bool standard_strings, StatementTarget *target)
 {
 	Scan		all = {sql, sql + strnlen(sql, SCAN_LIMIT + 1), encoding,
-	standard_strings, false};
-	Scan		found = {NULL, NULL, encoding, standard_strings, false};
+	standard_strings};
+	Scan		found = {NULL, NULL, encoding, standard_strings};
 	const char *wanted = NULL;
 	const char *start = NULL;
 	bool		reached = false;
@@ -445,9 +437,9 @@ statement_target(const char *sql, int cursor, int encoding,
 		token = next_token(&all);
 		if (is_word(&token, "atomic") && is_word(&before, "begin"))
 			return false;		/* a function's body has semicolons */
-		if (is_char(&token, '(') && ++depth > SCAN_DEPTH)
-			return false;
-		if (is_char(&token, ')') && depth > 0)
+		if (is_char(&token, '('))
+			depth++;
+		else if (is_char(&token, ')') && depth > 0)
 			depth--;
 		if (token.kind == TOKEN_END || (is_char(&token, ';') && depth == 0))
 		{
@@ -467,5 +459,5 @@ statement_target(const char *sql, int cursor, int encoding,
 		before = token;
 	} while (token.kind != TOKEN_END);
 
-	return !all.too_deep && found.at != NULL && read_statement(&found, target);
+	return found.at != NULL && read_statement(&found, target);
 }

@@ -132,8 +132,8 @@ check_limits(void)
 		const char *repeated;
 		int			most;
 	}			limits[] = {
-		{"INSERT INTO t SELECT ", "(", 64},
-		{"INSERT INTO t /*", "/*", 63},
+		{"INSERT INTO t SELECT ", "(", 1024 * 1024 - 21},
+		{"INSERT INTO t /*", "/*", 512 * 1024 - 8},
 		{"UPDATE t SET x = ", "-", 1024 * 1024 - 17},
 		{"UPDATE t --", "x", 1024 * 1024 - 11},
 	};
