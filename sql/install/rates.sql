@@ -558,16 +558,18 @@ BEGIN
 		worst := stats;
 		tables := tables + 1;
 	END LOOP;
-	IF tables = 0 THEN
+	IF NOT EXISTS (SELECT FROM deploydb.tracked_table) THEN
 		RETURN QUERY SELECT 'warning', 'no table is tracked', $q$SELECT deploydb.track('decision_insights');$q$;
 		RETURN;
 	END IF;
-	RETURN QUERY SELECT CASE WHEN worst.verdict = 'breached' THEN 'error' ELSE 'ok' END,
-		regexp_replace(worst.relation, '^public\.', '') || CASE WHEN worst.attempts = 0 THEN ': no write in 24 hours'
-			ELSE format(': %s %% of %s writes in 24 hours succeeded',
-				trunc((100 * worst.success_rate)::numeric, 2), worst.attempts) END,
-		CASE WHEN worst.verdict = 'breached' OR worst.success_rate < 1
-			THEN 'SELECT * FROM deploydb.write_failures();' END;
+	IF tables > 0 THEN
+		RETURN QUERY SELECT CASE WHEN worst.verdict = 'breached' THEN 'error' ELSE 'ok' END,
+			regexp_replace(worst.relation, '^public\.', '') || CASE WHEN worst.attempts = 0 THEN ': no write in 24 hours'
+				ELSE format(': %s %% of %s writes in 24 hours succeeded',
+					trunc((100 * worst.success_rate)::numeric, 2), worst.attempts) END,
+			CASE WHEN worst.verdict = 'breached' OR worst.success_rate < 1
+				THEN 'SELECT * FROM deploydb.write_failures();' END;
+	END IF;
 	IF EXISTS (SELECT FROM deploydb.tracked_table t WHERE NOT EXISTS (
 			SELECT FROM deploydb.write_counters() c WHERE c.schema = t.schema AND c.name = t.name)) THEN
 		RETURN QUERY SELECT 'warning', 'no room to count every tracked table', 'SHOW deploydb.max_tracked;';

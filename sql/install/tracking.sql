@@ -42,16 +42,22 @@ COMMENT ON VIEW deploydb.tracked_table IS
 	'Writes: tables whose writes are counted now, whether they exist yet or not';
 GRANT SELECT ON deploydb.tracked_table TO pg_monitor, pg_database_owner;
 
--- The application's schema, where the table is there already.
 INSERT INTO deploydb.tracked (schema, name, built_in, enabled, tracked_at, tracked_by)
-SELECT COALESCE((SELECT n.nspname::text
-				 FROM pg_class c
-					 JOIN pg_namespace n ON n.oid = c.relnamespace
-				 WHERE c.relname = 'decision_insights' AND c.relkind IN ('r', 'p')
-					AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
-				 ORDER BY n.nspname <> 'public', n.oid
-				 LIMIT 1), 'public'),
-	'decision_insights', true, true, clock_timestamp(), session_user;
+VALUES ('public', 'decision_insights', true, true, clock_timestamp(), session_user);
+
+-- Where the application has the table in another schema already, that is the
+-- one, and stays it in a restored database: there it comes later.
+INSERT INTO deploydb.tracked (schema, name, built_in, enabled, tracked_at, tracked_by)
+SELECT t.schema, 'decision_insights', false, t.enabled, clock_timestamp(), session_user
+FROM (SELECT n.nspname::text
+	  FROM pg_class c
+		  JOIN pg_namespace n ON n.oid = c.relnamespace
+	  WHERE c.relname = 'decision_insights' AND c.relkind IN ('r', 'p')
+		  AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+	  ORDER BY n.nspname <> 'public', n.oid
+	  LIMIT 1) AS own (schema)
+	CROSS JOIN LATERAL (VALUES (own.schema, true), ('public', false)) AS t (schema, enabled)
+WHERE own.schema <> 'public';
 
 CREATE FUNCTION deploydb.track(relation text)
 RETURNS boolean

@@ -53,6 +53,7 @@ static TrackedTable *tables = NULL;
 static int	ntables = 0;
 static int	tables_size = 0;
 static bool tables_valid = false;
+static bool eviction_due = false;
 static uint64 changes = 0;		/* counts invalidations */
 
 /* What else the cache depends on, as of its making. */
@@ -91,8 +92,9 @@ name_changed(Datum arg, compat_syscache_id cache, uint32 hash)
 			forget();
 }
 
+/* A schema of a tracked name, or a database that had slots. */
 static void
-schema_changed(Datum arg, compat_syscache_id cache, uint32 hash)
+schema_or_database_changed(Datum arg, compat_syscache_id cache, uint32 hash)
 {
 	(void) arg;
 	(void) cache;
@@ -105,7 +107,10 @@ tracked_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(RELNAMENSP, name_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACENAME, schema_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACENAME, schema_or_database_changed,
+								  (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, schema_or_database_changed,
+								  (Datum) 0);
 }
 
 static void
@@ -197,21 +202,31 @@ table_resolve(TrackedTable *table, uint32 *name_hash)
 	table->counted = counters_slot(&table->key, &table->target);
 }
 
-static void
-evict_others(const TrackedTable *kept, int count)
-{
-	SlotKey    *keys = palloc(Max(count, 1) * sizeof(SlotKey));
-
-	for (int i = 0; i < count; i++)
-		keys[i] = kept[i].key;
-	counters_evict(keys, count);
-	pfree(keys);
-}
-
 /*
  * Slots that nobody needs any more are freed by whoever reads the table, but
  * not by a transaction that may have changed it itself and may roll back.
  */
+static bool
+may_evict(void)
+{
+	return !TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
+static void
+evict_others(void)
+{
+	SlotKey    *keys;
+
+	eviction_due = !may_evict();
+	if (eviction_due)
+		return;
+	keys = palloc(Max(ntables, 1) * sizeof(SlotKey));
+	for (int i = 0; i < ntables; i++)
+		keys[i] = tables[i].key;
+	counters_evict(keys, ntables);
+	pfree(keys);
+}
+
 static void
 tables_fill(const TrackedRow *rows, int count)
 {
@@ -225,8 +240,7 @@ tables_fill(const TrackedRow *rows, int count)
 		name_hashes[ntables] = 0;
 		ntables++;
 	}
-	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		evict_others(tables, ntables);
+	evict_others();
 	for (int i = 0; i < ntables; i++)
 		table_resolve(&tables[i], &name_hashes[i]);
 }
@@ -245,7 +259,10 @@ cache_build(void)
 
 	truth_relid = relid;
 	if (!OidIsValid(relid))
+	{
 		ntables = 0;
+		evict_others();
+	}
 	else if (ConditionalLockRelationOid(relid, AccessShareLock))
 	{
 		Relation	truth = try_relation_open(relid, NoLock);
@@ -272,7 +289,7 @@ cache_build(void)
 bool
 tracked_refresh(void)
 {
-	if (!tables_valid)
+	if (!tables_valid || (eviction_due && may_evict()))
 		cache_build();
 	return ntables > 0;
 }
