@@ -18,7 +18,7 @@ our $slowness = $ENV{DEPLOYDB_SLOWNESS} || 1;
 our @KINDS = qw(succeeded failed rolled_back rejected swallowed prepared unaccounted rows_written);
 
 # Tables: w is plain; p has partitions, of which p_low is tracked too; child
-# refers to w, late has a deferred constraint.
+# refers to w, late has a deferred constraint, follower a foreign key's actions.
 sub setup_sql
 {
 	return q{
@@ -47,8 +47,31 @@ sub setup_sql
 		PERFORM fails_within(n) FROM (SELECT 1) AS one;
 		RETURN n;
 	END $$;
+	CREATE FUNCTION put_w(wanted bigint) RETURNS SETOF bigint LANGUAGE sql AS $$
+		INSERT INTO w VALUES (wanted, 1), (wanted + 1, 1) RETURNING id
+	$$;
+	CREATE PROCEDURE put_some(first bigint) LANGUAGE plpgsql AS $$
+	BEGIN
+		FOR n IN 0 .. 4 LOOP
+			INSERT INTO w VALUES (first + n, 1);
+			IF n % 2 = 0 THEN COMMIT; ELSE ROLLBACK; END IF;
+		END LOOP;
+	END $$;
+	CREATE FUNCTION put_new() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO w VALUES (NEW.id, 1);
+		RETURN NEW;
+	END $$;
+	CREATE TABLE triggers (id bigint);
+	CREATE TRIGGER put_new AFTER INSERT ON triggers FOR EACH ROW EXECUTE FUNCTION put_new();
+	CREATE VIEW triggers_view AS SELECT id FROM w;
+	CREATE TRIGGER put_new INSTEAD OF INSERT ON triggers_view FOR EACH ROW EXECUTE FUNCTION put_new();
+	CREATE TABLE rules (id bigint);
+	CREATE RULE put_new AS ON INSERT TO rules DO ALSO INSERT INTO w VALUES (NEW.id, 1);
+	CREATE TABLE changing (id bigint PRIMARY KEY);
+	CREATE TABLE follower (id bigint REFERENCES changing (id) ON UPDATE CASCADE ON DELETE SET NULL);
 	INSERT INTO w SELECT -n, 1 FROM generate_series(1, 200) n;
-	SELECT deploydb.track(t) FROM unnest('{w,p,p_low,child,late}'::text[]) t;
+	SELECT deploydb.track(t) FROM unnest('{w,p,p_low,child,late,follower}'::text[]) t;
 	};
 }
 
@@ -171,12 +194,13 @@ our %ways = (
 		good($c->{dbh}, 'RESET statement_timeout');
 		note_down($c, 'w', 'failed');
 	},
-	undefined_column => sub {
+	undefined_column_or_table => sub {
 		my $c = shift;
 		bad($c->{dbh}, 'INSERT INTO w (nope) VALUES (1)', '42703');
+		bad($c->{dbh}, 'INSERT INTO w SELECT * FROM nowhere', '42P01');
 		die 'was prepared' if defined extended($c->{dbh}, 'UPDATE w SET nope = $1', 1);
 		bad($c->{dbh}, "SELECT 1; INSERT INTO public.w (nope) VALUES (1); INSERT INTO p VALUES (1, 1)", '42703');
-		note_down($c, 'w', 'rejected', 3);
+		note_down($c, 'w', 'rejected', 4);
 	},
 	bad_parameter => sub {
 		my $c = shift;
@@ -259,6 +283,47 @@ our %ways = (
 		note_down($c, 'w', 'failed');
 		note_down($c, 'w', 'rejected');
 		note_down($c, 'w', 'swallowed');
+	},
+	swallowed_otherwise => sub {
+		my $c = shift;
+		foreach my $end ('END', 'COMMIT AND CHAIN; ROLLBACK', "PREPARE TRANSACTION 'none$c->{number}'")
+		{
+			good($c->{dbh}, 'BEGIN');
+			bad($c->{dbh}, 'INSERT INTO w VALUES (-1, 1)', '23505');
+			good($c->{dbh}, $end);
+			note_down($c, 'w', 'failed');
+			note_down($c, 'w', 'swallowed');
+		}
+	},
+	chained => sub {
+		my $c = shift;
+		good($c->{dbh}, 'BEGIN');
+		good($c->{dbh}, 'INSERT INTO w VALUES (' . fresh($c) . ", 1); $_") for 'COMMIT AND CHAIN', 'ROLLBACK AND CHAIN', 'COMMIT';
+		ok_rows($c, 'w', 2, 2);
+		note_down($c, 'w', 'rolled_back');
+	},
+	functions_and_procedures => sub {
+		my $c = shift;
+		my @ids = map { fresh($c) } 1 .. 9;
+		good($c->{dbh}, "SELECT put_w($ids[0])");
+		good($c->{dbh}, "SELECT put_w($ids[2]) LIMIT 1");
+		good($c->{dbh}, "CALL put_some($ids[4])");
+		ok_rows($c, 'w', 7, 5);
+		note_down($c, 'w', 'rolled_back', 2);
+	},
+	triggers_and_rules => sub {
+		my $c = shift;
+		good($c->{dbh}, "INSERT INTO $_ VALUES (" . fresh($c) . ')') for qw(triggers triggers_view rules);
+		bad($c->{dbh}, "INSERT INTO $_ VALUES (-1)", '23505') for qw(triggers triggers_view rules);
+		ok_rows($c, 'w', 2, 3);
+		note_down($c, 'w', 'failed', 3);
+	},
+	foreign_key_actions => sub {
+		my $c = shift;
+		my ($id, $new) = (fresh($c), fresh($c));
+		good($c->{dbh}, $_) for "INSERT INTO changing VALUES ($id)", "INSERT INTO follower VALUES ($id)",
+			"UPDATE changing SET id = $new WHERE id = $id", "DELETE FROM changing WHERE id = $new";
+		ok_rows($c, 'follower', 3, 3);
 	},
 	failed_and_rolled_back => sub {
 		my $c = shift;

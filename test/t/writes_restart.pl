@@ -94,6 +94,12 @@ is(sql('SELECT deploydb.write_success_rate() IS NULL'), 't', 'after a reset ther
 sql('CREATE TABLE fresh (LIKE decision_insights); ALTER TABLE decision_insights RENAME TO old; ALTER TABLE fresh RENAME TO decision_insights');
 sql('INSERT INTO decision_insights VALUES (1); INSERT INTO old VALUES (5)');
 is(counted($node, 'decision_insights'), '2|0|2', 'after a swap by renames the table of the name is counted');
+sql(q{BEGIN; ALTER TABLE decision_insights RENAME TO fresh; ALTER TABLE old RENAME TO decision_insights; SAVEPOINT a;
+	INSERT INTO decision_insights VALUES (6); ROLLBACK; INSERT INTO old VALUES (6)});
+is(sql(q{SELECT succeeded, rolled_back FROM deploydb.write_counters()}), '2|1', 'a swap that is rolled back');
+sql('CREATE SCHEMA elsewhere; ALTER TABLE decision_insights SET SCHEMA elsewhere; INSERT INTO elsewhere.decision_insights VALUES (6)');
+is(counted($node, 'decision_insights'), '2|0|2', 'in another schema it is another table');
+sql('ALTER TABLE elsewhere.decision_insights SET SCHEMA public; DROP SCHEMA elsewhere');
 sql('TRUNCATE decision_insights; INSERT INTO decision_insights VALUES (1)');
 sql('DROP TABLE decision_insights; CREATE TABLE decision_insights (id int PRIMARY KEY); INSERT INTO decision_insights VALUES (1)');
 is(counted($node, 'decision_insights'), '4|0|4', 'truncated, and recreated');
@@ -119,6 +125,22 @@ is(sql(q{SELECT deploydb.track('later'); SELECT attempts FROM deploydb.write_sta
 $session->quit;
 sql('DELETE FROM deploydb.tracked WHERE NOT built_in');
 is(sql('SELECT string_agg(name, $$ $$) FROM deploydb.write_counters()'), 'decision_insights', 'the table is the truth');
+
+# What is taken back
+my $stats = "SELECT attempts, succeeded, failed, rolled_back, gaps FROM deploydb.write_stats('1 hour', 'decision_insights')";
+my $as_it_was = sql($stats);
+sql('BEGIN; SELECT deploydb.reset_write_stats(); SELECT deploydb.take_write_sample(); ROLLBACK');
+is(sql($stats), $as_it_was, 'a reset that is rolled back');
+sql(q{BEGIN; SELECT deploydb.untrack('decision_insights'); INSERT INTO decision_insights VALUES (50); ROLLBACK});
+sql(q{BEGIN; SELECT deploydb.track('later'); ROLLBACK});
+is(sql($stats), $as_it_was, 'untracked for the time of a transaction');
+is(sql('SELECT string_agg(name, $$ $$) FROM deploydb.write_counters()'), 'decision_insights', 'and tracked for that time');
+foreach my $call (q{track('later')}, q{untrack('decision_insights')}, 'reset_write_stats()', 'take_write_sample()',
+	q{report_client_failures('decision_insights', 1, 'x')})
+{
+	my ($ended, $got, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nBEGIN READ ONLY; SELECT deploydb.write_success_rate() > 0; SELECT deploydb.$call");
+	is("$got $error", 't psql:<stdin>:2: ERROR:  25006', "no $call in a read-only transaction, where rates are read");
+}
 
 # Room
 for my $n (1 .. 5)
@@ -198,6 +220,17 @@ $node->restart;
 ($status, $out, $err) = $node->psql('postgres', '\set VERBOSITY verbose' . "\nSELECT deploydb.write_success_rate()");
 like($err, qr/55000.*not in shared_preload_libraries.*ALTER SYSTEM SET shared_preload_libraries = 'deploydb'.*restart/s,
 	'what needs the hooks says how to get them');
+foreach my $needs (qw(write_success_rate() write_stats() write_failures() recent_failures() burn_rates() reset_write_stats() log_error
+	slow_queries() take_write_sample() write_counters() write_failure_counters()))
+{
+	($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM deploydb.$needs");
+	like($err, qr/ERROR:  55000: writes are not counted.*HINT:  Run: ALTER SYSTEM SET shared_preload_libraries = 'deploydb'; -- then restart/s,
+		"$needs needs it");
+}
+($status, $out, $err) = $node->psql('postgres', q{SELECT deploydb.track('later'), deploydb.untrack('later'), deploydb.report_client_failures('decision_insights', 1, 'x')});
+is($out, 't|t|t', 'tables are tracked all the same');
+like($err, qr/NOTICE.*not counted before deploydb is preloaded/, 'with a word about it');
+like(sql(q{SELECT insights_total FROM deploydb.insight_coverage('1 day')}), qr/^\d+$/, 'coverage works');
 is(sql('SELECT count(*) > 0 FROM deploydb.write_history()'), 't', 'the history works');
 like(sql('SELECT * FROM deploydb_status()'), qr/writes\|warning\|not counted/, 'and the overview says it');
 $node->stop;
