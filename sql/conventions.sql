@@ -62,7 +62,7 @@ SELECT proname, format_type(t, NULL)
 		'double precision'::regtype, 'text'::regtype, 'text[]'::regtype,
 		'jsonb'::regtype, 'timestamptz'::regtype)
 	AND NOT (t = 'record'::regtype AND proallargtypes IS NOT NULL)
-	AND NOT (t = 'trigger'::regtype AND pronargs = 0);
+	AND NOT (t IN ('trigger'::regtype, 'event_trigger'::regtype) AND pronargs = 0);
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
 	FROM member_relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 	WHERE c.relkind IN ('r', 'v')
