@@ -38,12 +38,15 @@ sub new
 	my $servers = '';
 	foreach my $name (sort keys %names)
 	{
-		my $days = $name eq 'expired' ? -1 : 2;
 		open(my $file, '>', "$directory/$name.ext") or die $!;
 		print $file "subjectAltName=$names{$name}\n";
 		close $file;
 		run($directory, qq{openssl req -newkey rsa:2048 -nodes -subj "/CN=$name" -keyout $name.key -out $name.csr});
-		run($directory, "openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -set_serial 1 -days $days -extfile $name.ext -out $name.pem");
+		my $sign = "openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -set_serial 1 -extfile $name.ext -out $name.pem";
+		# Where dates can be given, a number of days must not be negative.
+		run($directory, $name eq 'expired'
+			? "{ $sign -not_before 20200101000000Z -not_after 20200102000000Z || $sign -days -1; }"
+			: "$sign -days 2");
 		my $port = $self->{port}{$name} = free_port();
 		$servers .= qq{
 	server {
