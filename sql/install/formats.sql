@@ -29,42 +29,58 @@ COMMENT ON FUNCTION deploydb.cut_text(text, integer) IS
 	'Webhooks: a text cut to so many bytes of UTF-8, with a mark';
 REVOKE ALL ON FUNCTION deploydb.cut_text(text, integer) FROM PUBLIC;
 
--- The words of messages in Chinese, as bytes of UTF-8, so that this script is
--- read in any encoding: zai gao jing, yi hui fu, tong zhi; zhi biao, zhi, yu zhi, qu
--- shi, mei fen zhong.
+-- The words and sentences of messages in deploydb.language.  Chinese stands here
+-- as bytes of UTF-8, so that this script is read in any encoding.
 CREATE FUNCTION deploydb.word(english text)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN current_setting('deploydb.language') = 'zh' AND getdatabaseencoding() = 'UTF8'
-		THEN COALESCE(convert_from(CASE english
-			WHEN 'FIRING' THEN '\xe5918ae8ada6e4b8ad'::bytea
-			WHEN 'RESOLVED' THEN '\xe5b7b2e681a2e5a48d'
-			WHEN 'NOTICE' THEN '\xe9809ae79fa5'
-			WHEN 'Status' THEN '\xe78ab6e68081'
-			WHEN 'Metric' THEN '\xe68c87e6a087'
-			WHEN 'Value' THEN '\xe580bc'
-			WHEN 'Threshold' THEN '\xe99888e580bc'
-			WHEN 'Trend' THEN '\xe8b68be58abf'
-			WHEN 'min' THEN '\xe58886e9929f'
-			WHEN 'Runbook' THEN '\xe5a484e79086e6898be5868c'
-			WHEN 'From' THEN '\xe69da5e6ba90'
-			END, 'UTF8'), english)
-		ELSE english END
+DECLARE
+	chinese bytea;
+BEGIN
+	IF current_setting('deploydb.language') <> 'zh' OR getdatabaseencoding() <> 'UTF8' THEN
+		RETURN english;
+	END IF;
+	chinese := CASE english
+		WHEN 'FIRING' THEN '\xe5918ae8ada6e4b8ad'
+		WHEN 'RESOLVED' THEN '\xe5b7b2e681a2e5a48d'
+		WHEN 'NOTICE' THEN '\xe9809ae79fa5'
+		WHEN 'Status' THEN '\xe78ab6e68081'
+		WHEN 'Metric' THEN '\xe68c87e6a087'
+		WHEN 'Value' THEN '\xe580bc'
+		WHEN 'Threshold' THEN '\xe99888e580bc'
+		WHEN 'Trend' THEN '\xe8b68be58abf'
+		WHEN 'min' THEN '\xe58886e9929f'
+		WHEN 'Runbook' THEN '\xe5a484e79086e6898be5868c'
+		WHEN 'firing' THEN '\xe5918ae8ada6e4b8ad'
+		WHEN 'resolved' THEN '\xe5b7b2e681a2e5a48d'
+		WHEN 'notice' THEN '\xe9809ae79fa5'
+		WHEN 'This is a test of deploydb.'
+			THEN '\xe8bf99e698af206465706c6f79646220e79a84e6b58be8af95e6b688e681afe38082'
+		WHEN 'webhook %s keeps failing (%s); its messages wait'
+			THEN '\x776562686f6f6b20257320e68c81e7bbade5a4b1e8b4a5efbc882573efbc89efbc9be58f91e7bb99e5ae83e79a84e6b688e681afe6ada3e59ca8e7ad89e5be85'
+		WHEN 'webhook %s works again' THEN '\x776562686f6f6b20257320e5b7b2e681a2e5a48de6ada3e5b8b8'
+		WHEN '%s messages (firing: %s, resolved: %s): '
+			THEN '\xe585b120257320e69da1e6b688e681afefbc88e5918ae8ada6efbc9a2573efbc8ce681a2e5a48defbc9a2573efbc89efbc9a'
+		END;
+	RETURN COALESCE(convert_from(chinese, 'UTF8'), english);
+END
 $$;
 COMMENT ON FUNCTION deploydb.word(text) IS
-	'Webhooks: a word of messages in deploydb.language';
+	'Webhooks: a word or sentence of messages in deploydb.language';
 REVOKE ALL ON FUNCTION deploydb.word(text) FROM PUBLIC;
 
 -- As in production, vocabulary on main.
 CREATE FUNCTION deploydb.message_origin(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT concat_ws(', ', NULLIF(message->>'environment', ''),
-		concat_ws(' on ', message->>'database', NULLIF(message->>'cluster_name', '')))
+BEGIN
+	RETURN concat_ws(', ', NULLIF(message->>'environment', ''),
+		concat_ws(' on ', message->>'database', NULLIF(message->>'cluster_name', '')));
+END
 $$;
 COMMENT ON FUNCTION deploydb.message_origin(jsonb) IS
 	'Webhooks: environment, database and cluster of a message in one line';
@@ -72,9 +88,13 @@ REVOKE ALL ON FUNCTION deploydb.message_origin(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.iso_time(at timestamptz)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
+AS $$
+BEGIN
+	RETURN to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"');
+END
+$$;
 COMMENT ON FUNCTION deploydb.iso_time(timestamptz) IS
 	'Webhooks: a time by ISO 8601, in UTC, with milliseconds';
 REVOKE ALL ON FUNCTION deploydb.iso_time(timestamptz) FROM PUBLIC;
@@ -82,10 +102,11 @@ REVOKE ALL ON FUNCTION deploydb.iso_time(timestamptz) FROM PUBLIC;
 -- Status, metric and values in one line; NULL for what is no alert.
 CREATE FUNCTION deploydb.message_facts(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN message->>'kind' = 'alert' THEN
+BEGIN
+	RETURN CASE WHEN message->>'kind' = 'alert' THEN
 		format('%s: %s | %s: %s | %s: %s%s', deploydb.word('Status'), deploydb.word(upper(message->>'status')),
 			deploydb.word('Metric'), message->>'metric', deploydb.word('Value'),
 			COALESCE(round((message->>'value')::numeric, 4)::text, '-'),
@@ -94,7 +115,8 @@ AS $$
 					round((message->>'trend_slope')::numeric, 4), deploydb.word('min'))
 				WHEN message->>'threshold' IS NOT NULL THEN format(', %s: %s', deploydb.word('Threshold'),
 					round((message->>'threshold')::numeric, 4))
-				ELSE '' END) END
+				ELSE '' END) END;
+END
 $$;
 COMMENT ON FUNCTION deploydb.message_facts(jsonb) IS
 	'Webhooks: status, metric and values of an alert in one line; NULL for other messages';
@@ -103,11 +125,13 @@ REVOKE ALL ON FUNCTION deploydb.message_facts(jsonb) FROM PUBLIC;
 -- As in [P0] migration_drift (production, vocabulary on main).
 CREATE FUNCTION deploydb.message_title(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('[%s] %s (%s)', message->>'severity',
-		COALESCE(message->>'rule', deploydb.word('NOTICE')), deploydb.message_origin(message))
+BEGIN
+	RETURN format('[%s] %s (%s)', message->>'severity',
+		COALESCE(message->>'rule', deploydb.word('NOTICE')), deploydb.message_origin(message));
+END
 $$;
 COMMENT ON FUNCTION deploydb.message_title(jsonb) IS
 	'Webhooks: severity, rule and origin of a message in one line';
@@ -115,33 +139,52 @@ REVOKE ALL ON FUNCTION deploydb.message_title(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.message_lines(message jsonb, separator text)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT concat_ws(separator, deploydb.message_facts(message), message->>'message',
-		deploydb.word('Runbook') || ': ' || (message->>'runbook'))
+BEGIN
+	RETURN concat_ws(separator, deploydb.message_facts(message), message->>'message',
+		deploydb.word('Runbook') || ': ' || (message->>'runbook'));
+END
 $$;
 COMMENT ON FUNCTION deploydb.message_lines(jsonb, text) IS
 	'Webhooks: what a message says below its title';
 REVOKE ALL ON FUNCTION deploydb.message_lines(jsonb, text) FROM PUBLIC;
 
+-- As above, for what shows Markdown: names that others chose make no links, and
+-- mention nobody.
+CREATE FUNCTION deploydb.plain_markdown(content text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN regexp_replace(replace(content, '](', '] ('), '<(?=[@A-Za-z/!])', '< ', 'g');
+END
+$$;
+COMMENT ON FUNCTION deploydb.plain_markdown(text) IS
+	'Webhooks: a text for Markdown, without links and mentions';
+REVOKE ALL ON FUNCTION deploydb.plain_markdown(text) FROM PUBLIC;
+
 -- The application's fields, and a few more.
 CREATE FUNCTION deploydb.render_generic(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT json_strip_nulls(json_build_object(
-		'id', message->>'id', 'ruleId', message->>'rule', 'metric', message->>'metric',
+BEGIN
+	RETURN json_strip_nulls(json_build_object(
+		'id', message->>'id', 'ruleId', message->>'rule', 'series', NULLIF(message->>'series', ''), 'metric', message->>'metric',
 		'severity', message->>'severity', 'status', message->>'status',
-		'message', deploydb.cut_text(message->>'message', 12000), 'value', message->'value',
+		'message', message->>'message', 'value', message->'value',
 		'threshold', message->'threshold', 'trendSlope', message->'trend_slope',
 		'labels', COALESCE(NULLIF(message->'labels', 'null'), '{}'),
 		'occurredAt', deploydb.iso_time((message->>'occurred_at')::timestamptz),
 		'startedAt', deploydb.iso_time((message->>'started_at')::timestamptz),
 		'kind', message->>'kind', 'reason', message->>'reason', 'runbook', message->>'runbook',
 		'clusterName', message->>'cluster_name', 'database', message->>'database',
-		'environment', message->>'environment'))::text
+		'environment', message->>'environment'))::text;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_generic(jsonb) IS
 	'Webhooks: a message as one JSON object with the application''s field names';
@@ -149,15 +192,17 @@ REVOKE ALL ON FUNCTION deploydb.render_generic(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.render_slack(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT json_build_object('text', format('%s %s',
+BEGIN
+	RETURN json_build_object('text', format('%s %s',
 		CASE message->>'status' WHEN 'firing' THEN ':rotating_light:' WHEN 'resolved' THEN ':white_check_mark:'
 			ELSE ':information_source:' END,
 		replace(replace(replace(
 			deploydb.cut_text(deploydb.message_title(message) || E'\n' || deploydb.message_lines(message, E'\n'), 3000),
-			'&', '&amp;'), '<', '&lt;'), '>', '&gt;')))::text
+			'&', '&amp;'), '<', '&lt;'), '>', '&gt;')))::text;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_slack(jsonb) IS
 	'Webhooks: a message for Slack''s incoming webhooks';
@@ -165,10 +210,11 @@ REVOKE ALL ON FUNCTION deploydb.render_slack(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.render_teams(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT json_build_object('type', 'message', 'attachments', json_build_array(json_build_object(
+BEGIN
+	RETURN json_build_object('type', 'message', 'attachments', json_build_array(json_build_object(
 		'contentType', 'application/vnd.microsoft.card.adaptive', 'contentUrl', NULL,
 		'content', json_build_object(
 			'$schema', 'http://adaptivecards.io/schemas/adaptive-card.json', 'type', 'AdaptiveCard', 'version', '1.4',
@@ -177,9 +223,10 @@ AS $$
 				json_build_object('type', 'TextBlock', 'size', 'Medium', 'weight', 'Bolder', 'wrap', true,
 					'color', CASE message->>'status' WHEN 'firing' THEN 'Attention' WHEN 'resolved' THEN 'Good'
 						ELSE 'Default' END,
-					'text', deploydb.cut_text(deploydb.message_title(message), 1000)),
+					'text', deploydb.plain_markdown(deploydb.cut_text(deploydb.message_title(message), 1000))),
 				json_build_object('type', 'TextBlock', 'wrap', true,
-					'text', deploydb.cut_text(deploydb.message_lines(message, E'\n\n'), 5000)))))))::text
+					'text', deploydb.plain_markdown(deploydb.cut_text(deploydb.message_lines(message, E'\n\n'), 5000))))))))::text;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_teams(jsonb) IS
 	'Webhooks: a message for Microsoft Teams, an adaptive card';
@@ -187,13 +234,15 @@ REVOKE ALL ON FUNCTION deploydb.render_teams(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.render_dingtalk(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT json_build_object('msgtype', 'markdown', 'markdown', json_build_object(
-		'title', deploydb.cut_text(deploydb.message_title(message), 200),
-		'text', deploydb.cut_text(format('#### %s%s%s', deploydb.message_title(message), E'\n\n',
-			deploydb.message_lines(message, E'\n\n')), 4900)))::text
+BEGIN
+	RETURN json_build_object('msgtype', 'markdown', 'markdown', json_build_object(
+		'title', deploydb.plain_markdown(deploydb.cut_text(deploydb.message_title(message), 200)),
+		'text', deploydb.cut_text(deploydb.plain_markdown(format('#### %s%s%s', deploydb.message_title(message),
+			E'\n\n', deploydb.message_lines(message, E'\n\n'))), 4900)))::text;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_dingtalk(jsonb) IS
 	'Webhooks: a message for DingTalk''s robots';
@@ -201,12 +250,14 @@ REVOKE ALL ON FUNCTION deploydb.render_dingtalk(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.render_feishu(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT json_build_object('msg_type', 'text', 'content', json_build_object('text',
+BEGIN
+	RETURN json_build_object('msg_type', 'text', 'content', json_build_object('text',
 		deploydb.cut_text(format('%s%s%s', deploydb.message_title(message), E'\n',
-			deploydb.message_lines(message, E'\n')), 8000)))::text
+			deploydb.message_lines(message, E'\n')), 8000)))::text;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_feishu(jsonb) IS
 	'Webhooks: a message for Feishu''s robots';
@@ -214,25 +265,29 @@ REVOKE ALL ON FUNCTION deploydb.render_feishu(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.render_wecom(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT json_build_object('msgtype', 'markdown', 'markdown', json_build_object('content',
-		deploydb.cut_text(format('**%s**%s%s', deploydb.message_title(message), E'\n',
-			deploydb.message_lines(message, E'\n')), 4096)))::text
+BEGIN
+	RETURN json_build_object('msgtype', 'markdown', 'markdown', json_build_object('content',
+		deploydb.cut_text(deploydb.plain_markdown(format('**%s**%s%s', deploydb.message_title(message), E'\n',
+			deploydb.message_lines(message, E'\n'))), 4096)))::text;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_wecom(jsonb) IS
 	'Webhooks: a message for WeCom''s robots';
 REVOKE ALL ON FUNCTION deploydb.render_wecom(jsonb) FROM PUBLIC;
 
 -- A firing alert ends by itself, should nothing more be heard of it, some time
--- after it would be repeated.
+-- after it would be repeated.  What is no alert has a label of its own each, or
+-- the next one would be taken for the same.
 CREATE FUNCTION deploydb.render_alertmanager(message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT json_build_array(json_strip_nulls(json_build_object(
+BEGIN
+	RETURN json_build_array(json_strip_nulls(json_build_object(
 		'labels', (
 			SELECT COALESCE(jsonb_object_agg(regexp_replace(regexp_replace(l.key, '[^A-Za-z0-9_]', '_', 'g'),
 				'^(?=[0-9])', '_'), l.value), '{}')
@@ -241,35 +296,60 @@ AS $$
 			|| jsonb_strip_nulls(jsonb_build_object(
 				'alertname', COALESCE(message->>'rule', 'deploydb_' || (message->>'kind')),
 				'severity', message->>'severity', 'series', NULLIF(message->>'series', ''),
+				'message_id', CASE WHEN message->>'kind' <> 'alert' THEN message->>'id' END,
 				'cluster_name', NULLIF(message->>'cluster_name', ''), 'database', message->>'database',
 				'environment', NULLIF(message->>'environment', ''))),
 		'annotations', json_strip_nulls(json_build_object(
-			'summary', deploydb.message_title(message), 'description', deploydb.cut_text(message->>'message', 12000),
+			'summary', deploydb.message_title(message), 'description', message->>'message',
 			'value', message->>'value', 'runbook_url', message->>'runbook')),
+		'generatorURL', substring(message->>'runbook' FROM '^https?://.*'),
 		'startsAt', deploydb.iso_time((message->>'started_at')::timestamptz),
 		'endsAt', deploydb.iso_time((message->>'occurred_at')::timestamptz + CASE
 			WHEN message->>'status' = 'resolved' THEN interval '0'
 			WHEN message->>'status' = 'firing' AND message->>'severity' = 'P0' THEN interval '1 hour 30 minutes'
 			WHEN message->>'status' = 'firing' THEN interval '4 hours 30 minutes'
-			ELSE interval '5 minutes' END))))::text
+			ELSE interval '5 minutes' END))))::text;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_alertmanager(jsonb) IS
 	'Webhooks: a message for Alertmanager''s API, version 2';
 REVOKE ALL ON FUNCTION deploydb.render_alertmanager(jsonb) FROM PUBLIC;
 
+-- What is longer than any service takes is cut: the message, and at last what
+-- goes with it.
 CREATE FUNCTION deploydb.render_message(format text, message jsonb)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE format
-		WHEN 'generic' THEN deploydb.render_generic(message)
-		WHEN 'slack' THEN deploydb.render_slack(message)
-		WHEN 'teams' THEN deploydb.render_teams(message)
-		WHEN 'dingtalk' THEN deploydb.render_dingtalk(message)
-		WHEN 'feishu' THEN deploydb.render_feishu(message)
-		WHEN 'wecom' THEN deploydb.render_wecom(message)
-		WHEN 'alertmanager' THEN deploydb.render_alertmanager(message) END
+DECLARE
+	max_bytes CONSTANT integer := 20000;
+	size integer := 12000;
+	body text;
+BEGIN
+	LOOP
+		message := message || jsonb_build_object('message', deploydb.cut_text(message->>'message', size));
+		body := CASE format
+			WHEN 'generic' THEN deploydb.render_generic(message)
+			WHEN 'slack' THEN deploydb.render_slack(message)
+			WHEN 'teams' THEN deploydb.render_teams(message)
+			WHEN 'dingtalk' THEN deploydb.render_dingtalk(message)
+			WHEN 'feishu' THEN deploydb.render_feishu(message)
+			WHEN 'wecom' THEN deploydb.render_wecom(message)
+			WHEN 'alertmanager' THEN deploydb.render_alertmanager(message) END;
+		EXIT WHEN body IS NULL OR octet_length(convert_to(body, 'UTF8')) <= max_bytes;
+		size := size / 2;
+		IF size < 100 THEN
+			IF NOT message ? 'labels' THEN
+				RAISE EXCEPTION USING
+					ERRCODE = 'program_limit_exceeded',
+					MESSAGE = pg_catalog.format('the message has more than %s bytes', max_bytes);
+			END IF;
+			message := message - '{labels,runbook}'::text[];
+		END IF;
+	END LOOP;
+	RETURN body;
+END
 $$;
 COMMENT ON FUNCTION deploydb.render_message(text, jsonb) IS
 	'Webhooks: the body of a message in a format; NULL where the format has none';
@@ -285,9 +365,13 @@ REVOKE ALL ON FUNCTION deploydb.hmac_sha256(bytea, bytea) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.base64_hmac(key bytea, data bytea)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT encode(decode(deploydb.hmac_sha256(key, data), 'hex'), 'base64') $$;
+AS $$
+BEGIN
+	RETURN encode(decode(deploydb.hmac_sha256(key, data), 'hex'), 'base64');
+END
+$$;
 COMMENT ON FUNCTION deploydb.base64_hmac(bytea, bytea) IS
 	'Webhooks: a keyed hash, in base 64';
 REVOKE ALL ON FUNCTION deploydb.base64_hmac(bytea, bytea) FROM PUBLIC;
@@ -295,11 +379,13 @@ REVOKE ALL ON FUNCTION deploydb.base64_hmac(bytea, bytea) FROM PUBLIC;
 -- By Standard Webhooks: of the id, the seconds and the bytes of the body.
 CREATE FUNCTION deploydb.standard_signature(secret text, id text, seconds bigint, body text)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT 'v1,' || deploydb.base64_hmac(decode(substring(secret FROM '^whsec_(.*)$'), 'base64'),
-		convert_to(format('%s.%s.%s', id, seconds, body), 'UTF8'))
+BEGIN
+	RETURN 'v1,' || deploydb.base64_hmac(decode(substring(secret FROM '^whsec_(.*)$'), 'base64'),
+		convert_to(format('%s.%s.%s', id, seconds, body), 'UTF8'));
+END
 $$;
 COMMENT ON FUNCTION deploydb.standard_signature(text, text, bigint, text) IS
 	'Webhooks: the signature of a message by Standard Webhooks 1.0.0';
@@ -308,12 +394,14 @@ REVOKE ALL ON FUNCTION deploydb.standard_signature(text, text, bigint, text) FRO
 -- DingTalk's robots want time and signature in the address.
 CREATE FUNCTION deploydb.dingtalk_url(url text, secret text, milliseconds bigint)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('%s%stimestamp=%s&sign=%s', url, CASE WHEN strpos(url, '?') > 0 THEN '&' ELSE '?' END, milliseconds,
+BEGIN
+	RETURN format('%s%stimestamp=%s&sign=%s', url, CASE WHEN strpos(url, '?') > 0 THEN '&' ELSE '?' END, milliseconds,
 		replace(replace(replace(deploydb.base64_hmac(convert_to(secret, 'UTF8'),
-			convert_to(milliseconds || E'\n' || secret, 'UTF8')), '+', '%2B'), '/', '%2F'), '=', '%3D'))
+			convert_to(milliseconds || E'\n' || secret, 'UTF8')), '+', '%2B'), '/', '%2F'), '=', '%3D'));
+END
 $$;
 COMMENT ON FUNCTION deploydb.dingtalk_url(text, text, bigint) IS
 	'Webhooks: the address of a DingTalk robot with the signature';
@@ -322,11 +410,13 @@ REVOKE ALL ON FUNCTION deploydb.dingtalk_url(text, text, bigint) FROM PUBLIC;
 -- Feishu's robots want them in the body; the key is what others would sign.
 CREATE FUNCTION deploydb.feishu_body(body text, secret text, seconds bigint)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('{"timestamp":"%s","sign":"%s",%s', seconds,
-		deploydb.base64_hmac(convert_to(seconds || E'\n' || secret, 'UTF8'), ''), substring(body FROM 2))
+BEGIN
+	RETURN format('{"timestamp":"%s","sign":"%s",%s', seconds,
+		deploydb.base64_hmac(convert_to(seconds || E'\n' || secret, 'UTF8'), ''), substring(body FROM 2));
+END
 $$;
 COMMENT ON FUNCTION deploydb.feishu_body(text, text, bigint) IS
 	'Webhooks: the body of a message to a Feishu robot with the signature';

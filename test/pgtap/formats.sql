@@ -28,7 +28,7 @@ SELECT is(deploydb.render_slack(message('{"kind": "notice", "rule": null, "statu
 SELECT is(deploydb.render_teams(message())::jsonb #>> '{attachments,0,content,type}', 'AdaptiveCard', 'teams: a card');
 SELECT is(deploydb.render_teams(message())::jsonb #>> '{attachments,0,content,body,0,text}', '[P0] r (production, vocabulary on main)', 'teams: its title');
 SELECT is(deploydb.render_dingtalk(message())::jsonb #>> '{markdown,text}',
-	E'#### [P0] r (production, vocabulary on main)\n\nStatus: FIRING | Metric: m | Value: 0.1235, Threshold: 1.0000\n\n<b> & "q"\n\nRunbook: docs/x', 'dingtalk');
+	E'#### [P0] r (production, vocabulary on main)\n\nStatus: FIRING | Metric: m | Value: 0.1235, Threshold: 1.0000\n\n< b> & "q"\n\nRunbook: docs/x', 'dingtalk');
 SELECT is(deploydb.render_feishu(message())::jsonb->>'msg_type', 'text', 'feishu');
 SELECT is(deploydb.render_wecom(message())::jsonb->>'msgtype', 'markdown', 'wecom');
 SELECT is(deploydb.render_alertmanager(message())::jsonb,
@@ -38,7 +38,7 @@ SELECT is(deploydb.render_alertmanager(message())::jsonb,
 SELECT is(deploydb.render_alertmanager(message('{"status": "resolved"}'))::jsonb #>> '{0,endsAt}', '2026-11-23T10:00:00.000Z', 'alertmanager, resolved');
 SELECT is(deploydb.render_alertmanager(message('{"severity": "P2"}'))::jsonb #>> '{0,endsAt}', '2026-11-23T14:30:00.000Z', 'alertmanager, less severe');
 SELECT is((deploydb.render_generic(message('{"threshold": null, "trend_slope": 0.5}'))::jsonb - 'labels' - 'message')::text,
-	'{"id": "r:1:firing", "kind": "alert", "value": 0.123456789, "metric": "m", "reason": "new", "ruleId": "r", "status": "firing", "runbook": "docs/x", "database": "vocabulary", "severity": "P0", "startedAt": "2026-11-23T09:00:00.000Z", "occurredAt": "2026-11-23T10:00:00.000Z", "trendSlope": 0.5, "clusterName": "main", "environment": "production"}',
+	'{"id": "r:1:firing", "kind": "alert", "value": 0.123456789, "metric": "m", "reason": "new", "ruleId": "r", "series": "s", "status": "firing", "runbook": "docs/x", "database": "vocabulary", "severity": "P0", "startedAt": "2026-11-23T09:00:00.000Z", "occurredAt": "2026-11-23T10:00:00.000Z", "trendSlope": 0.5, "clusterName": "main", "environment": "production"}',
 	'generic: no threshold where there is none');
 SET TimeZone = 'Asia/Shanghai';
 SELECT is(deploydb.render_generic(message())::jsonb->>'occurredAt', '2026-11-23T10:00:00.000Z', 'times are in UTC');
@@ -54,10 +54,35 @@ FROM (VALUES ('generic', 40000), ('slack', 20000), ('teams', 20000), ('dingtalk'
 SELECT cmp_ok(octet_length(convert_to(deploydb.render_wecom(message(jsonb_build_object('message', repeat('偏', 5000))))::jsonb #>> '{markdown,content}', 'UTF8')),
 	'<=', 4096, 'wecom counts the content''s bytes') WHERE getdatabaseencoding() = 'UTF8';
 
+-- ... whatever it is made of, and whatever goes with it
+SELECT cmp_ok(octet_length(convert_to(deploydb.render_message(f, message(change)), 'UTF8')), '<=', 20000, format('%s: cut, %s', f, left(change::text, 20)))
+FROM unnest('{generic,slack,teams,dingtalk,feishu,wecom,alertmanager}'::text[]) f, (VALUES
+	(jsonb_build_object('message', repeat(E'\x01', 20000))),
+	(jsonb_build_object('labels', jsonb_build_object('huge', repeat('x', 30000)))),
+	(jsonb_build_object('runbook', repeat('x', 30000)))) c (change);
+SELECT is(deploydb.render_generic(message('{"message": "it"}'))::jsonb, deploydb.render_message('generic', message('{"message": "it"}'))::jsonb, 'what is short is not cut');
+SELECT matches(deploydb.render_message('generic', message(jsonb_build_object('message', repeat('x', 13000))))::jsonb->>'message', '^x+ \.\.\.$', 'with a mark');
+SELECT throws_ok($$SELECT deploydb.render_message('generic', message(jsonb_build_object('metric', repeat('x', 30000))))$$, '54000', NULL, 'what cannot be cut');
+
+-- names that others chose make no links and mention nobody
+SELECT is(deploydb.plain_markdown(c), p, c)
+FROM (VALUES ('index [x](https://example.org)', 'index [x] (https://example.org)'), ('![](https://example.org/x)', '![] (https://example.org/x)'),
+	('<@all> <font color="x">', '< @all> < font color="x">'), ('a < b <= 3, t[1] f(x)', 'a < b <= 3, t[1] f(x)')) v (c, p);
+SELECT unalike(deploydb.render_message(f, message('{"rule": "[a](https://x)", "message": "[b](https://y) <@all>"}')), '%](%', f || ' makes no links')
+FROM unnest('{teams,dingtalk,wecom}'::text[]) f;
+SELECT unalike(deploydb.render_slack(message('{"rule": "<https://x|a>", "message": "<!channel>"}')), '%<%', 'nor does slack');
+
+-- Alertmanager takes what has the same labels for the same alert
+SELECT is(deploydb.render_alertmanager(message('{"kind": "notice", "rule": null, "id": "notice:1:notice"}'))::jsonb #>> '{0,labels,message_id}', 'notice:1:notice',
+	'a notice is one of its own');
+SELECT is(deploydb.render_alertmanager(message('{"runbook": "https://example.org/x"}'))::jsonb #>> '{0,generatorURL}', 'https://example.org/x', 'where it comes from');
+
 -- in Chinese
 SET deploydb.language = 'zh';
 SELECT is(split_part(deploydb.render_slack(message())::jsonb->>'text', E'\n', 2), '状态: 告警中 | 指标: m | 值: 0.1235, 阈值: 1.0000', 'Chinese')
 WHERE getdatabaseencoding() = 'UTF8';
+SELECT is(deploydb.word('webhook %s works again'), 'webhook %s 已恢复正常', 'Chinese notices') WHERE getdatabaseencoding() = 'UTF8';
+SELECT is(deploydb.word('anything else'), 'anything else', 'what has no Chinese');
 RESET deploydb.language;
 
 -- signatures
