@@ -54,7 +54,7 @@ RETURNS boolean
 AS 'MODULE_PATHNAME', 'deploydb_hide_statement'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION deploydb.hide_statement() IS
-	'Webhooks: loads what keeps statements with addresses and keys out of the log';
+	'Webhooks: keeps the statement that calls it out of the log and of pg_stat_activity';
 REVOKE ALL ON FUNCTION deploydb.hide_statement() FROM PUBLIC;
 
 -- Scheme, host and port: all that is ever shown of an address.
@@ -148,11 +148,13 @@ BEGIN
 	IF name IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
 	END IF;
-	SELECT w.format INTO found FROM deploydb.webhook w WHERE w.name = name FOR UPDATE;
+	SELECT w.format INTO found FROM deploydb.webhook w WHERE w.name = name FOR NO KEY UPDATE;
 	IF found IS NULL THEN
+		-- where arguments were mixed up, that is no name
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
-			MESSAGE = format('webhook "%s" does not exist', name),
+			MESSAGE = CASE WHEN name ~ '^(whsec_|SEC[0-9a-f]{20}|https?:)' THEN 'there is no such webhook'
+				ELSE format('webhook "%s" does not exist', name) END,
 			HINT = 'View deploydb.webhook_health has those that do.';
 	END IF;
 	RETURN found;
@@ -219,8 +221,8 @@ AS $$
 #variable_conflict use_variable
 BEGIN
 	PERFORM deploydb.hide_statement();
-	PERFORM deploydb.webhook_or_error(name);
 	PERFORM deploydb.check_url(url);
+	PERFORM deploydb.webhook_or_error(name);
 	INSERT INTO deploydb.webhook_secret AS s (webhook, url) VALUES (name, url)
 	ON CONFLICT ON CONSTRAINT webhook_secret_pkey DO UPDATE SET url = EXCLUDED.url;
 	INSERT INTO deploydb.webhook_state (webhook) VALUES (name)

@@ -11,9 +11,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
+#include "pgstat.h"
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "webhooks/hide_statement.h"
@@ -21,6 +24,9 @@
 PG_FUNCTION_INFO_V1(deploydb_hide_statement);
 
 static emit_log_hook_type previous_hook = NULL;
+
+/* Start of the statement in which one of the functions was called. */
+static TimestampTz telling_since = 0;
 
 /* What takes or holds a secret. */
 static const char *const telling[] = {
@@ -38,22 +44,42 @@ contains(const char *statement, const char *name)
 	return false;
 }
 
+static bool
+is_telling(const char *statement)
+{
+	if (telling_since != 0 && telling_since == GetCurrentStatementStartTimestamp())
+		return true;
+	for (size_t i = 0; i < lengthof(telling); i++)
+	{
+		if (contains(statement, telling[i]))
+			return true;
+	}
+	return false;
+}
+
 static void
 hide_statement(ErrorData *edata)
 {
-	if (debug_query_string != NULL)
+	if (debug_query_string != NULL && is_telling(debug_query_string))
 	{
-		for (size_t i = 0; i < lengthof(telling); i++)
+		edata->hide_stmt = true;
+		edata->hide_ctx = true;
+		/* "at or near" may quote it */
+		if (edata->sqlerrcode == ERRCODE_SYNTAX_ERROR)
+			edata->output_to_server = false;
+
+		/*
+		 * log_statement, log_min_duration_statement and auto_explain have it
+		 * in the message, and parameters in the detail: cut in place.
+		 */
+		if (edata->elevel == LOG && edata->message)
 		{
-			if (contains(debug_query_string, telling[i]))
-			{
-				edata->hide_stmt = true;
-				edata->hide_ctx = true;
-				/* "at or near" may quote it */
-				if (edata->sqlerrcode == ERRCODE_SYNTAX_ERROR)
-					edata->output_to_server = false;
-				break;
-			}
+			char	   *statement = strstr(edata->message, debug_query_string);
+
+			if (statement)
+				*statement = '\0';
+			if (edata->detail)
+				*edata->detail = '\0';
 		}
 	}
 	if (previous_hook)
@@ -67,9 +93,14 @@ hide_statement_init(void)
 	emit_log_hook = hide_statement;
 }
 
-/* True: the library is loaded, and with it the hook. */
+/*
+ * The statement that calls it is hidden, under whatever name it came here;
+ * pg_stat_activity shows it no longer.  True.
+ */
 Datum
 deploydb_hide_statement(PG_FUNCTION_ARGS pg_attribute_unused())
 {
+	telling_since = GetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, "deploydb: address or secret of a webhook");
 	PG_RETURN_BOOL(true);
 }

@@ -26,7 +26,11 @@ my @failing = (
 	"SELECT deploydb.set_webhook_url('nobody', '$url')",
 	"SELECT deploydb.set_webhook_secret('nobody', '$secret')",
 	"DO \$\$ BEGIN PERFORM deploydb.set_webhook_url('nobody', '$url'); END \$\$",
-	"SELECT deploydb.set_webhook_url('nobody', \$1) \\bind '$url' \\g");
+	"SELECT deploydb.set_webhook_url('nobody', \$1) \\bind '$url' \\g",
+	# under other names, and after it worked
+	"PREPARE p AS SELECT deploydb.set_webhook_url('nobody', \$1); EXECUTE p('$url')",
+	"CREATE FUNCTION pg_temp.f(text) RETURNS boolean LANGUAGE sql AS 'SELECT deploydb.set_webhook_url(''nobody'', \$1)'; SELECT pg_temp.f('$url')",
+	"SELECT deploydb.add_webhook('team', 'slack', '$url') AND 1 / floor(random())::integer = 1");
 # ... and without a function of ours being called
 my @others = (
 	"INSERT INTO deploydb.webhook_secret (webhook, url) VALUES ('nobody', '$url')",
@@ -47,13 +51,31 @@ for my $preloaded (0, 1)
 		isnt($rc, 0, "$how: $statement fails");
 	}
 	$node->psql('postgres', 'SELECT 1/0 AS marker');
+	my $last = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%} . $secret . q{%' AND pid <> pg_backend_pid()});
+	is($last, 0, "$how: no session shows it");
 	my $log = slurp_file($node->logfile, $begun);
 	like($log, qr/STATEMENT:  SELECT 1\/0 AS marker/, "$how: other statements are logged");
 	unlike($log, qr/\Q$secret\E/, "$how: the log has neither address nor key");
 	$node->stop;
 }
 
+# What works is logged only where somebody wants that, and then without it.
+$node->append_conf('postgresql.conf', "session_preload_libraries = 'auto_explain'\nauto_explain.log_min_duration = 0\nlog_statement = all\nlog_min_duration_statement = 0");
 $node->start;
+my $begun = -s $node->logfile;
+my $session = $node->background_psql('postgres');
+$session->query_safe("SELECT deploydb.add_webhook('second', 'slack', '$url')");
+is($node->safe_psql('postgres', q{SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()}),
+	'deploydb: address or secret of a webhook', 'no other session sees it');
+$session->query_safe("SELECT deploydb.set_webhook_url('second', '$url')");
+$session->query_safe("SELECT deploydb.drop_webhook('second'), 'marker'");
+$session->quit;
+my $log = slurp_file($node->logfile, $begun);
+like($log, qr/statement: SELECT deploydb.drop_webhook\('second'\), 'marker'/, 'other statements are logged');
+like($log, qr/LOG: .*statement: \n/, 'that there was one is logged');
+unlike($log, qr/\Q$secret\E/, 'log_statement and auto_explain do not show it');
+$node->append_conf('postgresql.conf', "session_preload_libraries = ''\nlog_statement = none\nlog_min_duration_statement = -1");
+$node->restart;
 $node->safe_psql('postgres', "SELECT deploydb.add_webhook('team', 'generic', '$url', 'whsec_' || encode(convert_to('$secret' || repeat('x', 20), 'UTF8'), 'base64'))");
 $node->safe_psql('postgres', "SELECT deploydb.notify('hello')");
 my $dump = $node->data_dir . '/../dump.sql';
