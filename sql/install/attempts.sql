@@ -130,9 +130,9 @@ BEGIN
 			THEN at + LEAST(3600, 30 * 2 ^ LEAST(s.failures - limit_of_failures, 10)) * interval '1 second' END
 	WHERE s.webhook = hook;
 	IF state.opened_at IS NULL AND state.failures = limit_of_failures THEN
-		PERFORM deploydb.tell_others(hook, format('webhook %s keeps failing (%s); its messages wait', hook, error));
+		PERFORM deploydb.tell_others(hook, format(deploydb.word('webhook %s keeps failing (%s); its messages wait'), hook, error));
 	ELSIF state.opened_at IS NOT NULL AND delivered THEN
-		PERFORM deploydb.tell_others(hook, format('webhook %s works again', hook));
+		PERFORM deploydb.tell_others(hook, format(deploydb.word('webhook %s works again'), hook));
 	END IF;
 	RETURN state.opened_at IS NULL;
 END
@@ -148,6 +148,7 @@ CREATE FUNCTION deploydb.record_attempt(id bigint, status integer, retry_after t
 RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -156,6 +157,7 @@ DECLARE
 	reason text;
 	at timestamptz := clock_timestamp();
 	pause double precision;
+	newer bigint;
 	result text;
 BEGIN
 	SELECT o.* INTO message FROM deploydb.outbox o WHERE o.id = id FOR UPDATE;
@@ -167,7 +169,12 @@ BEGIN
 		status, answer) c;
 	reason := COALESCE(reason, CASE WHEN verdict <> 'delivered'
 		THEN format('%s: %s', stage, COALESCE(error, 'no answer')) END);
+	IF verdict = 'retry' AND message.kind = 'alert' THEN
+		SELECT max(o.id) INTO newer FROM deploydb.outbox o
+		WHERE o.webhook = message.webhook AND o.topic = message.topic AND o.state = 'pending' AND o.id > id;
+	END IF;
 	result := CASE
+		WHEN newer IS NOT NULL THEN 'superseded'
 		WHEN verdict = 'retry' AND (message.kind = 'test'
 			OR message.attempts >= current_setting('deploydb.webhook_max_attempts')::integer) THEN 'dead'
 		WHEN verdict = 'retry' THEN 'pending'
@@ -175,11 +182,14 @@ BEGIN
 	IF verdict = 'retry' THEN
 		pause := deploydb.retry_seconds(retry_after, at);
 	END IF;
+	IF result = 'dead' AND verdict = 'retry' AND message.kind <> 'test' THEN
+		reason := format('%s, after %s attempts', reason, message.attempts);
+	END IF;
 	UPDATE deploydb.outbox o
 	SET state = result, last_status = NULLIF(status, 0), last_stage = stage, last_error = reason, last_ms = ms,
-		finished_at = CASE WHEN result <> 'pending' THEN at END,
-		next_attempt_at = at + GREATEST(COALESCE(pause, 0),
-			LEAST(3600, 2 ^ LEAST(message.attempts - 1, 12)) * (1 + random() / 4)) * interval '1 second'
+		finished_at = CASE WHEN result <> 'pending' THEN at END, told_by = newer,
+		next_attempt_at = at + LEAST(3600, GREATEST(COALESCE(pause, 0),
+			2 ^ LEAST(message.attempts - 1, 12) * (1 + random() / 4))) * interval '1 second'
 	WHERE o.id = id;
 	PERFORM deploydb.record_webhook(message.webhook, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);
 	RETURN result;
@@ -194,6 +204,7 @@ CREATE FUNCTION deploydb.purge_messages(before timestamptz, max_rows integer)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
 	purged bigint;

@@ -1,4 +1,7 @@
 -- Outbox: what is sent, and when.
+--
+-- Plans are pinned to indexes where the outbox is read: it grows from nothing to
+-- thousands of rows faster than it is analyzed, and plans are kept meanwhile.
 
 -- The same at each attempt, and another in each installation.
 CREATE FUNCTION deploydb.message_id(id bigint)
@@ -13,7 +16,8 @@ COMMENT ON FUNCTION deploydb.message_id(bigint) IS
 	'Webhooks: what receivers know a message by, whatever the attempt';
 REVOKE ALL ON FUNCTION deploydb.message_id(bigint) FROM PUBLIC;
 
--- How many messages may be sent now, by deploydb.webhook_max_per_minute.
+-- How many messages may be sent now, by deploydb.webhook_max_per_minute; all of
+-- them, too, where the clock was set back.
 CREATE FUNCTION deploydb.rate_tokens(tokens double precision, tokens_at timestamptz, at timestamptz)
 RETURNS double precision
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -21,8 +25,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE
 		WHEN l.per_minute = 0 THEN 'Infinity'
-		WHEN tokens IS NULL OR tokens_at IS NULL OR tokens = 'Infinity' THEN l.per_minute
-		ELSE LEAST(l.per_minute, tokens + GREATEST(extract(epoch FROM at - tokens_at), 0) * l.per_minute / 60) END
+		WHEN tokens IS NULL OR tokens_at IS NULL OR tokens = 'Infinity' OR tokens_at > at THEN l.per_minute
+		ELSE LEAST(l.per_minute, tokens + extract(epoch FROM at - tokens_at) * l.per_minute / 60) END
 	FROM (SELECT current_setting('deploydb.webhook_max_per_minute')::double precision AS per_minute) AS l
 $$;
 COMMENT ON FUNCTION deploydb.rate_tokens(double precision, timestamptz, timestamptz) IS
@@ -49,10 +53,10 @@ BEGIN
 	IF cardinality(folded) < 2 THEN
 		RETURN NULL;
 	END IF;
-	SELECT min(g.severity), format('%s messages (firing: %s, resolved: %s): ', sum(g.messages),
+	SELECT min(g.severity), format(deploydb.word('%s messages (firing: %s, resolved: %s): '), sum(g.messages),
 			COALESCE(sum(g.messages) FILTER (WHERE g.status = 'firing'), 0),
 			COALESCE(sum(g.messages) FILTER (WHERE g.status = 'resolved'), 0))
-		|| string_agg(format('[%s] %s %s: %s', g.severity, g.about, g.status, g.messages), '; '
+		|| string_agg(format('[%s] %s %s: %s', g.severity, g.about, deploydb.word(g.status), g.messages), '; '
 			ORDER BY g.severity, g.messages DESC, g.about) FILTER (WHERE g.place <= 20)
 		|| CASE WHEN count(*) > 20 THEN '; ...' ELSE '' END
 	INTO worst, summary
@@ -73,11 +77,17 @@ REVOKE ALL ON FUNCTION deploydb.fold_messages(text, text, bigint) FROM PUBLIC;
 
 -- The messages of a webhook that are sent now: tests whatever its state is,
 -- others as its rate, its pauses and its circuit allow.  One of a topic at a
--- time, so that receivers see them in order.
+-- time, the oldest, so that receivers see them in order.  A probe of an open
+-- circuit is a message that was tried least.  Nothing waits longer than an hour;
+-- what seems to was written before the clock was set back.
 CREATE FUNCTION deploydb.choose_messages(hook text, format text, room integer, at timestamptz)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 16
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_sort = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -85,6 +95,8 @@ DECLARE
 	chosen bigint[];
 	more bigint[];
 	tokens double precision;
+	probing boolean;
+	late timestamptz := at + interval '1 hour';
 BEGIN
 	chosen := ARRAY(
 		SELECT o.id FROM deploydb.outbox o
@@ -93,32 +105,36 @@ BEGIN
 	RETURN QUERY SELECT unnest(chosen);
 	SELECT s.* INTO state FROM deploydb.webhook_state s WHERE s.webhook = hook;
 	room := room - cardinality(chosen);
-	IF state.opened_at IS NOT NULL THEN
+	probing := state.opened_at IS NOT NULL;
+	IF probing THEN
 		PERFORM FROM deploydb.outbox o WHERE o.webhook = hook AND o.state = 'sending';
 		room := LEAST(room, CASE WHEN FOUND THEN 0 ELSE 1 END);
 	END IF;
 	tokens := deploydb.rate_tokens(state.tokens, state.tokens_at, at);
-	IF room <= 0 OR tokens < 1 OR state.paused_until > at
-		OR (state.opened_at IS NOT NULL AND state.probe_at > at)
+	IF room <= 0 OR tokens < 1 OR (state.paused_until > at AND state.paused_until <= late)
+		OR (probing AND state.probe_at > at AND state.probe_at <= late)
 	THEN
 		RETURN;
 	END IF;
 
-	IF tokens < 'Infinity' AND state.opened_at IS NULL AND tokens < (
+	IF tokens < 'Infinity' AND NOT probing AND tokens < (
 		SELECT count(*) FROM (
 			SELECT FROM deploydb.outbox o
-			WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.next_attempt_at <= at
+			WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test'
+				AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
 			LIMIT floor(tokens)::bigint + 1) AS due)
 	THEN
 		PERFORM deploydb.fold_messages(hook, format, floor(tokens)::bigint - 1);
-		at := clock_timestamp();
 	END IF;
 	more := ARRAY(
 		SELECT o.id FROM deploydb.outbox o
-		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.next_attempt_at <= at
+		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test'
+			AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
 			AND NOT EXISTS (SELECT FROM deploydb.outbox s
 				WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
-		ORDER BY o.severity, o.id LIMIT LEAST(room, tokens)::bigint FOR UPDATE SKIP LOCKED);
+			AND o.id = (SELECT b.id FROM deploydb.outbox b
+				WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
+		ORDER BY CASE WHEN probing THEN o.attempts END, o.severity, o.id LIMIT LEAST(room, tokens)::bigint FOR UPDATE SKIP LOCKED);
 	IF more <> '{}' THEN
 		UPDATE deploydb.webhook_state s SET tokens = tokens - cardinality(more), tokens_at = at
 		WHERE s.webhook = hook;
@@ -146,6 +162,7 @@ CREATE FUNCTION deploydb.sendable_message(number bigint, at timestamptz)
 RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 	SELECT o.id, o.webhook, o.attempts, 'POST',
 		CASE WHEN w.format = 'dingtalk' AND x.secret IS NOT NULL
@@ -153,10 +170,9 @@ AS $$
 		ARRAY['Content-Type: application/json; charset=utf-8', 'webhook-id: ' || m.id,
 			'webhook-timestamp: ' || t.seconds, 'deploydb-attempt: ' || o.attempts]
 		|| CASE WHEN w.format NOT IN ('dingtalk', 'feishu') AND x.secret IS NOT NULL
-			THEN ARRAY['webhook-signature: ' || concat_ws(' ',
-				deploydb.standard_signature(x.secret, m.id, t.seconds, o.body),
-				CASE WHEN x.previous_until > at
-					THEN deploydb.standard_signature(x.previous_secret, m.id, t.seconds, o.body) END)]
+			THEN ARRAY['webhook-signature: ' || deploydb.standard_signature(x.secret, m.id, t.seconds, o.body)
+				|| COALESCE(' ' || CASE WHEN x.previous_until > at
+					THEN deploydb.standard_signature(x.previous_secret, m.id, t.seconds, o.body) END, '')]
 			ELSE '{}' END,
 		CASE WHEN w.format = 'feishu' AND x.secret IS NOT NULL
 			THEN deploydb.feishu_body(o.body, x.secret, t.seconds) ELSE o.body END
@@ -177,12 +193,17 @@ CREATE FUNCTION deploydb.claim_messages(max_messages integer)
 RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 16
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_sort = off
 AS $$
 #variable_conflict use_column
 DECLARE
 	hook record;
 	share integer := deploydb.webhook_share();
 	chosen bigint[] := '{}';
+	number bigint;
 BEGIN
 	IF deploydb.suspended() IS NOT NULL THEN
 		RETURN;
@@ -192,7 +213,7 @@ BEGIN
 			WHERE s.webhook = w.name AND s.state = 'sending')::integer AS room
 		FROM deploydb.webhook w
 			JOIN deploydb.webhook_secret x ON x.webhook = w.name
-		WHERE w.enabled AND EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = w.name AND o.state = 'pending')
+		WHERE w.enabled
 		ORDER BY random()
 	LOOP
 		hook.room := LEAST(hook.room, max_messages - cardinality(chosen));
@@ -204,8 +225,21 @@ BEGIN
 		END IF;
 	END LOOP;
 	UPDATE deploydb.outbox o SET state = 'sending', attempts = o.attempts + 1 WHERE o.id = ANY (chosen);
-	RETURN QUERY
-	SELECT s.* FROM unnest(chosen) AS c (id) CROSS JOIN LATERAL deploydb.sendable_message(c.id, clock_timestamp()) s;
+	-- one that cannot be signed holds up no other
+	FOREACH number IN ARRAY chosen LOOP
+		BEGIN
+			SELECT s.* INTO id, webhook, attempt, method, url, headers, body
+			FROM deploydb.sendable_message(number, clock_timestamp()) s;
+			IF array_position(headers, NULL) IS NOT NULL THEN
+				RAISE EXCEPTION 'its secret does not fit its format';
+			END IF;
+			RETURN NEXT;
+		EXCEPTION WHEN OTHERS THEN
+			UPDATE deploydb.outbox o
+			SET state = 'dead', finished_at = clock_timestamp(), last_error = format('not sent: %s', SQLERRM)
+			WHERE o.id = number;
+		END;
+	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION deploydb.claim_messages(integer) IS
@@ -214,27 +248,51 @@ REVOKE ALL ON FUNCTION deploydb.claim_messages(integer) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.next_claim_at()
 RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+SET enable_sort = off
 AS $$
-	SELECT min(LEAST(d.test_at, GREATEST(d.due_at, s.paused_until,
-		CASE WHEN s.opened_at IS NOT NULL THEN s.probe_at END,
-		CASE WHEN r.tokens < 1 THEN statement_timestamp() + (1 - r.tokens)
-			* interval '60 seconds' / current_setting('deploydb.webhook_max_per_minute')::double precision END)))
-	FROM deploydb.webhook w
-		JOIN deploydb.webhook_secret x ON x.webhook = w.name
-		LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
-		CROSS JOIN LATERAL deploydb.rate_tokens(s.tokens, s.tokens_at, statement_timestamp()) AS r (tokens)
-		CROSS JOIN LATERAL (
-			SELECT min(o.created_at) FILTER (WHERE o.kind = 'test') AS test_at,
-				min(o.next_attempt_at) FILTER (WHERE o.kind <> 'test') AS due_at
-			FROM deploydb.outbox o
-			WHERE o.webhook = w.name AND o.state = 'pending'
-				AND NOT EXISTS (SELECT FROM deploydb.outbox b
-					WHERE b.webhook = w.name AND b.topic = o.topic AND b.state = 'sending')) AS d
-	WHERE w.enabled AND deploydb.suspended() IS NULL
-		AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending')
-			< CASE WHEN s.opened_at IS NULL THEN deploydb.webhook_share() ELSE 1 END
+DECLARE
+	hook record;
+	due_at timestamptz;
+	earliest timestamptz;
+	at CONSTANT timestamptz := statement_timestamp();
+BEGIN
+	IF deploydb.suspended() IS NOT NULL THEN
+		RETURN NULL;
+	END IF;
+	FOR hook IN
+		SELECT w.name, s.paused_until, CASE WHEN s.opened_at IS NOT NULL THEN s.probe_at END AS probe_at,
+			deploydb.rate_tokens(s.tokens, s.tokens_at, at) AS tokens
+		FROM deploydb.webhook w
+			JOIN deploydb.webhook_secret x ON x.webhook = w.name
+			LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
+		WHERE w.enabled
+			AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending')
+				< CASE WHEN s.opened_at IS NULL THEN deploydb.webhook_share() ELSE 1 END
+	LOOP
+		SELECT GREATEST(o.next_attempt_at, hook.paused_until, hook.probe_at, CASE WHEN hook.tokens < 1 THEN at
+			+ (1 - hook.tokens) * interval '60 seconds' / current_setting('deploydb.webhook_max_per_minute')::double precision END)
+		INTO due_at
+		FROM deploydb.outbox o
+		WHERE o.webhook = hook.name AND o.state = 'pending' AND o.kind <> 'test'
+			AND NOT EXISTS (SELECT FROM deploydb.outbox s
+				WHERE s.webhook = hook.name AND s.topic = o.topic AND s.state = 'sending')
+			AND o.id = (SELECT b.id FROM deploydb.outbox b
+				WHERE b.webhook = hook.name AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
+		ORDER BY o.next_attempt_at LIMIT 1;
+		IF due_at > at + interval '1 hour' THEN
+			due_at := at;
+		END IF;
+		earliest := LEAST(earliest, due_at, (
+			SELECT min(t.created_at) FROM deploydb.outbox t
+			WHERE t.webhook = hook.name AND t.state = 'pending' AND t.kind = 'test'));
+	END LOOP;
+	RETURN earliest;
+END
 $$;
 COMMENT ON FUNCTION deploydb.next_claim_at() IS
 	'Webhooks: when claim_messages() will find something at the earliest; NULL where nothing waits';

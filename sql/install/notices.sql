@@ -124,6 +124,10 @@ BEGIN
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = pg_catalog.format('webhook "%s" takes no messages', hook),
 			DETAIL = 'Its format is heartbeat.';
+	ELSIF NOT EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = hook AND w.enabled) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = pg_catalog.format('webhook "%s" is disabled', hook);
 	ELSIF NOT EXISTS (SELECT FROM deploydb.webhook_secret x WHERE x.webhook = hook) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',
@@ -143,7 +147,7 @@ BEGIN
 			HINT = 'View deploydb.worker_status says why; without preloading, SELECT deploydb.start_monitor(); starts one.';
 	END IF;
 	number := deploydb.queue_message(hook, format,
-		deploydb.notice_message('test', 'P3', 'This is a test of deploydb.'), 'test/' || gen_random_uuid(), NULL);
+		deploydb.notice_message('test', 'P3', deploydb.word('This is a test of deploydb.')), 'test/' || gen_random_uuid(), NULL);
 	PERFORM deploydb.wake_monitor();
 	RETURN number;
 END

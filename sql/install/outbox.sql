@@ -17,7 +17,7 @@ CREATE TABLE deploydb.outbox (
 		'delivered', 'dead', 'superseded', 'folded'])),
 	attempts integer NOT NULL DEFAULT 0,
 	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-	next_attempt_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	next_attempt_at timestamptz NOT NULL DEFAULT '-infinity',
 	finished_at timestamptz,
 	last_status integer,
 	last_stage text,
@@ -26,7 +26,9 @@ CREATE TABLE deploydb.outbox (
 	told_by bigint
 );
 CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state OPERATOR(pg_catalog.=) 'pending';
-CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic) WHERE state OPERATOR(pg_catalog.=) 'pending';
+CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
+CREATE INDEX outbox_test_idx ON deploydb.outbox (webhook, id) WHERE state OPERATOR(pg_catalog.=) 'pending' AND kind OPERATOR(pg_catalog.=) 'test';
+CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic, id) WHERE state OPERATOR(pg_catalog.=) 'pending';
 CREATE INDEX outbox_sending_idx ON deploydb.outbox (webhook, topic) WHERE state OPERATOR(pg_catalog.=) 'sending';
 CREATE INDEX outbox_finished_at_idx ON deploydb.outbox (finished_at);
 COMMENT ON TABLE deploydb.outbox IS
@@ -36,7 +38,7 @@ GRANT SELECT ON SEQUENCE deploydb.outbox_id_seq TO pg_monitor, pg_database_owner
 
 CREATE VIEW deploydb.notification AS
 	SELECT o.id, o.webhook, o.kind, o.topic, o.severity, o.status, o.event, o.state, o.attempts, o.created_at,
-		CASE WHEN o.state = 'pending' THEN o.next_attempt_at END AS next_attempt_at, o.finished_at,
+		CASE WHEN o.state = 'pending' THEN GREATEST(o.next_attempt_at, o.created_at) END AS next_attempt_at, o.finished_at,
 		o.last_status, o.last_stage, o.last_error, o.last_ms, o.told_by
 	FROM deploydb.outbox o;
 COMMENT ON VIEW deploydb.notification IS
@@ -145,7 +147,8 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT jsonb_build_object('kind', 'alert',
-		'id', format('%s:%s:%s', event.rule, floor(extract(epoch FROM event.occurred_at) * 1000)::bigint, event.status),
+		'id', format('%s:%s:%s', concat_ws('/', event.rule, NULLIF(event.series, '')),
+			floor(extract(epoch FROM event.occurred_at) * 1000), event.status),
 		'rule', event.rule, 'series', event.series, 'metric', event.metric, 'severity', event.severity,
 		'status', event.status, 'reason', event.reason, 'value', event.value, 'threshold', event.threshold,
 		'trend_slope', event.trend_slope, 'labels', event.labels, 'runbook', event.runbook,
@@ -158,12 +161,13 @@ COMMENT ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) IS
 REVOKE ALL ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) FROM PUBLIC;
 
 -- The newest message of a topic tells what older ones that are still waiting
--- would have told.  Events come in the order of their ids, as whoever makes
--- them holds the tick's lock.
+-- would have told, but for one that somebody is just replaying.  Events come in
+-- the order of their ids, as whoever makes them holds the tick's lock.
 CREATE FUNCTION deploydb.enqueue_events()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
 	event deploydb.alert_event;
@@ -186,7 +190,7 @@ BEGIN
 			waiting := ARRAY(
 				SELECT o.id FROM deploydb.outbox o
 				WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending'
-				FOR UPDATE);
+				FOR UPDATE SKIP LOCKED);
 			number := deploydb.queue_message(hook.name, hook.format,
 				deploydb.event_message(event, event.status = 'resolved' AND waiting <> '{}'), about, event.id);
 			UPDATE deploydb.outbox o
@@ -211,7 +215,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT jsonb_build_object('kind', kind, 'severity', severity, 'status', 'notice', 'message', message,
-		'id', format('%s:%s:notice', kind, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint),
+		'id', format('%s:%s:notice', kind, gen_random_uuid()),
 		'occurred_at', clock_timestamp(), 'started_at', clock_timestamp())
 $$;
 COMMENT ON FUNCTION deploydb.notice_message(text, text, text) IS

@@ -2,6 +2,7 @@
 -- became of it.
 \set QUIET on
 SET client_min_messages = warning;
+SET jit = off;	-- as the monitor does
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 
@@ -61,7 +62,12 @@ FROM (VALUES ($$SELECT deploydb.add_webhook('x', 'slack', 'gopher://s3cret')$$),
 	($$SELECT deploydb.add_webhook('x', 'nothing', 'https://example.org/s3cret')$$),
 	($$SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/', 's3cret')$$),
 	($$SELECT deploydb.set_webhook_url('nobody', 'https://example.org/s3cret')$$),
-	($$SELECT deploydb.set_webhook_secret('nobody', 's3cret')$$)) v (s);
+	($$SELECT deploydb.set_webhook_secret('nobody', 's3cret')$$),
+	-- mixed up
+	($$SELECT deploydb.add_webhook('x', 'https://s3cret.example.org/', 'slack')$$),
+	($$SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/', 'P1', 'whsec_s3cret')$$),
+	($$SELECT deploydb.set_webhook_url('https://example.org/s3cret', 'x')$$),
+	($$SELECT deploydb.set_webhook_secret('whsec_s3cret', 'x')$$)) v (s);
 SELECT is(deploydb.url_origin(u), o, u)
 FROM (VALUES ('https://User:pw@Hooks.Example.org:8443/a?b#c', 'https://hooks.example.org:8443'), ('http://[::1]:80/', 'http://[::1]:80'),
 	('HTTPS://x', 'https://x'), ('https://x?y', 'https://x'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
@@ -97,10 +103,13 @@ SELECT is(record((SELECT id FROM deploydb.outbox WHERE webhook = 'urgent'), 200,
 SELECT is(record((SELECT id FROM deploydb.outbox WHERE webhook = 'urgent'), 500), 'delivered', 'recorded once');
 SELECT is(record((SELECT id FROM deploydb.outbox WHERE topic = 'r1/' AND webhook = 'g'), 503), 'pending', 'tried again');
 SELECT is(record((SELECT id FROM deploydb.outbox WHERE topic = 'r2/'), 404, 'gone'), 'dead', 'a dead letter');
-SELECT results_eq('SELECT topic, state, last_status, last_error, finished_at IS NULL, next_attempt_at > clock_timestamp() FROM deploydb.notification WHERE webhook = ''g'' ORDER BY id',
-	$$VALUES ('r1/', 'pending', 503, 'status 503', true, true), ('r2/', 'dead', 404, 'status 404: gone', false, NULL)$$, 'what is known of them');
+SELECT results_eq('SELECT topic, state, last_status, last_error, finished_at IS NULL, next_attempt_at IS NOT NULL FROM deploydb.notification WHERE webhook = ''g'' ORDER BY id',
+	$$VALUES ('r1/', 'pending', 503, 'status 503', true, true), ('r2/', 'dead', 404, 'status 404: gone', false, false)$$, 'what is known of them');
+SELECT ok(o.next_attempt_at - s.last_attempt_at BETWEEN interval '1 second' AND interval '1.25 seconds', 'in about a second')
+FROM deploydb.outbox o JOIN deploydb.webhook_state s USING (webhook) WHERE o.topic = 'r1/' AND o.webhook = 'g';
+UPDATE deploydb.outbox SET next_attempt_at = clock_timestamp() + interval '1 minute' WHERE state = 'pending';
 SELECT is_empty('SELECT * FROM claim()', 'not before its time');
-SELECT ok(deploydb.next_claim_at() BETWEEN clock_timestamp() AND clock_timestamp() + interval '2 seconds', 'in about a second');
+SELECT is(deploydb.next_claim_at(), (SELECT next_attempt_at FROM deploydb.outbox WHERE state = 'pending'), 'which is known');
 
 -- the newest of a topic tells what is waiting
 SELECT fire('r1', 'resolved', 'P0') \g /dev/null
@@ -121,6 +130,19 @@ SELECT is_empty('SELECT * FROM claim()', 'the next waits for the one under way')
 SELECT is(deploydb.next_claim_at(), NULL, 'and nobody looks again for it');
 SELECT record(id, 200, 'ok') FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
 SELECT is((SELECT count(*) FROM claim()), 2::bigint, 'then it goes');
+
+-- one that is tried again is told by the newer one that waits for it
+SELECT fire('r1', 'resolved', 'P0') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT is(record(id, 503), 'superseded', 'the newer one tells it') FROM deploydb.outbox WHERE state = 'sending' AND webhook = 'urgent';
+SELECT results_eq($$SELECT o.status, n.status, n.state FROM deploydb.outbox o JOIN deploydb.outbox n ON n.id = o.told_by
+		WHERE o.last_status = 503 AND o.webhook = 'urgent'$$,
+	$$VALUES ('firing', 'resolved', 'pending')$$, 'which says so');
+SELECT record(id, 200, 'ok') FROM claim() WHERE webhook = 'urgent' \g /dev/null
+SELECT record(id, 200, 'ok') FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+SELECT fire('r1', 'firing', 'P0') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT claim() \g /dev/null
 
 -- a dead monitor's messages are sent again, under the same id
 SELECT headers[2] AS header FROM deploydb.sendable_message((SELECT id FROM deploydb.outbox WHERE state = 'sending' AND webhook = 'g'), now()) \gset
@@ -154,7 +176,7 @@ CALL refill();
 SELECT id AS first FROM claim(1) \gset
 SELECT is(record(:first, 429, '', '600'), 'pending', '429');
 SELECT is_empty('SELECT * FROM claim()', 'nothing is sent meanwhile');
-SELECT ok(deploydb.next_claim_at() BETWEEN clock_timestamp() + interval '595 seconds' AND clock_timestamp() + interval '600 seconds',
+SELECT is(deploydb.next_claim_at(), (SELECT last_attempt_at + interval '600 seconds' FROM deploydb.webhook_state WHERE webhook = 'g'),
 	'before its time');
 SELECT is((SELECT state FROM deploydb.webhook_health WHERE name = 'g'), 'paused', 'which people see');
 
@@ -165,13 +187,14 @@ DECLARE result double precision;
 BEGIN
 	UPDATE deploydb.outbox SET state = 'sending', attempts = n WHERE id = (SELECT min(id) FROM deploydb.outbox);
 	PERFORM record((SELECT min(id) FROM deploydb.outbox), 500);
-	SELECT extract(epoch FROM next_attempt_at - clock_timestamp()) INTO result FROM deploydb.outbox ORDER BY id LIMIT 1;
+	SELECT extract(epoch FROM o.next_attempt_at - s.last_attempt_at) INTO result
+	FROM deploydb.outbox o JOIN deploydb.webhook_state s USING (webhook) ORDER BY o.id LIMIT 1;
 	RETURN result;
 END $$;
-SELECT ok(backoff(n) BETWEEN s * 0.99 AND s * 1.26, format('after attempt %s about %s s', n, s))
+SELECT ok(backoff(n) BETWEEN s AND LEAST(s * 1.25, 3600), format('after attempt %s about %s s', n, s))
 FROM (VALUES (1, 1), (2, 2), (5, 16), (12, 2048), (13, 3600), (19, 3600)) v (n, s);
 SELECT backoff(20) \g /dev/null
-SELECT is((SELECT state || ': ' || last_error FROM deploydb.notification ORDER BY id LIMIT 1), 'dead: status 500', 'the last attempt');
+SELECT is((SELECT state || ': ' || last_error FROM deploydb.notification ORDER BY id LIMIT 1), 'dead: status 500, after 20 attempts', 'the last attempt');
 SELECT throws_ok('SELECT deploydb.replay(NULL)', '22004', NULL, 'replay of nothing');
 SELECT throws_ok('SELECT deploydb.replay(-1)', '42704', NULL, 'replay of what is not there');
 SELECT throws_ok((SELECT format('SELECT deploydb.replay(%s)', max(id)) FROM deploydb.outbox), '55000', NULL, 'replay of what is pending');
@@ -188,10 +211,11 @@ SELECT results_eq($$SELECT webhook, body LIKE '%webhook g keeps failing (status 
 CALL make_due();
 SELECT is((SELECT count(*) FROM claim() WHERE webhook = 'g'), 0::bigint, 'nothing is sent to it');
 UPDATE deploydb.webhook_state SET probe_at = clock_timestamp() WHERE webhook = 'g';
-SELECT is((SELECT count(*) FROM claim() WHERE webhook = 'g'), 1::bigint, 'but for a probe');
+SELECT is((SELECT attempt FROM claim() WHERE webhook = 'g'),
+	(SELECT min(attempts) + 1 FROM deploydb.notification WHERE webhook = 'g' AND state = 'pending'), 'but for a probe, with what was tried least');
 SELECT is((SELECT count(*) FROM claim() WHERE webhook = 'g'), 0::bigint, 'one at a time');
 SELECT record(id, 500) FROM deploydb.outbox WHERE webhook = 'g' AND state = 'sending' \g /dev/null
-SELECT ok((SELECT probe_at BETWEEN clock_timestamp() + interval '59 s' AND clock_timestamp() + interval '60 s' FROM deploydb.webhook_state WHERE webhook = 'g'),
+SELECT ok((SELECT probe_at = last_attempt_at + interval '60 s' FROM deploydb.webhook_state WHERE webhook = 'g'),
 	'which failed, so the next one is later');
 UPDATE deploydb.webhook_state SET probe_at = clock_timestamp() WHERE webhook = 'g';
 CALL make_due();
@@ -229,6 +253,53 @@ SELECT is((SELECT count(*) FROM claim(3)), 3::bigint, 'as many as the caller tak
 SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
 DELETE FROM deploydb.outbox;
 
+-- older ones of a topic go first, also while they wait to be tried again
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body) VALUES ('g', 'digest', 'digest', 'P3', 'notice', '{"n": 1}'),
+	('g', 'digest', 'digest', 'P0', 'notice', '{"n": 2}');
+CALL refill();
+SELECT results_eq($$SELECT body FROM deploydb.outbox o JOIN claim() c ON c.id = o.id$$, $$VALUES ('{"n": 1}')$$, 'the older one');
+SELECT record(id, 503) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+UPDATE deploydb.outbox SET next_attempt_at = clock_timestamp() + interval '1 minute' WHERE body = '{"n": 1}';
+SELECT is_empty('SELECT * FROM claim()', 'no digest tells another');
+SELECT is(deploydb.next_claim_at(), (SELECT next_attempt_at FROM deploydb.outbox WHERE body = '{"n": 1}'), 'before the older one is due');
+
+-- the clock was set back
+UPDATE deploydb.outbox SET next_attempt_at = clock_timestamp() + interval '1 day' WHERE body = '{"n": 1}';
+UPDATE deploydb.webhook_state SET tokens = 0, tokens_at = clock_timestamp() + interval '1 day', paused_until = clock_timestamp() + interval '1 day' WHERE webhook = 'g';
+SELECT ok(deploydb.next_claim_at() <= clock_timestamp(), 'nothing waits for it to come round again');
+SELECT is((SELECT count(*) FROM claim()), 1::bigint, 'but is sent');
+SELECT ok(tokens BETWEEN 10.99 AND 11 AND tokens_at <= clock_timestamp(), 'and counted') FROM deploydb.webhook_state WHERE webhook = 'g';
+DELETE FROM deploydb.outbox;
+
+-- no row is read for each other row, however many wait, and though nothing was
+-- analyzed
+BEGIN;
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body)
+SELECT 'g', 'alert', 'r/' || n, 'P2', 'firing', '{}' FROM generate_series(1, 10000) n;
+CALL refill();
+UPDATE deploydb.outbox SET attempts = 1;	-- retries are not folded
+SELECT coalesce(sum(pg_stat_get_xact_tuples_fetched(x) + pg_stat_get_xact_tuples_returned(x)), 0) AS before
+FROM (SELECT 'deploydb.outbox'::regclass UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = 'deploydb.outbox'::regclass) v (x) \gset
+SELECT deploydb.next_claim_at() \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.claim_messages(64)), 12::bigint, 'of ten thousand');
+SELECT cmp_ok(sum(pg_stat_get_xact_tuples_fetched(x) + pg_stat_get_xact_tuples_returned(x)) - :before, '<', 50000::numeric, 'few rows are read')
+FROM (SELECT 'deploydb.outbox'::regclass UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = 'deploydb.outbox'::regclass) v (x);
+ROLLBACK;
+
+-- a webhook whose key cannot sign: dead letters with the reason, for it alone
+SELECT deploydb.add_webhook('fine', 'generic', 'https://example.org/') \g /dev/null
+UPDATE deploydb.webhook_secret SET secret = 'whsec_*' WHERE webhook = 'g';
+SELECT deploydb.notify('hello') \g /dev/null
+SELECT results_eq('SELECT webhook FROM claim()', $$VALUES ('fine')$$, 'the others are sent to');
+SELECT matches((SELECT state || ' ' || last_error FROM deploydb.notification WHERE webhook = 'g'), '^dead not sent: ', 'which people see');
+UPDATE deploydb.webhook_secret SET secret = 'SECx' WHERE webhook = 'g';
+SELECT deploydb.notify('hello', 'P3', 'g') \g /dev/null
+SELECT is_empty('SELECT * FROM claim()', 'nothing goes unsigned');
+SELECT is((SELECT last_error FROM deploydb.notification ORDER BY id DESC LIMIT 1), 'not sent: its secret does not fit its format', 'and why');
+UPDATE deploydb.webhook_secret SET secret = NULL WHERE webhook = 'g';
+SELECT deploydb.drop_webhook('fine') \g /dev/null
+DELETE FROM deploydb.outbox;
+
 -- a message that cannot be written is a dead letter, and fails nothing
 ALTER FUNCTION deploydb.render_generic(jsonb) RENAME TO render_generic_away;
 SELECT fire('bad', 'firing') \g /dev/null
@@ -262,6 +333,9 @@ SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.se
 -- test messages need a monitor
 SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
 SELECT throws_ok($$CALL deploydb.test_webhook('nobody')$$, '42704', NULL, 'no webhook, no test');
+UPDATE deploydb.webhook SET enabled = false WHERE name = 'g';
+SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'webhook "g" is disabled', 'disabled, no test');
+UPDATE deploydb.webhook SET enabled = true WHERE name = 'g';
 
 -- dropping
 SELECT is(deploydb.drop_webhook('nobody'), false, 'there is none');
