@@ -47,17 +47,17 @@ comparison_holds(Comparison comparison, double value, double threshold)
 {
 	switch (comparison)
 	{
-		case COMPARE_GT:
+		case COMPARISON_GT:
 			return value > threshold;
-		case COMPARE_GE:
+		case COMPARISON_GE:
 			return value >= threshold;
-		case COMPARE_LT:
+		case COMPARISON_LT:
 			return value < threshold;
-		case COMPARE_LE:
+		case COMPARISON_LE:
 			return value <= threshold;
-		case COMPARE_EQ:
+		case COMPARISON_EQ:
 			return value == threshold;
-		case COMPARE_NE:
+		case COMPARISON_NE:
 			/* no value is not a different one */
 			return value != threshold && !isnan(value);
 	}

@@ -38,12 +38,12 @@
 
 typedef enum Comparison
 {
-	COMPARE_GT,
-	COMPARE_GE,
-	COMPARE_LT,
-	COMPARE_LE,
-	COMPARE_EQ,
-	COMPARE_NE
+	COMPARISON_GT,
+	COMPARISON_GE,
+	COMPARISON_LT,
+	COMPARISON_LE,
+	COMPARISON_EQ,
+	COMPARISON_NE
 } Comparison;
 
 typedef enum NoDataPolicy

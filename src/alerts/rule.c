@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "alerts/rule.h"
+#include "compat.h"
 #include "settings.h"
 
 /* What others push each minute may come late a few times. */

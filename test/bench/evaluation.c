@@ -48,7 +48,7 @@ main(void)
 
 	rule.consecutive_periods = 2;
 	rule.resolve_periods = 1;
-	rule.comparison = COMPARE_GT;
+	rule.comparison = COMPARISON_GT;
 	rule.threshold = rule.resolve_threshold = 3;
 	rule.floor = -INFINITY;
 	printf("pure evaluation, threshold|%.4f|us|target|1\n", measure(&rule));

@@ -44,7 +44,7 @@ check_comparisons(void)
 	static const double values[] = {-INFINITY, -1, -0.0, 0, 1, INFINITY, NAN};
 	static const char *const names[] = {">", ">=", "<", "<=", "==", "!="};
 
-	for (int c = COMPARE_GT; c <= COMPARE_NE; c++)
+	for (int c = COMPARISON_GT; c <= COMPARISON_NE; c++)
 		for (size_t i = 0; i < lengthof(values); i++)
 			for (size_t j = 0; j < lengthof(values); j++)
 			{
@@ -57,9 +57,9 @@ check_comparisons(void)
 				if (isnan(t))
 					continue;	/* a rule's threshold is finite */
 				expected = known &&
-					(c == COMPARE_GT ? order > 0 : c == COMPARE_GE ? order >= 0 :
-					 c == COMPARE_LT ? order < 0 : c == COMPARE_LE ? order <= 0 :
-					 c == COMPARE_EQ ? order == 0 : order != 0);
+					(c == COMPARISON_GT ? order > 0 : c == COMPARISON_GE ? order >= 0 :
+					 c == COMPARISON_LT ? order < 0 : c == COMPARISON_LE ? order <= 0 :
+					 c == COMPARISON_EQ ? order == 0 : order != 0);
 				if (comparison_holds((Comparison) c, v, t) != expected)
 					printf("%g %s %g is %d\n", v, names[c], t, !expected);
 			}
@@ -234,7 +234,7 @@ check_course(const char *what, const Condition *rule, int64 period,
 static void
 check_thresholds(void)
 {
-	Condition	rule = threshold_rule(COMPARE_GT, 1);
+	Condition	rule = threshold_rule(COMPARISON_GT, 1);
 
 	check_course("one period", &rule, MINUTE, "1 2 2 1 1", "o fN f oE o");
 	rule.consecutive_periods = 3;
@@ -258,7 +258,7 @@ check_thresholds(void)
 static void
 check_messages(void)
 {
-	Condition	rule = threshold_rule(COMPARE_GT, 1);
+	Condition	rule = threshold_rule(COMPARISON_GT, 1);
 
 	rule.cooldown_us = 5 * MINUTE;
 	check_course("the cooldown survives a resolve", &rule, MINUTE,
@@ -284,7 +284,7 @@ check_messages(void)
 static void
 check_missing(void)
 {
-	Condition	rule = threshold_rule(COMPARE_GT, 1);
+	Condition	rule = threshold_rule(COMPARISON_GT, 1);
 
 	check_course("never seen", &rule, MINUTE, "x x + x x", "w w w w");
 	check_course("kept for a while", &rule, MINUTE, "2 x x x x x x x", "fN f f f f f f f");
@@ -305,7 +305,7 @@ check_missing(void)
 static void
 check_trends(void)
 {
-	Condition	rule = threshold_rule(COMPARE_GT, 0);
+	Condition	rule = threshold_rule(COMPARISON_GT, 0);
 
 	rule.trend = true;
 	rule.window_samples = 3;
@@ -336,9 +336,9 @@ random_rule(void)
 	rule.for_us = below(2) * below(300) * SECOND;
 	rule.cooldown_us = below(2) * below(1800) * SECOND;
 	rule.no_data = (NoDataPolicy) below(3);
-	if (rule.comparison <= COMPARE_GE)
+	if (rule.comparison <= COMPARISON_GE)
 		rule.resolve_threshold = rule.threshold - below(3);
-	else if (rule.comparison <= COMPARE_LE)
+	else if (rule.comparison <= COMPARISON_LE)
 		rule.resolve_threshold = rule.threshold + below(3);
 	rule.decreasing = (below(2) == 0);
 	rule.min_slope = (1 + below(100)) / 50.0;
@@ -480,7 +480,7 @@ check_extremes(void)
 	static const TimestampTz times[] = {
 		MIN_TIMESTAMP, 1, START, END_TIMESTAMP - 1, DT_NOBEGIN, DT_NOEND
 	};
-	Condition	rule = threshold_rule(COMPARE_GT, 1);
+	Condition	rule = threshold_rule(COMPARISON_GT, 1);
 
 	rule.trend = true;
 	rule.window_samples = 2;
