@@ -868,9 +868,13 @@ BEGIN
 		'deploydb.evaluate_alerts()',
 		'deploydb.silence(text, text, text)',
 		'deploydb.unsilence(text)',
-		'deploydb.acknowledge(text, text)']
+		'deploydb.acknowledge(text, text)',
+		'deploydb.push_metric(text, double precision, timestamptz)',
+		'deploydb.add_metric(text, text, text, text)',
+		'deploydb.drop_metric(text)']
 	WHEN access = 'app' THEN ARRAY[
-		'deploydb.report_client_failures(text, integer, text)'] END;
+		'deploydb.report_client_failures(text, integer, text)',
+		'deploydb.push_metric(text, double precision, timestamptz)'] END;
 	IF acting IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',

@@ -39,6 +39,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+#include "alerts/user_metric.h"
 #include "compat.h"
 #include "own_work.h"
 #include "settings.h"
@@ -407,6 +408,10 @@ work(bool *begun)
 	{
 		last_ms = now;
 		tick();
+
+		/* Whoever asked waits for messages, and the next tick is near. */
+		if (!asked)
+			user_metrics_run();
 		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
 		asked = false;
 	}

@@ -1,0 +1,486 @@
+/*
+ * user_metric.c
+ *		Queries of metrics, run with the rights of whom they belong to.
+ *
+ * A query is a single SELECT.  It runs read-only and security-restricted in a
+ * subtransaction that is always rolled back, so that it leaves neither locks
+ * nor settings, under a timeout of its own whoever runs it.
+ *
+ * Locking: what the SELECT takes, given back with the subtransaction.
+ * Errors: those of the query; one that takes too long raises
+ * program_limit_exceeded, as a cancel request is something else.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "alerts/user_metric.h"
+#include "compat.h"
+#include "settings.h"
+#include "verify/owner.h"
+
+PG_FUNCTION_INFO_V1(deploydb_add_metric);
+PG_FUNCTION_INFO_V1(deploydb_query_as_owner);
+
+/* A query that waits for a lock would hold up whoever wants it next. */
+#define LOCK_TIMEOUT "50ms"
+
+/* Who runs what; search_path is NULL for the one that there is. */
+typedef struct MetricQuery
+{
+	Oid			role;
+	const char *query;
+	const char *search_path;
+	bool		is_number;		/* or any type */
+} MetricQuery;
+
+typedef struct DueMetric
+{
+	char	   *name;
+	MetricQuery query;
+	char	   *value;			/* NULL for none */
+	char	   *error;			/* NULL for none */
+	bool		hopeless;		/* the next time it fails again */
+	bool		was_run;
+} DueMetric;
+
+/* ---- one query ------------------------------------------------------------ */
+
+static void
+check_is_select(const char *query)
+{
+	List	   *statements = pg_parse_query(query);
+
+	if (list_length(statements) != 1 ||
+		!IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a metric must be one SELECT")));
+}
+
+static void
+check_is_number(Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("the query of a metric gives type %s, not a number",
+							format_type_be(type))));
+	}
+}
+
+/* The value as text in the given context, or NULL. */
+static char *
+single_value(const MetricQuery *q, MemoryContext context)
+{
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	char	   *value;
+
+	if (desc->natts != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the query of a metric gives %d columns, not one",
+						desc->natts)));
+	if (q->is_number)
+		check_is_number(TupleDescAttr(desc, 0)->atttypid);
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION),
+				 errmsg(SPI_processed == 0 ?
+						"the query of a metric gives no row, not one" :
+						"the query of a metric gives more than one row")));
+	value = SPI_getvalue(SPI_tuptable->vals[0], desc, 1);
+	if (value == NULL)
+		return NULL;
+	if (q->is_number)
+	{
+		double		number = DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(value)));
+
+		if (isnan(number) || isinf(number))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("the query of a metric gives %s, not a finite number",
+							value)));
+	}
+	return MemoryContextStrdup(context, value);
+}
+
+/* In the subtransaction, whose end undoes all that is set here. */
+static char *
+execute_restricted(const MetricQuery *q, MemoryContext context)
+{
+	Oid			user;
+	int			security_context;
+	char	   *value;
+
+	GetUserIdAndSecContext(&user, &security_context);
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (q->search_path != NULL)
+		(void) set_config_option("search_path", q->search_path, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SetUserIdAndSecContext(q->role,
+						   security_context | SECURITY_RESTRICTED_OPERATION);
+	XactReadOnly = true;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	check_is_select(q->query);
+	if (SPI_execute(q->query, false, 2) != SPI_OK_SELECT)
+		elog(ERROR, "the query of a metric gave no rows");
+	value = single_value(q, context);
+	SPI_finish();
+	return value;
+}
+
+/* Has the query end at that time; gives what was to end the statement. */
+static TimestampTz
+arm_timeout(TimestampTz deadline)
+{
+	TimestampTz outer = get_timeout_active(STATEMENT_TIMEOUT) ?
+		get_timeout_finish_time(STATEMENT_TIMEOUT) : 0;
+
+	if (outer == 0 || deadline < outer)
+		enable_timeout_at(STATEMENT_TIMEOUT, deadline);
+	return outer;
+}
+
+static void
+disarm_timeout(TimestampTz outer)
+{
+	disable_timeout(STATEMENT_TIMEOUT, true);
+	if (outer != 0)
+		enable_timeout_at(STATEMENT_TIMEOUT, outer);
+}
+
+/*
+ * Runs a query, and gives its one value as text in the current context, or
+ * NULL.
+ */
+static char *
+metric_query(const MetricQuery *q)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   deploydb_metric_timeout);
+	volatile TimestampTz outer;
+	char	   *volatile value = NULL;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	outer = arm_timeout(deadline);
+	PG_TRY();
+	{
+		value = execute_restricted(q, context);
+		disable_timeout(STATEMENT_TIMEOUT, true);
+
+		/* A timeout that came at the last moment is the query's, too. */
+		CHECK_FOR_INTERRUPTS();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	disarm_timeout(outer);
+
+	if (error == NULL)
+		return value;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		(outer == 0 || deadline < outer) && GetCurrentTimestamp() >= deadline)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the query of a metric took longer than %d ms",
+						deploydb_metric_timeout),
+				 errhint("Setting deploydb.metric_timeout says how long it may take.")));
+	ReThrowError(error);
+	return NULL;				/* not reached */
+}
+
+/* ---- in SQL --------------------------------------------------------------- */
+
+static Datum
+text_argument(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be NULL", name)));
+	return PG_GETARG_DATUM(n);
+}
+
+Datum
+deploydb_add_metric(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[6] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[6];
+	char		nulls[6] = {' ', ' ', ' ', ' ', ' ', ' '};
+	OwnerScope	scope;
+
+	values[0] = text_argument(fcinfo, 0, "name");
+	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	nulls[1] = PG_ARGISNULL(1) ? 'n' : ' ';
+	values[2] = text_argument(fcinfo, 2, "unit");
+	values[3] = text_argument(fcinfo, 3, "help");
+	values[4] = CStringGetTextDatum(namespace_search_path);
+	values[5] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
+	if (!PG_ARGISNULL(1))
+	{
+		MetricQuery query = {GetUserId(), TextDatumGetCString(values[1]), NULL, true};
+
+		(void) metric_query(&query);
+	}
+
+	owner_begin(&scope);
+	owner_execute(&plan,
+				  "INSERT INTO deploydb.metric (name, query, unit, help, search_path, owner)"
+				  " VALUES ($1, $2, $3, $4, $5, $6)",
+				  SPI_OK_INSERT, 6, types, values, nulls);
+	owner_end(&scope);
+	PG_RETURN_BOOL(true);
+}
+
+Datum
+deploydb_query_as_owner(PG_FUNCTION_ARGS)
+{
+	MetricQuery query = {InvalidOid, NULL, NULL, false};
+	HeapTuple	tuple;
+	char	   *value;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum((Oid) PG_GETARG_INT64(0)));
+	if (!HeapTupleIsValid(tuple))
+		PG_RETURN_NULL();
+	query.role = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	query.query = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	value = metric_query(&query);
+	if (value == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(value));
+}
+
+/* ---- in the monitor ------------------------------------------------------- */
+
+static void
+unit_begin(const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+unit_end(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Ends the transaction; the message in the given context. */
+static char *
+unit_failed(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	error = CopyErrorData();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(context);
+	RESUME_INTERRUPTS();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return error->message;
+}
+
+/* While our statements run, the extension is not dropped. */
+static bool
+extension_locked(void)
+{
+	Oid			oid = get_extension_oid("deploydb", true);
+
+	if (!OidIsValid(oid))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
+	return get_extension_oid("deploydb", true) == oid;
+}
+
+static List *
+load_due(MemoryContext context)
+{
+	List	   *due = NIL;
+
+	if (SPI_connect() != SPI_OK_CONNECT ||
+		SPI_execute("SELECT name, query, search_path, owner_oid"
+					" FROM deploydb.due_metric()", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not look which metrics are due");
+	MemoryContextSwitchTo(context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		DueMetric  *metric = palloc0(sizeof(DueMetric));
+		bool		isnull;
+		Datum		role = SPI_getbinval(tuple, desc, 4, &isnull);
+
+		metric->name = SPI_getvalue(tuple, desc, 1);
+		metric->query.query = SPI_getvalue(tuple, desc, 2);
+		metric->query.search_path = SPI_getvalue(tuple, desc, 3);
+		metric->query.role = isnull ? InvalidOid : (Oid) DatumGetInt64(role);
+		metric->query.is_number = true;
+		due = lappend(due, metric);
+	}
+	SPI_finish();
+	return due;
+}
+
+static void
+run_due(DueMetric *metric, MemoryContext context)
+{
+	metric->was_run = true;
+	if (!OidIsValid(metric->query.role))
+	{
+		metric->error = "the role that owns the metric was dropped";
+		metric->hopeless = true;
+		return;
+	}
+	PG_TRY();
+	{
+		char	   *value;
+
+		unit_begin("measuring");
+		value = metric_query(&metric->query);
+		metric->value = value ? MemoryContextStrdup(context, value) : NULL;
+		unit_end();
+	}
+	PG_CATCH();
+	{
+		metric->error = unit_failed(context);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+static void
+record_due(const List *due)
+{
+	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, BOOLOID};
+	ListCell   *lc;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	foreach(lc, due)
+	{
+		const DueMetric *metric = lfirst(lc);
+		Datum		values[4];
+		char		nulls[4] = {' ', ' ', ' ', ' '};
+
+		if (!metric->was_run)
+			break;
+
+		values[0] = CStringGetTextDatum(metric->name);
+		values[1] = metric->value ? CStringGetTextDatum(metric->value) : (Datum) 0;
+		nulls[1] = metric->value ? ' ' : 'n';
+		values[2] = metric->error ? CStringGetTextDatum(metric->error) : (Datum) 0;
+		nulls[2] = metric->error ? ' ' : 'n';
+		values[3] = BoolGetDatum(metric->hopeless);
+		if (SPI_execute_with_args("SELECT deploydb.record_own_metric($1,"
+								  " $2::pg_catalog.float8, $3, $4)",
+								  4, types, values, nulls, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not keep a metric's value");
+	}
+	SPI_finish();
+}
+
+void
+user_metrics_run(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
+												  "deploydb metrics",
+												  ALLOCSET_SMALL_SIZES);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   deploydb_metric_timeout);
+	List	   *volatile due = NIL;
+	ListCell   *lc;
+
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		unit_begin("looking for metrics");
+		if (extension_locked())
+			due = load_due(context);
+		unit_end();
+		MemoryContextSwitchTo(context);
+		foreach(lc, due)
+		{
+			/* Messages wait meanwhile: what is left is due at the next tick. */
+			if (GetCurrentTimestamp() >= deadline)
+				break;
+			run_due(lfirst(lc), context);
+		}
+		if (due != NIL)
+		{
+			unit_begin("keeping metrics");
+			if (extension_locked())
+				record_due(due);
+			unit_end();
+		}
+	}
+	PG_CATCH();
+	{
+		char	   *message = unit_failed(context);
+
+		ereport(LOG, (errmsg("could not measure metrics of users: %s", message)));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
