@@ -143,9 +143,7 @@ AS $$
 DECLARE
 	begun timestamptz := clock_timestamp();
 BEGIN
-	IF to_regproc(split_part(call, '(', 1)) IS NOT NULL THEN
-		EXECUTE 'SELECT ' || call INTO result USING at, before;
-	END IF;
+	EXECUTE 'SELECT ' || call INTO result USING at, before;
 	ms := extract(epoch FROM clock_timestamp() - begun) * 1000;
 EXCEPTION WHEN OTHERS THEN
 	error := format('%s: %s', split_part(call, '(', 1), SQLERRM);
