@@ -86,6 +86,31 @@ COMMENT ON FUNCTION deploydb.classify_answer(text, integer, text) IS
 	'Webhooks: delivered, retry or dead, and why, by the status and, where the service puts it there, the body';
 REVOKE ALL ON FUNCTION deploydb.classify_answer(text, integer, text) FROM PUBLIC;
 
+-- Some servers answer "cannot POST", and repeat where to.
+CREATE FUNCTION deploydb.hide_address(content text, url text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	part text;
+BEGIN
+	FOR part IN
+		SELECT regexp_replace(p, '^[^=]*=', '')
+		FROM regexp_split_to_table(substring(url FROM '^[^:]+://[^/?#]*(.*)$') || '/'
+			|| COALESCE(substring(url FROM '^[^:]+://([^/?#]*)@'), ''), '[/?&#:]') p
+	LOOP
+		IF length(part) >= 8 THEN
+			content := replace(content, part, '***');
+		END IF;
+	END LOOP;
+	RETURN content;
+END
+$$;
+COMMENT ON FUNCTION deploydb.hide_address(text, text) IS
+	'Webhooks: a text without the parts of an address that may be secret';
+REVOKE ALL ON FUNCTION deploydb.hide_address(text, text) FROM PUBLIC;
+
 CREATE FUNCTION deploydb.tell_others(hook text, message text)
 RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -153,6 +178,8 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	message deploydb.outbox;
+	format text;
+	url text;
 	verdict text;
 	reason text;
 	at timestamptz := clock_timestamp();
@@ -164,11 +191,13 @@ BEGIN
 	IF message.state IS DISTINCT FROM 'sending' THEN
 		RETURN message.state;
 	END IF;
-	SELECT c.* INTO verdict, reason
-	FROM deploydb.classify_answer((SELECT w.format FROM deploydb.webhook w WHERE w.name = message.webhook),
-		status, answer) c;
+	SELECT w.format, x.url INTO format, url
+	FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
+	WHERE w.name = message.webhook;
+	SELECT c.* INTO verdict, reason FROM deploydb.classify_answer(format, status, answer) c;
 	reason := COALESCE(reason, CASE WHEN verdict <> 'delivered'
-		THEN format('%s: %s', stage, COALESCE(error, 'no answer')) END);
+		THEN pg_catalog.format('%s: %s', stage, COALESCE(error, 'no answer')) END);
+	reason := COALESCE(deploydb.hide_address(reason, url), reason);
 	IF verdict = 'retry' AND message.kind = 'alert' THEN
 		SELECT max(o.id) INTO newer FROM deploydb.outbox o
 		WHERE o.webhook = message.webhook AND o.topic = message.topic AND o.state = 'pending' AND o.id > id;
@@ -183,7 +212,7 @@ BEGIN
 		pause := deploydb.retry_seconds(retry_after, at);
 	END IF;
 	IF result = 'dead' AND verdict = 'retry' AND message.kind <> 'test' THEN
-		reason := format('%s, after %s attempts', reason, message.attempts);
+		reason := pg_catalog.format('%s, after %s attempts', reason, message.attempts);
 	END IF;
 	UPDATE deploydb.outbox o
 	SET state = result, last_status = NULLIF(status, 0), last_stage = stage, last_error = reason, last_ms = ms,

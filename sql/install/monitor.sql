@@ -74,6 +74,7 @@ BEGIN
 	END IF;
 	DELETE FROM deploydb.installation;
 	PERFORM deploydb.bind_installation();
+	PERFORM deploydb.bury_messages();
 	PERFORM deploydb.wake_monitor();
 	RETURN true;
 END

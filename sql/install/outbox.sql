@@ -162,7 +162,8 @@ REVOKE ALL ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) FRO
 
 -- The newest message of a topic tells what older ones that are still waiting
 -- would have told, but for one that somebody is just replaying.  Events come in
--- the order of their ids, as whoever makes them holds the tick's lock.
+-- the order of their ids, as whoever makes them holds the tick's lock.  Those of
+-- a copy of a database wait until it is adopted.
 CREATE FUNCTION deploydb.enqueue_events()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -178,6 +179,9 @@ DECLARE
 	last bigint;
 	queued bigint := 0;
 BEGIN
+	IF deploydb.suspended() IS NOT NULL THEN
+		RETURN 0;
+	END IF;
 	FOR event IN
 		SELECT e.* FROM deploydb.alert_event e
 		WHERE e.id > (SELECT p.last_event FROM deploydb.outbox_position p)
@@ -208,6 +212,26 @@ $$;
 COMMENT ON FUNCTION deploydb.enqueue_events() IS
 	'Webhooks: makes messages of the events that are new, and returns their number';
 REVOKE ALL ON FUNCTION deploydb.enqueue_events() FROM PUBLIC;
+
+-- What waited where this is a copy of is for that one to send.
+CREATE FUNCTION deploydb.bury_messages()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	buried bigint;
+BEGIN
+	UPDATE deploydb.outbox o
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of'
+	WHERE o.state IN ('pending', 'sending');
+	GET DIAGNOSTICS buried = ROW_COUNT;
+	RETURN buried;
+END
+$$;
+COMMENT ON FUNCTION deploydb.bury_messages() IS
+	'Webhooks: makes dead letters of all that waits in a copy of a database; their number';
+REVOKE ALL ON FUNCTION deploydb.bury_messages() FROM PUBLIC;
 
 CREATE FUNCTION deploydb.notice_message(kind text, severity text, message text)
 RETURNS jsonb

@@ -17,8 +17,8 @@ COMMENT ON TABLE deploydb.webhook IS
 GRANT SELECT ON deploydb.webhook TO pg_monitor, pg_database_owner;
 SELECT pg_extension_config_dump('deploydb.webhook', '');
 
--- Only the owner reads it, and no dump holds it.  It has no constraint that
--- could show a row in an error.
+-- Only the owner reads it, not even members of pg_read_all_data, and no dump
+-- holds it.  It has no constraint that could show a row in an error.
 CREATE TABLE deploydb.webhook_secret (
 	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON UPDATE CASCADE ON DELETE CASCADE,
 	url text NOT NULL,
@@ -28,6 +28,7 @@ CREATE TABLE deploydb.webhook_secret (
 );
 COMMENT ON TABLE deploydb.webhook_secret IS
 	'Webhooks: addresses and keys; the previous key signs, too, until it ends';
+ALTER TABLE deploydb.webhook_secret ENABLE ROW LEVEL SECURITY;
 
 -- What became of the last attempts, which decides when the next one is due.
 CREATE TABLE deploydb.webhook_state (

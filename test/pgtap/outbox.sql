@@ -71,6 +71,11 @@ FROM (VALUES ($$SELECT deploydb.add_webhook('x', 'slack', 'gopher://s3cret')$$),
 SELECT is(deploydb.url_origin(u), o, u)
 FROM (VALUES ('https://User:pw@Hooks.Example.org:8443/a?b#c', 'https://hooks.example.org:8443'), ('http://[::1]:80/', 'http://[::1]:80'),
 	('HTTPS://x', 'https://x'), ('https://x?y', 'https://x'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
+SELECT is(deploydb.hide_address(c, u), h, c)
+FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.org/services/T00000000/B1/s3cr3tpart', 'Cannot POST /***/***/B1/***'),
+	('token 0123456789abcdef is unknown', 'https://example.org/send?access_token=0123456789abcdef&x=y', 'token *** is unknown'),
+	('user:password1 is wrong', 'https://user:password1@example.org/', 'user:*** is wrong'),
+	('example.org says no', 'https://example.org', 'example.org says no')) v (c, u, h);
 SELECT results_eq('SELECT name, format, origin, state, pending FROM deploydb.webhook_health',
 	$$VALUES ('g', 'generic', 'https://example.org', 'ok', 0::bigint)$$, 'how it does, with the host alone');
 
@@ -336,6 +341,26 @@ SELECT throws_ok($$CALL deploydb.test_webhook('nobody')$$, '42704', NULL, 'no we
 UPDATE deploydb.webhook SET enabled = false WHERE name = 'g';
 SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'webhook "g" is disabled', 'disabled, no test');
 UPDATE deploydb.webhook SET enabled = true WHERE name = 'g';
+
+-- what a server says of the address is not shown
+SELECT deploydb.set_webhook_url('g', 'https://example.org/hooks/s3cretpart') \g /dev/null
+SELECT record(id, 404, 'Cannot POST /hooks/s3cretpart') FROM deploydb.outbox WHERE webhook = 'g' AND id IN (SELECT c.id FROM claim(1) c) \g /dev/null
+SELECT is((SELECT last_error FROM deploydb.notification WHERE last_status = 404 AND webhook = 'g'), 'status 404: Cannot POST /hooks/***', 'but that it said it');
+
+-- a copy of a database makes no messages, and those of the original are its own
+SELECT fire('copied', 'firing') \g /dev/null
+SELECT deploydb.bind_installation() \g /dev/null
+UPDATE deploydb.installation SET database_oid = 1;
+SELECT is(deploydb.enqueue_events(), 0::bigint, 'a copy');
+SELECT deploydb.notify('waits', 'P3', 'g') \g /dev/null
+SELECT is_empty('SELECT * FROM claim()', 'sends nothing');
+SELECT is(deploydb.next_claim_at(), NULL, 'and waits for nothing');
+SELECT is(deploydb.adopt(), true, 'until it is adopted');
+SELECT is_empty($$SELECT * FROM deploydb.outbox WHERE state IN ('pending', 'sending')$$, 'what waited is not sent');
+SELECT is((SELECT last_error FROM deploydb.notification ORDER BY id DESC LIMIT 1), 'of the database that this one is a copy of', 'for a reason');
+SELECT is(deploydb.enqueue_events(), 1::bigint, 'but what happened here is');
+DELETE FROM deploydb.outbox WHERE state = 'dead';
+SELECT deploydb.notify('more', 'P3', 'g') \g /dev/null
 
 -- dropping
 SELECT is(deploydb.drop_webhook('nobody'), false, 'there is none');

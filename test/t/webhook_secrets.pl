@@ -91,6 +91,8 @@ is($node->safe_psql('other', 'SELECT name, state FROM deploydb.webhook_health'),
 is($node->safe_psql('other', "SELECT deploydb.set_webhook_url('team', '$url')"), 't', 'which it takes');
 
 $node->safe_psql('postgres', 'CREATE ROLE reader LOGIN; GRANT pg_monitor TO reader');
+$node->safe_psql('postgres', 'CREATE ROLE dumper; GRANT pg_read_all_data TO dumper');
+is($node->safe_psql('postgres', 'SET ROLE dumper; SELECT count(*) FROM deploydb.webhook_secret'), 0, 'nor does one who reads all data');
 for my $query ('SELECT * FROM deploydb.webhook_secret', 'SELECT deploydb.claim_messages(1)', 'SELECT * FROM deploydb.heartbeats()',
 	"SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/')", "SELECT deploydb.notify('x')")
 {
