@@ -4,6 +4,7 @@
 # The path of a request tells what is done with it:
 #	/ok/...			200
 #	/status/N		the status N
+#	/code/N			200, with the code N in the body
 #	/seconds/N		429 with "Retry-After: N"
 #	/date/N			429 with a Retry-After of the date in N seconds
 #	/moved			301 to /ok/moved
@@ -29,7 +30,12 @@ use Time::HiRes qw(time sleep);
 
 my %WAYS = (
 	ok => sub { my ($self, $client) = @_; return respond($client, 200, '', 'ok') },
-	status => sub { my ($self, $client, $status) = @_; return respond($client, $status, '', "status $status") },
+	status => sub { my ($self, $client, $status) = @_; return respond($client, $status =~ s/\?.*//r, '', "status $status") },
+	code => sub {
+		my ($self, $client, $code) = @_;
+		$code = 0 + ($code =~ /^(\d+)/)[0];
+		return respond($client, 200, '', qq({"errcode":$code,"code":$code}));
+	},
 	seconds => sub { my ($self, $client, $n) = @_; return respond($client, 429, "Retry-After: $n\r\n", 'later') },
 	date => sub {
 		my ($self, $client, $n) = @_;
