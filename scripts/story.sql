@@ -108,3 +108,59 @@ SELECT sqlstate, condition, attempts, last_constraint FROM deploydb.write_failur
 \echo '-- All of it in one call:'
 \echo
 SELECT area, verdict, detail, next_step FROM deploydb_status();
+
+\echo '-- Nobody wants to look each day. The monitor watches, and tells a webhook;'
+\echo '-- here that is a small HTTP server, which shows what it gets. The failures'
+\echo '-- above are known by now, so they are not told for an hour:'
+\echo
+\set ECHO none
+\set QUIET on
+-- until the monitor has looked, and the last message has arrived
+CREATE PROCEDURE pg_temp.wait_until(condition text) LANGUAGE plpgsql AS $$
+DECLARE
+	done boolean;
+BEGIN
+	FOR look IN 1 .. 1000 LOOP
+		COMMIT;
+		EXECUTE 'SELECT ' || condition INTO done;
+		EXIT WHEN done;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+SELECT clock_timestamp() AS now \gset
+CALL pg_temp.wait_until(format($$EXISTS (SELECT FROM deploydb.monitor_state WHERE last_tick_at > %L)
+	AND NOT EXISTS (SELECT FROM deploydb.active_alert WHERE rule = 'migration_drift')$$, :'now'));
+\set QUIET off
+\set ECHO queries
+SELECT rule, deploydb.silence(rule, '1 hour', 'known') > now() AS silenced
+FROM unnest('{insight_write_success_low,insight_write_burn}'::text[]) AS rule;
+SELECT deploydb.add_webhook('terminal', 'slack', :'receiver');
+CALL deploydb.test_webhook('terminal');
+
+\echo '-- At night somebody drops an index. (The indented lines are the receiver''s.)'
+\echo
+SELECT clock_timestamp()::time(3) AS now;
+DROP INDEX decision_insights_created_at_idx;
+\set ECHO none
+\set QUIET on
+CALL pg_temp.wait_until($$EXISTS (SELECT FROM deploydb.notification
+	WHERE topic LIKE 'migration_drift/%' AND status = 'firing' AND state = 'delivered')$$);
+\set QUIET off
+\echo
+\echo '-- It is built again, without a lock that writers would notice:'
+\echo
+\set ECHO queries
+SELECT clock_timestamp()::time(3) AS now;
+CREATE INDEX CONCURRENTLY decision_insights_created_at_idx ON decision_insights (created_at);
+\set ECHO none
+\set QUIET on
+CALL pg_temp.wait_until($$EXISTS (SELECT FROM deploydb.notification
+	WHERE topic LIKE 'migration_drift/%' AND status = 'resolved' AND state = 'delivered')$$);
+\set QUIET off
+\echo
+\echo '-- What became of the messages, and who changed what:'
+\echo
+\set ECHO queries
+SELECT topic, status, state, attempts FROM deploydb.notification WHERE kind = 'alert' ORDER BY id;
+SELECT session_role, command, object FROM deploydb.definition_change ORDER BY id DESC LIMIT 2;
+SELECT deploydb.drop_webhook('terminal');

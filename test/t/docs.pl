@@ -10,13 +10,17 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Story;
 use Test::More;
 
 # The name is the cluster_name that a capture shows.  No monitor sends what the
-# examples queue.
+# examples queue; the story has one.
 my $node = PostgreSQL::Test::Cluster->new('staging');
 $node->init;
 $node->append_conf('postgresql.conf', "TimeZone = 'UTC'\nshared_preload_libraries = 'deploydb'\ndeploydb.databases = 'none'\n");
@@ -35,6 +39,14 @@ sub psql
 	$shown =~ s/[ \t]+$//mg;
 	$shown =~ s/\n+\z/\n/;
 	return $shown;
+}
+
+sub monitor
+{
+	my $database = shift;
+	$node->append_conf('postgresql.conf', $Story::settings . "deploydb.databases = '$database'\n");
+	$node->reload;
+	return;
 }
 
 sub rows
@@ -164,7 +176,10 @@ for my $file ('docs/reference.md', 'README.md', 'README.zh-CN.md')
 	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING UTF8");
 	if ($text =~ /^<!-- story -->/m)
 	{
-		$story = psql($database, slurp_file('scripts/story.sql'), '-P', 'footer=on');
+		my $receiver = Story::Receiver->new;
+		monitor($database);
+		$story = psql($database, slurp_file('scripts/story.sql'), '-P', 'footer=on', '-v', 'receiver=' . $receiver->url);
+		$story .= $receiver->stop;
 	}
 	while ($text =~ /^(?:<!-- sql: (.*?) -->|(<!-- story -->\n)?```(\w*)\n(.*?)^```)$/smg)
 	{
@@ -188,6 +203,7 @@ for my $file ('docs/reference.md', 'README.md', 'README.zh-CN.md')
 	}
 	cmp_ok($examples, '>', 5, "$file has examples");
 	$node->safe_psql('postgres', "DROP DATABASE $database");
+	monitor('none');
 }
 
 $node->stop;
