@@ -116,8 +116,8 @@ test_packages()
 	if package_installed "postgresql-$1-pgtap" || package_available "postgresql-$1-pgtap"; then
 		printf '%s\n' "postgresql-$1-pgtap" libtap-parser-sourcehandler-pgtap-perl
 	fi
-	# Libraries whose hooks ours must get along with; a receiver.
-	for package in "postgresql-$1-pgaudit" "postgresql-$1-cron" prometheus-alertmanager; do
+	# Libraries whose hooks ours must get along with; a receiver; promtool.
+	for package in "postgresql-$1-pgaudit" "postgresql-$1-cron" prometheus-alertmanager prometheus; do
 		if package_installed "$package" || package_available "$package"; then
 			printf '%s\n' "$package"
 		fi

@@ -73,7 +73,8 @@ BEGIN
 			COALESCE((SELECT min((m.readings ->> 'migrates_since')::timestamptz) FROM deploydb.metric_latest m
 				WHERE m.metric = 'migration.deviations'), now) END
 	INTO ledger, migrates_since
-	FROM deploydb.ledger() l;
+	FROM deploydb.ledger() l
+	WHERE l.migration IS NOT NULL;	-- as of a lock that was left behind
 
 	FOR place IN
 		SELECT deploydb.watched_schema(k.migration) AS schema, array_agg(k.migration) AS migrations

@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(60);
+SELECT plan(97);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -89,5 +89,113 @@ SELECT throws_ok($$SELECT drop_metric('queue.length')$$, '42704');
 SELECT throws_ok($$SELECT drop_metric('api.up')$$, '55000');
 SELECT add_metric('shop.orders', NULL, 'orders', 'Orders a minute') \g /dev/null
 SELECT ok(push_metric('shop.orders', 12), 'without a query it is declared, and pushed');
+
+-- The growth of a counter: of the last minute, and never negative
+
+CREATE FUNCTION grow(seconds integer, count bigint) RETURNS double precision
+LANGUAGE plpgsql AS $$
+DECLARE
+	now timestamptz := '2026-11-01 12:00+00'::timestamptz + make_interval(secs => seconds);
+	g record;
+BEGIN
+	SELECT * INTO g FROM deploydb.growth_per_min('grown', now, count);
+	PERFORM deploydb.record_metric('grown', '', now, g.value, readings => g.readings);
+	RETURN g.value;
+END $$;
+SELECT is(grow(0, 100), NULL, 'one reading is no growth');
+SELECT is(grow(1, 101), 1::double precision, 'one more in a second is one a minute, not sixty');
+SELECT is(grow(30, 110), 10::double precision, 'likewise in half a minute');
+SELECT is(grow(60, 130), 30::double precision, 'all of a minute');
+SELECT is(grow(90, 130), 20::double precision, 'what is older than a minute does not count');
+SELECT is(grow(120, 7), 7::double precision, 'a counter that begins anew has counted since');
+SELECT is(grow(240, 8), 0.5::double precision, 'over two minutes it is half of what came');
+SELECT is((SELECT jsonb_array_length(readings) FROM deploydb.metric_latest WHERE metric = 'grown'), 2,
+	'of readings no more than a minute''s are kept');
+
+-- A database without anything: no value, and no failure
+
+SELECT is(collect_metrics(now()), 0, 'no collector fails');
+SELECT is((SELECT count(*) FROM deploydb.metric_latest WHERE error IS NOT NULL), 0::bigint, 'none has an error');
+SELECT is((SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration.deviations'), 0::bigint,
+	'what was never there is not watched');
+SELECT cmp_ok(latest('db.size_bytes'), '>', 1e6::double precision, 'the size');
+SELECT cmp_ok(latest('db.connections.used_ratio'), '>', 0::double precision, 'the connections in use');
+SELECT cmp_ok(latest('db.xid_age'), '>', 0::double precision, 'the age of the oldest transaction id');
+SELECT is((SELECT array_agg(metric) FROM deploydb.metric_latest WHERE metric IN ('decision.confidence.p50', 'insight.coverage',
+	'db.replication_lag_seconds', 'archive.failed', 'backup.age_seconds')), NULL, 'what is not there has no row');
+SELECT throws_ok('SELECT deploydb.collect_metrics(NULL)', '22004');
+
+-- The migration
+
+CREATE TABLE decision_insights (id text);
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration.deviations'), 0::bigint,
+	'one that deviates from the beginning is not watched');
+CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
+	migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+	started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count integer NOT NULL DEFAULT 0);
+INSERT INTO _prisma_migrations VALUES ('1', 'c', now(), '20251203071615_add_decision_insights', NULL, NULL, now(), 1);
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT cmp_ok(latest('migration.deviations', '20251203071615_add_decision_insights'), '>', 3::double precision,
+	'unless the ledger says that it was applied');
+UPDATE _prisma_migrations SET rolled_back_at = now(), finished_at = NULL;
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration.deviations'), 0::bigint,
+	'nor is one that was rolled back');
+DROP TABLE decision_insights, _prisma_migrations;
+SELECT ddl FROM deploydb.builtin_migrations() \gexec
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(latest('migration.deviations', '20251203071615_add_decision_insights'), 0::double precision, 'one that verifies is watched');
+ALTER TABLE decision_insights ALTER user_id TYPE varchar(10);
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(latest('migration.deviations', '20251203071615_add_decision_insights'), 1::double precision, 'and what deviates is counted');
+SELECT is(note('migration.deviations', '20251203071615_add_decision_insights'),
+	'column decision_insights.user_id: type is character varying(10), expected text', 'in words, too');
+ALTER TABLE decision_insights ALTER user_id TYPE text;
+
+-- Decisions, in UTC whatever the session's time zone
+
+SET timezone = 'Asia/Shanghai';
+CREATE TYPE "DecisionIngestionStatus" AS ENUM ('PENDING', 'SUCCESS', 'FAILED');
+CREATE TABLE decision_records (id text, "decisionId" text, "timestamp" timestamp(3), confidence double precision NOT NULL,
+	"ingestionStatus" "DecisionIngestionStatus" NOT NULL, "isSimulation" boolean NOT NULL DEFAULT false);
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(note('insight.coverage'), 'no decision in an hour', 'no decision is no coverage');
+INSERT INTO decision_records
+	SELECT n, 'd' || n, now() AT TIME ZONE 'UTC' - interval '1 minute', n / 10.0, 'SUCCESS' FROM generate_series(1, 4) n;
+INSERT INTO decision_records VALUES ('5', 'd5', now() AT TIME ZONE 'UTC' - interval '1 minute', 9, 'SUCCESS', true),
+	('6', 'd6', now() AT TIME ZONE 'UTC' - interval '2 hours', 9, 'SUCCESS', false),
+	('7', 'd1', now() AT TIME ZONE 'UTC' - interval '1 minute', 0.1, 'SUCCESS', false);
+INSERT INTO decision_insights VALUES ('i', 'd1', 'u', '{}', '{}', NULL, 'h', now(), now());
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(latest('insight.coverage'), 0.25::double precision, 'a quarter of the decisions has an insight');
+SELECT is(note('insight.coverage'), '3 of 4 decisions in an hour lack theirs', 'in words');
+SELECT is(latest('decision.confidence.p50'), 0.2::double precision, 'the median confidence');
+CREATE TABLE other_layout AS SELECT id, "decisionId", "timestamp" AT TIME ZONE 'UTC' AS "timestamp", confidence,
+	"ingestionStatus", "isSimulation" FROM decision_records;
+DROP TABLE decision_records;
+ALTER TABLE other_layout RENAME TO decision_records;
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(latest('insight.coverage'), 0.25::double precision, 'likewise where timestamps have a time zone');
+ALTER TABLE decision_records RENAME confidence TO sureness;
+SELECT is(deploydb.collect_metrics(now()), 1, 'a collector that fails');
+SELECT ok((SELECT value IS NULL AND error LIKE '%confidence does not exist' FROM deploydb.metric_latest
+	WHERE metric = 'decision.confidence.p50'), 'leaves no value, and why');
+SELECT is(latest('insight.coverage'), 0.25::double precision, 'and the others alone');
+UPDATE deploydb.metric SET enabled = false WHERE name = 'insight.coverage';
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(latest('insight.coverage'), NULL, 'what is switched off is not measured');
+DELETE FROM deploydb.metric WHERE name = 'insight.coverage';
+SELECT ok((SELECT enabled AND built_in FROM deploydb.metric WHERE name = 'insight.coverage'), 'and comes back by DELETE');
+
+-- What others read
+
+SELECT is(deploydb.health() ->> 'status', 'failing', 'without a monitor health is failing');
+SELECT is(deploydb.health() -> 'reasons' ->> 0, 'the monitor has never ticked', 'and says why');
+SELECT deploydb.tick() \g /dev/null
+SELECT is(deploydb.health() ->> 'status', 'degraded', 'what cannot be measured is a lesser reason');
+SELECT matches(deploydb.health() ->> 'timestamp', '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$', 'the time is UTC');
+SELECT matches(deploydb.prometheus_metrics(), E'# TYPE deploydb_api_up gauge\ndeploydb_api_up\\{database="[a-z0-9_]+"\\} 1\n',
+	'a metric as Prometheus reads it');
 
 SELECT * FROM finish();

@@ -1,0 +1,179 @@
+# Metrics as the monitor measures them: drift, queries of people's, what others
+# read, and what stands in the way.
+use strict;
+use warnings;
+
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init(allows_streaming => 1);
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'deploydb'
+deploydb.metrics_collection_interval = '1s'
+deploydb.metric_timeout = '300ms'
+deploydb.lock_timeout = '200ms'
+log_min_messages = warning
+});
+$node->start;
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN');
+$node->safe_psql('postgres', 'CREATE DATABASE app OWNER app');
+
+sub sql
+{
+	return $node->safe_psql('app', shift);
+}
+
+sub wait_for
+{
+	my ($query, $what) = @_;
+	ok($node->poll_query_until('app', $query), $what)
+		or diag($node->safe_psql('app', 'SELECT * FROM deploydb.metric_latest; SELECT * FROM deploydb.worker_status'));
+	return;
+}
+
+sub deviations
+{
+	my $condition = shift;
+	return "SELECT count(*) > 0 FROM deploydb.metric_latest WHERE metric = 'migration.deviations' AND $condition";
+}
+
+# A fresh installation is quiet.
+
+sql('CREATE EXTENSION deploydb');
+wait_for('SELECT ticks >= 3 FROM deploydb.worker_status', 'the monitor ticks');
+is(sql('SELECT count(*) FROM deploydb.metric_latest WHERE error IS NOT NULL'), '0', 'nothing fails in a database without anything');
+is(sql('SELECT count(*) FROM deploydb.alert_event'), '0', 'and nothing fires');
+is(sql("SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration.deviations'"), '0',
+	'a migration that was never there is not watched');
+is(sql("SELECT deploydb.health() ->> 'status'"), 'ok', 'health is ok');
+
+# Drift, by a role that has no right on deploydb
+
+my $ddl = sql('SELECT ddl FROM deploydb.builtin_migrations()');
+$node->safe_psql('app', $ddl, extra_params => [ '-U', 'app' ]);
+wait_for(deviations('value = 0'), 'a migration that verifies is watched');
+$node->safe_psql('app', 'DROP INDEX decision_insights_decision_id_key', extra_params => [ '-U', 'app' ]);
+wait_for(deviations("value = 1 AND note LIKE 'index decision\\_insights\\_decision\\_id\\_key is missing%'"),
+	'an index is dropped: one deviation, and the note says which');
+wait_for("SELECT count(*) = 1 FROM deploydb.alert_event WHERE rule = 'migration_drift' AND status = 'firing'",
+	'the rule fires');
+is(sql("SELECT session_role FROM deploydb.definition_change WHERE command = 'DROP INDEX'"), 'app',
+	'and it is known who did it');
+my $fingerprint = sql("SELECT fingerprint FROM deploydb.metric_latest WHERE metric = 'migration.deviations'");
+sql('ALTER TABLE decision_insights DROP COLUMN triggers');
+wait_for(deviations("fingerprint <> '$fingerprint'"), 'another set of deviations has another fingerprint');
+wait_for("SELECT count(*) = 1 FROM deploydb.alert_event WHERE rule = 'migration_drift' AND reason = 'changed'", 'and is told');
+is(sql("SELECT deploydb.health() ->> 'status'"), 'failing', 'health is failing');
+
+# While Prisma migrates, and a pooler that keeps its lock for ever
+
+sub hold
+{
+	my $statement = shift;
+	my $session = $node->background_psql('app');
+	$session->query_safe($statement);
+	return $session;
+}
+my $prisma = hold('SELECT pg_advisory_lock(72707369)');
+my $tick = sql('SELECT ticks FROM deploydb.worker_status');
+wait_for("SELECT ticks > $tick + 1 FROM deploydb.worker_status", 'a lock alone');
+is(sql(deviations('value > 0')), 't', 'is no migration');
+sql(q{CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
+	finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+	started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count integer NOT NULL DEFAULT 0);
+	INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('1', 'c', '20990101_next')});
+wait_for(deviations("value IS NULL AND note = 'Prisma migrates'"), 'drift waits while Prisma migrates');
+sql(q{UPDATE deploydb.metric_latest SET readings = jsonb_build_object('migrates_since', now() - interval '6 minutes')
+	WHERE metric = 'migration.deviations'});
+wait_for(deviations('value > 0'), 'but not for ever');
+sql('DROP TABLE _prisma_migrations');
+$prisma->quit;
+
+# A lock on the application's table
+
+my $locker = hold('BEGIN; LOCK TABLE decision_insights');
+wait_for(deviations("value IS NULL AND note = 'could not be looked at'"), 'a table that is locked cannot be looked at');
+cmp_ok(sql('SELECT last_tick_ms FROM deploydb.worker_status'), '<', 900, 'and the tick goes on');
+$locker->quit;
+wait_for(deviations('value > 0'), 'then it can');
+
+# Queries of people's
+
+sql('CREATE ROLE clerk; GRANT CREATE ON SCHEMA public TO clerk');
+sql(q{SELECT deploydb.grant_access('clerk', 'operator')});
+sql(q{SET ROLE clerk; CREATE TABLE job AS SELECT false AS done;
+	SELECT deploydb.add_metric('job.count', 'SELECT count(*) FROM job'),
+		deploydb.add_metric('job.gone', 'SELECT count(*) FROM job'),
+		deploydb.add_metric('job.slow', 'SELECT 1 FROM pg_sleep(0)')});
+sql(q{UPDATE deploydb.metric SET query = 'SELECT 1 FROM pg_sleep(60)' WHERE name = 'job.slow';
+	UPDATE deploydb.metric SET query = 'SELECT count(*) FROM nowhere' WHERE name = 'job.gone'});
+is(sql(q{SELECT DISTINCT owner FROM deploydb.metric WHERE query IS NOT NULL}), 'clerk', 'an UPDATE leaves the owner');
+wait_for(q{SELECT value = 1 FROM deploydb.metric_value WHERE metric = 'job.count'}, 'the monitor runs a query');
+wait_for(q{SELECT fault LIKE '%took longer than 300 ms' FROM deploydb.metric WHERE name = 'job.slow'},
+	'a slow one is disabled, with the reason');
+wait_for(q{SELECT fault LIKE '%"nowhere" does not exist' FROM deploydb.metric WHERE name = 'job.gone'},
+	'and one that fails');
+$tick = sql('SELECT ticks FROM deploydb.worker_status');
+wait_for("SELECT ticks > $tick + 1 FROM deploydb.worker_status", 'the monitor goes on');
+sql('ALTER ROLE clerk RENAME TO secretary; INSERT INTO job VALUES (true)');
+wait_for(q{SELECT value = 2 FROM deploydb.metric_value WHERE metric = 'job.count'}, 'its owner is renamed');
+sql('REASSIGN OWNED BY secretary TO postgres; DROP OWNED BY secretary; DROP ROLE secretary');
+wait_for(q{SELECT fault LIKE '%was dropped' FROM deploydb.metric WHERE name = 'job.count'}, 'its owner is dropped');
+
+# No way to more rights, nor to what is not the query's
+
+sql('CREATE ROLE thief LOGIN; GRANT CREATE ON SCHEMA public TO thief');
+sql(q{SELECT deploydb.grant_access('thief', 'operator')});
+sql(q{SET ROLE thief;
+	CREATE FUNCTION steal() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN
+		SET ROLE postgres; RETURN 1; END $$;
+	CREATE FUNCTION harmless() RETURNS integer LANGUAGE sql AS $$ SELECT 1 $$;
+	SELECT deploydb.add_metric('thief.steals', 'SELECT harmless()'), deploydb.add_metric('thief.sets', 'SELECT harmless()')});
+sql(q{UPDATE deploydb.metric SET query = 'SELECT steal()' WHERE name = 'thief.steals';
+	UPDATE deploydb.metric SET query = $q$SELECT length(set_config('search_path', 'public', false))$q$ WHERE name = 'thief.sets'});
+wait_for(q{SELECT fault LIKE 'cannot set parameter "role" within security-restricted operation%'
+	FROM deploydb.metric WHERE name = 'thief.steals'}, 'a query cannot become another role');
+wait_for(q{SELECT value = 6 FROM deploydb.metric_value WHERE metric = 'thief.sets'}, 'what it sets');
+wait_for(q{SELECT count(*) = 0 FROM deploydb.metric_latest WHERE metric <> 'thief.steals' AND error IS NOT NULL AND metric !~ '^job'},
+	'is set for it alone');
+
+# What others read
+
+SKIP:
+{
+	skip 'promtool is not installed', 4 if !IPC::Run::run([ 'sh', '-c', 'command -v promtool' ], '>', \my $found);
+	sql(q{SELECT deploydb.add_metric('odd.text', 'SELECT 1e300::float8 / 3', '', E'a \\ and "b"\nand c')});
+	wait_for(q{SELECT count(*) = 1 FROM deploydb.metric_value WHERE metric = 'odd.text'}, 'a help of two lines');
+	my $text = sql('SELECT deploydb.prometheus_metrics()') . "\n";
+	$text =~ s/\n+\z/\n/;
+	IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', \$text, '>&', \my $findings);
+	is($findings, '', 'promtool finds nothing');
+	like($text, qr/^deploydb_migration_deviations\{database="app",series="\d+_add_decision_insights"\} \d$/m, 'a series is a label');
+	like($text, qr/^deploydb_alert_state\{database="app",rule="migration_drift",series="\d+_add_decision_insights",severity="P0"\} 1$/m,
+		'a rule that fires is 1');
+}
+
+# Health on a standby, and without a monitor
+
+$node->backup('copy');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'copy', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('app', "SELECT deploydb.health() ->> 'standby'"), 'true', 'a standby tells its health');
+like($standby->safe_psql('app', 'SELECT deploydb.prometheus_metrics()'), qr/^deploydb_worker_last_tick_timestamp_seconds/m,
+	'and the metrics of its primary');
+wait_for(q{SELECT count(*) = 1 FROM deploydb.metric_value WHERE metric = 'db.replication_lag_seconds'}, 'the primary knows how far it is behind');
+$standby->stop;
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
+$node->restart;
+wait_for(q{SELECT (deploydb.health() -> 'reasons' ->> 0) LIKE 'the last tick of the monitor is % s ago'},
+	'without a monitor health is failing after three intervals, and says why');
+is(sql(q{SELECT deploydb.health() ->> 'status'}), 'failing', 'which is the status');
+
+$node->stop;
+done_testing();
