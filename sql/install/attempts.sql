@@ -54,18 +54,19 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	code text;
+	robot CONSTANT boolean := format IN ('dingtalk', 'feishu', 'wecom');
+	code CONSTANT text := CASE WHEN robot THEN deploydb.answer_code(answer) END;
+	-- sent too fast, or the service is busy, whatever the status is
+	busy CONSTANT boolean := code IN ('-1', '90030', '130101', '130102', '410100', '45009', '45033', '2200', '11232',
+		'230020') OR (code = '9499' AND answer ~* 'too many');
 BEGIN
 	IF status BETWEEN 200 AND 299 THEN
 		verdict := 'delivered';
 		IF format = 'slack' AND btrim(answer, E' \t\r\n') <> 'ok' THEN
 			verdict := CASE WHEN answer ~ 'rate_limited|rollup_error' THEN 'retry' ELSE 'dead' END;
-		ELSIF format IN ('dingtalk', 'feishu', 'wecom') THEN
-			code := deploydb.answer_code(answer);
-			-- sent too fast, or the service is busy; what is no answer of the service's
-			verdict := CASE WHEN code = '0' THEN 'delivered'
-				WHEN code IS NULL OR code IN ('-1', '130101', '130102', '45009', '45033', '11232', '9499') THEN 'retry'
-				ELSE 'dead' END;
+		ELSIF robot THEN
+			-- without a code it is no answer of the service's
+			verdict := CASE WHEN code = '0' THEN 'delivered' WHEN code IS NULL OR busy THEN 'retry' ELSE 'dead' END;
 		END IF;
 		IF verdict <> 'delivered' THEN
 			reason := format('status %s, but the answer is: %s', status,
@@ -75,7 +76,7 @@ BEGIN
 		verdict := 'retry';
 		reason := format('status %s', status);
 	ELSIF status > 0 THEN
-		verdict := 'dead';
+		verdict := CASE WHEN busy THEN 'retry' ELSE 'dead' END;
 		reason := format('status %s: %s', status, regexp_replace(left(answer, 200), '[[:cntrl:]]+', ' ', 'g'));
 	ELSE
 		verdict := 'retry';
@@ -125,7 +126,8 @@ COMMENT ON FUNCTION deploydb.tell_others(text, text) IS
 REVOKE ALL ON FUNCTION deploydb.tell_others(text, text) FROM PUBLIC;
 
 -- How the webhook does.  After five failures in a row it is left alone, but for
--- a probe after half a minute, then after twice as long each time.
+-- a probe after half a minute, then after twice as long each time.  Nothing is
+-- noted of one that somebody is just changing or has dropped.
 CREATE FUNCTION deploydb.record_webhook(hook text, delivered boolean, wait double precision, at timestamptz,
 	status integer, stage text, error text, ms double precision)
 RETURNS boolean
@@ -137,22 +139,19 @@ DECLARE
 	limit_of_failures integer := 5;
 	state deploydb.webhook_state;
 BEGIN
-	PERFORM FROM deploydb.webhook w WHERE w.name = hook;
-	IF NOT FOUND THEN
+	SELECT s.* INTO state FROM deploydb.webhook_state s WHERE s.webhook = hook FOR NO KEY UPDATE SKIP LOCKED;
+	IF state.webhook IS NULL THEN
 		RETURN NULL;
 	END IF;
-	INSERT INTO deploydb.webhook_state AS s (webhook, failures) VALUES (hook, CASE WHEN delivered THEN 0 ELSE 1 END)
-	ON CONFLICT ON CONSTRAINT webhook_state_pkey DO UPDATE
-		SET failures = CASE WHEN delivered THEN 0 ELSE s.failures + 1 END
-	RETURNING s.* INTO state;
+	state.failures := CASE WHEN delivered THEN 0 ELSE state.failures + 1 END;
 	UPDATE deploydb.webhook_state s
-	SET last_attempt_at = at, last_status = status, last_stage = stage, last_error = error, last_ms = ms,
+	SET failures = state.failures, last_attempt_at = at, last_status = status, last_stage = stage, last_error = error, last_ms = ms,
 		last_success_at = CASE WHEN delivered THEN at ELSE s.last_success_at END,
 		paused_until = CASE WHEN delivered THEN NULL WHEN wait IS NULL THEN s.paused_until
 			ELSE GREATEST(s.paused_until, at + wait * interval '1 second') END,
-		opened_at = CASE WHEN delivered THEN NULL WHEN s.failures >= limit_of_failures THEN COALESCE(s.opened_at, at) END,
-		probe_at = CASE WHEN NOT delivered AND s.failures >= limit_of_failures
-			THEN at + LEAST(3600, 30 * 2 ^ LEAST(s.failures - limit_of_failures, 10)) * interval '1 second' END
+		opened_at = CASE WHEN delivered THEN NULL WHEN state.failures >= limit_of_failures THEN COALESCE(s.opened_at, at) END,
+		probe_at = CASE WHEN NOT delivered AND state.failures >= limit_of_failures
+			THEN at + LEAST(3600, 30 * 2 ^ LEAST(state.failures - limit_of_failures, 10)) * interval '1 second' END
 	WHERE s.webhook = hook;
 	IF state.opened_at IS NULL AND state.failures = limit_of_failures THEN
 		PERFORM deploydb.tell_others(hook, format(deploydb.word('webhook %s keeps failing (%s); its messages wait'), hook, error));
@@ -187,17 +186,18 @@ DECLARE
 	newer bigint;
 	result text;
 BEGIN
-	SELECT o.* INTO message FROM deploydb.outbox o WHERE o.id = id FOR UPDATE;
+	-- the caller comes again, rather than wait
+	SELECT o.* INTO message FROM deploydb.outbox o WHERE o.id = id FOR NO KEY UPDATE NOWAIT;
 	IF message.state IS DISTINCT FROM 'sending' THEN
 		RETURN message.state;
 	END IF;
 	SELECT w.format, x.url INTO format, url
 	FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
 	WHERE w.name = message.webhook;
-	SELECT c.* INTO verdict, reason FROM deploydb.classify_answer(format, status, answer) c;
+	SELECT c.* INTO verdict, reason
+	FROM deploydb.classify_answer(format, status, COALESCE(deploydb.hide_address(answer, url), answer)) c;
 	reason := COALESCE(reason, CASE WHEN verdict <> 'delivered'
-		THEN pg_catalog.format('%s: %s', stage, COALESCE(error, 'no answer')) END);
-	reason := COALESCE(deploydb.hide_address(reason, url), reason);
+		THEN pg_catalog.format('%s: %s', stage, COALESCE(deploydb.hide_address(error, url), error, 'no answer')) END);
 	IF verdict = 'retry' AND message.kind = 'alert' THEN
 		SELECT max(o.id) INTO newer FROM deploydb.outbox o
 		WHERE o.webhook = message.webhook AND o.topic = message.topic AND o.state = 'pending' AND o.id > id;
@@ -242,7 +242,7 @@ BEGIN
 	WHERE o.id = ANY (ARRAY(
 		SELECT f.id FROM deploydb.outbox f
 		WHERE f.finished_at < before AND f.state NOT IN ('pending', 'sending')
-		ORDER BY f.finished_at LIMIT max_rows));
+		ORDER BY f.finished_at LIMIT max_rows FOR UPDATE SKIP LOCKED));
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	RETURN purged;
 END

@@ -79,7 +79,8 @@ REVOKE ALL ON FUNCTION deploydb.fold_messages(text, text, bigint) FROM PUBLIC;
 -- others as its rate, its pauses and its circuit allow.  One of a topic at a
 -- time, the oldest, so that receivers see them in order.  A probe of an open
 -- circuit is a message that was tried least.  Nothing waits longer than an hour;
--- what seems to was written before the clock was set back.
+-- what seems to was written before the clock was set back.  A webhook that
+-- somebody is just changing waits for the next time.
 CREATE FUNCTION deploydb.choose_messages(hook text, format text, room integer, at timestamptz)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 16
@@ -103,7 +104,7 @@ BEGIN
 		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind = 'test'
 		ORDER BY o.id LIMIT room FOR UPDATE SKIP LOCKED);
 	RETURN QUERY SELECT unnest(chosen);
-	SELECT s.* INTO state FROM deploydb.webhook_state s WHERE s.webhook = hook;
+	SELECT s.* INTO state FROM deploydb.webhook_state s WHERE s.webhook = hook FOR NO KEY UPDATE SKIP LOCKED;
 	room := room - cardinality(chosen);
 	probing := state.opened_at IS NOT NULL;
 	IF probing THEN
@@ -111,7 +112,7 @@ BEGIN
 		room := LEAST(room, CASE WHEN FOUND THEN 0 ELSE 1 END);
 	END IF;
 	tokens := deploydb.rate_tokens(state.tokens, state.tokens_at, at);
-	IF room <= 0 OR tokens < 1 OR (state.paused_until > at AND state.paused_until <= late)
+	IF state.webhook IS NULL OR room <= 0 OR tokens < 1 OR (state.paused_until > at AND state.paused_until <= late)
 		OR (probing AND state.probe_at > at AND state.probe_at <= late)
 	THEN
 		RETURN;
@@ -218,7 +219,9 @@ BEGIN
 	LOOP
 		hook.room := LEAST(hook.room, max_messages - cardinality(chosen));
 		IF hook.room > 0 THEN
-			INSERT INTO deploydb.webhook_state (webhook) VALUES (hook.name)
+			-- a restored one has no state yet
+			INSERT INTO deploydb.webhook_state (webhook)
+			SELECT hook.name WHERE NOT EXISTS (SELECT FROM deploydb.webhook_state s WHERE s.webhook = hook.name)
 			ON CONFLICT ON CONSTRAINT webhook_state_pkey DO NOTHING;
 			chosen := chosen || ARRAY(
 				SELECT c FROM deploydb.choose_messages(hook.name, hook.format, hook.room, clock_timestamp()) c);

@@ -164,7 +164,9 @@ FROM (VALUES ('generic', 200, '', 'delivered'), ('generic', 204, '', 'delivered'
 	('slack', 200, 'rollup_error', 'retry'), ('dingtalk', 200, '{"errcode":0,"errmsg":"ok"}', 'delivered'),
 	('dingtalk', 200, '{"errcode":310000,"errmsg":"sign not match"}', 'dead'), ('dingtalk', 200, '{"errcode":130101}', 'retry'),
 	('feishu', 200, '{"StatusCode":0,"StatusMessage":"success"}', 'delivered'), ('feishu', 200, '{"code":19021,"msg":"sign"}', 'dead'),
-	('feishu', 200, '{"code":11232}', 'retry'), ('wecom', 200, '{"errcode":0}', 'delivered'), ('wecom', 200, '{"errcode":45009}', 'retry'),
+	('feishu', 200, '{"code":11232}', 'retry'), ('feishu', 400, '{"code":11232}', 'retry'), ('feishu', 400, '{"code":19001}', 'dead'),
+	('feishu', 200, '{"code":9499,"msg":"too many request"}', 'retry'), ('feishu', 200, '{"code":9499,"msg":"Bad Request"}', 'dead'),
+	('generic', 400, '{"code":11232}', 'dead'), ('dingtalk', 500, '{"errcode":310000}', 'retry'), ('wecom', 200, '{"errcode":0}', 'delivered'), ('wecom', 200, '{"errcode":45009}', 'retry'),
 	('wecom', 200, '{"errcode":93000}', 'dead'), ('wecom', 200, '<html>', 'retry'), ('feishu', 200, '[1]', 'retry'), ('feishu', 200, NULL, 'retry'),
 	('slack', 200, NULL, NULL)) v (f, s, a, v)
 WHERE a IS NOT NULL OR f <> 'slack';

@@ -135,6 +135,9 @@ sub test_webhook
 my $free = do { my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!; $s->sockport };
 test_webhook($receiver->url('/ok/test'), 'delivered|200|http', 'it arrives');
 is(($receiver->requests)[-1]{path}, '/ok/test', 'there it is');
+sql(q{CREATE ROLE operator LOGIN; SELECT deploydb.grant_access('operator', 'operator')});
+is(sql(q{SET SESSION AUTHORIZATION operator; CALL deploydb.test_webhook('generic')}) =~ s/\|[0-9.]+\|$//r, 'delivered|200|http', 'an operator may');
+is(sql(q{SET SESSION AUTHORIZATION operator; SELECT deploydb.notify('x', 'P3', 'generic')}), 1, 'and may notify');
 test_webhook($receiver->url('/status/404'), 'dead|404|http', 'it is refused');
 test_webhook($receiver->url('/status/503'), 'dead|503|http', 'it is not tried again');
 test_webhook($receiver->url('/hang'), 'dead||http', 'nobody answers');
