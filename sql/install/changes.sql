@@ -57,15 +57,61 @@ COMMENT ON FUNCTION deploydb.is_watched(text, text) IS
 	'Monitoring: whether an object of that name, or of that relation, is watched';
 REVOKE ALL ON FUNCTION deploydb.is_watched(text, text) FROM PUBLIC;
 
+-- The relations that bear these names, their partitions, and the indexes of
+-- both, so that one which is renamed or gone is known by what it was.  Kept by the monitor, and by each change.
+CREATE TABLE deploydb.watched_relation (
+	relation bigint PRIMARY KEY
+);
+COMMENT ON TABLE deploydb.watched_relation IS
+	'Monitoring: oids of the relations that are watched now';
+GRANT SELECT ON deploydb.watched_relation TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.refresh_watched()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	now_watched bigint[];
+BEGIN
+	WITH RECURSIVE watched AS (
+		SELECT c.oid
+		FROM pg_class c
+			JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relname IN (SELECT (parse_ident(w.name))[1] FROM deploydb.watched_object w
+				WHERE w.object_type IN ('table', 'view', 'materialized view', 'sequence'))
+			AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S') AND c.relpersistence <> 't'
+			AND n.nspname NOT IN ('deploydb', 'pg_catalog', 'information_schema')
+		UNION
+		SELECT i.inhrelid FROM watched w JOIN pg_inherits i ON i.inhparent = w.oid)
+	SELECT COALESCE(array_agg(w.oid::bigint), '{}') INTO now_watched
+	FROM (SELECT t.oid FROM watched t
+		  UNION ALL
+		  SELECT i.indexrelid FROM watched t JOIN pg_index i ON i.indrelid = t.oid) AS w;
+	DELETE FROM deploydb.watched_relation r WHERE r.relation <> ALL (now_watched);
+	INSERT INTO deploydb.watched_relation
+	SELECT n FROM unnest(now_watched) n
+	WHERE NOT EXISTS (SELECT FROM deploydb.watched_relation r WHERE r.relation = n)
+	ON CONFLICT DO NOTHING;
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION deploydb.refresh_watched() IS
+	'Monitoring: looks which relations are watched; a part of collect_metrics()';
+REVOKE ALL ON FUNCTION deploydb.refresh_watched() FROM PUBLIC;
+SELECT deploydb.refresh_watched();
+
 CREATE FUNCTION deploydb.note_change(command text, object_type text, object text)
 RETURNS boolean
 LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+	-- first what loads the library, and so the setting
+	SELECT deploydb.wake_monitor();
 	INSERT INTO deploydb.definition_change (command, object_type, object, statement)
 	VALUES (command, object_type, object,
-		CASE WHEN current_setting('deploydb.capture_statements')::boolean THEN current_query() END);
-	SELECT deploydb.wake_monitor()
+		CASE WHEN current_setting('deploydb.capture_statements')::boolean THEN current_query() END)
+	RETURNING true
 $$;
 COMMENT ON FUNCTION deploydb.note_change(text, text, text) IS
 	'Monitoring: a row of definition_change; the monitor looks once this transaction has committed';
@@ -97,13 +143,16 @@ CREATE FUNCTION deploydb.definition_changed()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '1s'
 AS $$
 DECLARE
 	command record;
 BEGIN
 	FOR command IN
 		SELECT c.command_tag, c.object_type, c.object_identity, k.relname AS name,
-			COALESCE(t.relname, k.relname) AS relation
+			COALESCE(t.relname, k.relname) AS relation, COALESCE(t.oid, k.oid)::bigint AS oid,
+			CASE WHEN c.classid = 'pg_class'::regclass THEN c.objid::bigint END AS itself,
+			CASE WHEN c.classid = 'pg_namespace'::regclass THEN c.objid END AS schema
 		FROM pg_event_trigger_ddl_commands() c
 			LEFT JOIN pg_index i ON c.classid = 'pg_class'::regclass AND i.indexrelid = c.objid
 			LEFT JOIN pg_trigger g ON c.classid = 'pg_trigger'::regclass AND g.oid = c.objid
@@ -114,8 +163,15 @@ BEGIN
 			LEFT JOIN pg_class t ON t.oid = COALESCE(i.indrelid, g.tgrelid, p.polrelid, r.ev_class, n.conrelid)
 		WHERE NOT c.in_extension AND c.schema_name IS DISTINCT FROM 'pg_temp'
 	LOOP
-		IF deploydb.is_watched(command.name, command.relation) THEN
+		IF deploydb.is_watched(command.name, command.relation)
+			OR EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation = command.oid)
+			OR EXISTS (SELECT FROM deploydb.watched_relation w JOIN pg_class k ON k.oid = w.relation
+				WHERE k.relnamespace = command.schema)
+		THEN
 			PERFORM deploydb.note_change(command.command_tag, command.object_type, command.object_identity);
+			INSERT INTO deploydb.watched_relation
+			SELECT DISTINCT o FROM unnest(ARRAY[command.oid, command.itself]) o WHERE o IS NOT NULL
+			ON CONFLICT DO NOTHING;
 		END IF;
 	END LOOP;
 EXCEPTION WHEN OTHERS THEN
@@ -131,12 +187,14 @@ CREATE FUNCTION deploydb.definition_dropped()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '1s'
 AS $$
 DECLARE
 	dropped record;
 BEGIN
 	FOR dropped IN
 		SELECT d.object_type, d.object_identity, d.object_name, d.original,
+			CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid::bigint END AS oid,
 			CASE WHEN cardinality(d.address_names) >= 2 AND d.object_type IN ('table column', 'table constraint',
 				'default value', 'trigger', 'policy', 'rule') THEN d.address_names[2] END AS relation
 		FROM pg_event_trigger_dropped_objects() d
@@ -147,7 +205,9 @@ BEGIN
 			AND NOT (d.object_type = 'type' AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
 				WHERE t.object_type IN ('table', 'view', 'materialized view') AND t.object_identity = d.object_identity))
 	LOOP
-		IF deploydb.is_watched(dropped.object_name, dropped.relation) THEN
+		IF deploydb.is_watched(dropped.object_name, dropped.relation)
+			OR EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation = dropped.oid)
+		THEN
 			PERFORM deploydb.note_change(tg_tag, dropped.object_type, dropped.object_identity);
 		END IF;
 	END LOOP;

@@ -513,6 +513,8 @@ BEGIN
 			fingerprint text, note text, severity text, readings jsonb)
 		JOIN deploydb.metric m ON m.name = g.metric AND m.enabled;
 
+	PERFORM deploydb.refresh_watched();
+
 	-- what failed has no value: each series that there was, or the only one
 	PERFORM deploydb.record_metric(b.name, COALESCE(l.series, ''), now, NULL, error => e.value)
 	FROM jsonb_each_text(errors) e

@@ -41,14 +41,14 @@ FROM (VALUES
 	('DROP TRIGGER t ON decision_insights', '{DROP TRIGGER: trigger t on public.decision_insights}'),
 	('CREATE RULE r AS ON DELETE TO decision_insights DO INSTEAD NOTHING', '{CREATE RULE: rule r on public.decision_insights}'),
 	('DROP RULE r ON decision_insights', '{DROP RULE: rule r on public.decision_insights}'),
-	('ALTER TABLE decision_insights RENAME TO old', '{}'),
+	('ALTER TABLE decision_insights RENAME TO old', '{ALTER TABLE: table public.old}'),
 	('ALTER TABLE old RENAME TO decision_insights', '{ALTER TABLE: table public.decision_insights}'),
 	('ALTER TABLE decision_insights SET SCHEMA other', '{ALTER TABLE: table other.decision_insights}'),
 	('CREATE TEMPORARY TABLE decision_insights (id text)', '{}'),
 	('DROP TABLE pg_temp.decision_insights', '{}'),
 	('INSERT INTO other.decision_insights VALUES (1)', '{}'),
 	('GRANT SELECT ON other.decision_insights TO PUBLIC', '{}'),
-	('DROP TABLE other.decision_insights', '{DROP TABLE: index other.decision_insights_pkey,DROP TABLE: table constraint decision_insights_pkey on other.decision_insights,DROP TABLE: table other.decision_insights}'),
+	('DROP TABLE other.decision_insights', '{DROP TABLE: index other.decision_insights_pkey,DROP TABLE: index other.odd,DROP TABLE: table constraint decision_insights_pkey on other.decision_insights,DROP TABLE: table other.decision_insights}'),
 	('CREATE TABLE other.decision_insights (id text)', '{CREATE TABLE: table other.decision_insights}'),
 	('DROP SCHEMA other CASCADE', '{DROP SCHEMA: table other.decision_insights}')) v (s, w);
 
