@@ -309,15 +309,20 @@ AS $$
 DECLARE
 	released bigint;
 BEGIN
-	UPDATE deploydb.outbox o SET state = 'pending', next_attempt_at = clock_timestamp(),
-		last_error = 'the monitor ended before the answer came'
-	WHERE o.state = 'sending';
+	UPDATE deploydb.outbox o
+	SET state = CASE WHEN l.spent THEN 'dead' ELSE 'pending' END,
+		finished_at = CASE WHEN l.spent THEN clock_timestamp() END,
+		next_attempt_at = clock_timestamp(), last_error = 'the monitor ended before the answer came'
+	FROM (
+		SELECT s.id, s.attempts >= current_setting('deploydb.webhook_max_attempts')::integer
+		FROM deploydb.outbox s WHERE s.state = 'sending') AS l (id, spent)
+	WHERE o.id = l.id;
 	GET DIAGNOSTICS released = ROW_COUNT;
 	RETURN released;
 END
 $$;
 COMMENT ON FUNCTION deploydb.release_claims() IS
-	'Webhooks: what a monitor left behind that ended while sending is sent again; the number of messages';
+	'Webhooks: what a monitor left behind that ended while sending is sent again, unless it was tried too often; the number of messages';
 REVOKE ALL ON FUNCTION deploydb.release_claims() FROM PUBLIC;
 
 CREATE FUNCTION deploydb.heartbeats()

@@ -90,7 +90,8 @@ COMMENT ON FUNCTION deploydb.message_source() IS
 	'Webhooks: cluster_name, database and environment';
 REVOKE ALL ON FUNCTION deploydb.message_source() FROM PUBLIC;
 
--- Queues one message for one webhook.  One that cannot be rendered is a dead
+-- Queues one message for one webhook.  One that cannot be written, as it holds
+-- bytes that are no text, is written in ASCII.  If that fails, too, it is a dead
 -- letter, and fails nothing else.
 CREATE FUNCTION deploydb.queue_message(hook text, format text, message jsonb, topic text, event bigint)
 RETURNS bigint
@@ -99,6 +100,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	document jsonb := deploydb.message_source() || message;
 	body text;
 	problem text;
 	number bigint;
@@ -108,11 +110,15 @@ BEGIN
 			ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'a message needs a webhook, a topic, kind, severity and status';
 	END IF;
-	BEGIN
-		body := deploydb.render_message(format, deploydb.message_source() || message);
-	EXCEPTION WHEN OTHERS THEN
-		problem := format('the message could not be written: %s', SQLERRM);
-	END;
+	FOR attempt IN 1 .. 2 LOOP
+		BEGIN
+			body := deploydb.render_message(format, CASE attempt WHEN 1 THEN document
+				ELSE regexp_replace(document::text, '[^ -~]', '?', 'g')::jsonb END);
+			EXIT;
+		EXCEPTION WHEN OTHERS THEN
+			problem := format('the message could not be written: %s', SQLERRM);
+		END;
+	END LOOP;
 	INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, event, body, state, finished_at, last_error)
 	VALUES (hook, message->>'kind', topic, message->>'severity', message->>'status', event, COALESCE(body, ''),
 		CASE WHEN body IS NULL THEN 'dead' ELSE 'pending' END,

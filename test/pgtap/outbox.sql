@@ -154,6 +154,10 @@ SELECT headers[2] AS header FROM deploydb.sendable_message((SELECT id FROM deplo
 SELECT is(deploydb.release_claims(), 2::bigint, 'what was left behind');
 SELECT is((SELECT headers[2] || attempt FROM deploydb.claim_messages(64) WHERE webhook = 'g'), :'header' || 2, 'the same id, the second attempt');
 SELECT record(id, 200, 'ok') FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body, state, attempts)
+VALUES ('g', 'notice', 'x', 'P3', 'notice', '{}', 'sending', 20);
+SELECT deploydb.release_claims() \g /dev/null
+SELECT is((SELECT state FROM deploydb.outbox WHERE topic = 'x'), 'dead', 'but not for ever, as it may be what ends them');
 
 -- classes of answers
 SELECT is((deploydb.classify_answer(f, s, a)).verdict, v, format('%s: %s %s', f, s, a))

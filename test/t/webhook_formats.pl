@@ -122,6 +122,27 @@ wait_until(q{SELECT string_agg(webhook || ' ' || state, ', ' ORDER BY webhook) =
 	FROM deploydb.notification WHERE status = 'resolved' AND last_error LIKE 'status 200, but the answer is: _"errcode"%'},
 	'the body decides');
 
+# ---- encodings -------------------------------------------------------------
+
+my %texts = (
+	UTF8 => q{U&'\7d22\5f15'},
+	EUC_CN => q{U&'\7d22\5f15'},
+	LATIN1 => q{E'caf\xe9'},
+	SQL_ASCII => q{E'caf\xe9'});
+foreach my $encoding (sort keys %texts)
+{
+	my $database = lc $encoding;
+	sql("CREATE DATABASE $database TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	is($node->safe_psql($database, qq{SET client_encoding = '$encoding'; SET client_min_messages = error;
+			CREATE EXTENSION deploydb;
+			SELECT deploydb.add_webhook(f, f, 'https://example.org/') FROM unnest('{generic,slack,teams,dingtalk,feishu,wecom,alertmanager}'::text[]) f \\g /dev/null
+			SELECT deploydb.notify($texts{$encoding}) \\g /dev/null
+			SET deploydb.language = zh;
+			SELECT deploydb.notify($texts{$encoding}) \\g /dev/null
+			SELECT count(*) FILTER (WHERE body <> ''), string_agg(DISTINCT state, ' ') FROM deploydb.outbox}),
+		'14|pending', "each format in $encoding");
+}
+
 # ---- test messages ---------------------------------------------------------
 
 sub test_webhook
