@@ -201,7 +201,8 @@ AS $$
 			round(b.long_rate::numeric, 1), round(b.short_rate::numeric, 1), b.factor) END,
 		b.severity, NULL::jsonb
 	FROM deploydb.watched_table() w
-		CROSS JOIN LATERAL deploydb.burn_rates(w.target) b
+		CROSS JOIN LATERAL deploydb.burn_rate('3 days', w.target) a
+		CROSS JOIN LATERAL (SELECT r.* FROM deploydb.burn_rates(w.target) r WHERE a.attempts > 0) AS b
 	WHERE b.long_rate IS NOT NULL
 $$;
 COMMENT ON FUNCTION deploydb.measure_burn(timestamptz) IS
@@ -514,6 +515,7 @@ BEGIN
 		JOIN deploydb.metric m ON m.name = g.metric AND m.enabled;
 
 	PERFORM deploydb.refresh_watched();
+	PERFORM deploydb.thin_samples(now);
 
 	-- what failed has no value: each series that there was, or the only one
 	PERFORM deploydb.record_metric(b.name, COALESCE(l.series, ''), now, NULL, error => e.value)

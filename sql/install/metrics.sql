@@ -180,7 +180,49 @@ COMMENT ON FUNCTION deploydb.record_metric(text, text, timestamptz, double preci
 REVOKE ALL ON FUNCTION deploydb.record_metric(text, text, timestamptz, double precision, text, text, text, text, jsonb)
 	FROM PUBLIC;
 
--- Of values older than two hours one in five minutes stays, the last.
+CREATE TABLE deploydb.metric_thinning (
+	thinned_until timestamptz NOT NULL
+);
+COMMENT ON TABLE deploydb.metric_thinning IS
+	'Monitoring: of samples before this time there is one in five minutes';
+GRANT SELECT ON deploydb.metric_thinning TO pg_monitor, pg_database_owner;
+INSERT INTO deploydb.metric_thinning VALUES ('-infinity');
+
+-- An hour in a call, once all of it is older than two hours: of each series the
+-- last value in each five minutes stays.
+CREATE FUNCTION deploydb.thin_samples(at timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	width interval := '5 minutes';
+	oldest timestamptz;
+	start timestamptz;
+	until timestamptz;
+	thinned bigint;
+BEGIN
+	SELECT t.thinned_until INTO start FROM deploydb.metric_thinning t;
+	SELECT min(s.at) INTO oldest FROM deploydb.metric_sample s WHERE s.at >= start;
+	IF oldest >= at - interval '3 hours' OR oldest IS NULL THEN
+		RETURN 0;
+	END IF;
+	start := date_trunc('hour', oldest, 'UTC');
+	until := start + interval '1 hour';
+	DELETE FROM deploydb.metric_sample s
+	USING (SELECT o.ctid AS place, lead(o.at) OVER (PARTITION BY o.metric, o.series ORDER BY o.at) AS next
+		FROM deploydb.metric_sample o WHERE o.at >= start AND o.at < until) AS l
+	WHERE s.ctid = l.place AND l.next < date_bin(width, s.at, start) + width;
+	GET DIAGNOSTICS thinned = ROW_COUNT;
+	UPDATE deploydb.metric_thinning SET thinned_until = until;
+	RETURN thinned;
+END
+$$;
+COMMENT ON FUNCTION deploydb.thin_samples(timestamptz) IS
+	'Monitoring: keeps one value of each series in five minutes, of an hour at a time that has gone two hours before, and returns the number of rows that went';
+REVOKE ALL ON FUNCTION deploydb.thin_samples(timestamptz) FROM PUBLIC;
+
 CREATE FUNCTION deploydb.purge_samples(before timestamptz, max_rows integer)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE

@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(97);
+SELECT plan(102);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -37,6 +37,18 @@ SELECT is(deploydb.purge_samples('2026-11-01 10:10:15+00', 2), 2::bigint, 'sampl
 SELECT is((SELECT min(at) FROM deploydb.metric_sample), '2026-11-01 10:10+00', 'the oldest first');
 SELECT is(deploydb.purge_samples('2026-11-01 10:10:15+00', 2), 1::bigint, 'the rest the next time');
 SELECT throws_ok($$SELECT deploydb.purge_samples(now(), -1)$$, '22023');
+
+INSERT INTO deploydb.metric_sample
+	SELECT timestamptz '2026-11-02 10:00+00' + n * interval '30 s', n, 'thin', series
+	FROM generate_series(0, 240) n, unnest('{a,b}'::text[]) series;
+DELETE FROM deploydb.metric_sample WHERE metric <> 'thin';
+SELECT is(thin_samples('2026-11-02 13:00+00'), 0::bigint, 'an hour is not thinned before the next two have passed');
+SELECT is(thin_samples('2026-11-02 13:01+00'), 216::bigint, 'then it is');
+SELECT results_eq($$SELECT value FROM deploydb.metric_sample WHERE series = 'a' AND at < '2026-11-02 11:00+00' ORDER BY at$$,
+	$$SELECT n::double precision FROM generate_series(9, 119, 10) n$$, 'to the last of each five minutes');
+SELECT is((SELECT count(*) FROM deploydb.metric_sample WHERE at >= '2026-11-02 11:00+00'), 242::bigint, 'and that hour alone');
+SELECT is(thin_samples('2026-11-02 13:01+00'), 0::bigint, 'once');
+DELETE FROM deploydb.metric_sample;
 
 -- Pushed
 
