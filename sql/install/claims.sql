@@ -6,11 +6,14 @@
 -- The same at each attempt, and another in each installation.
 CREATE FUNCTION deploydb.message_id(id bigint)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT format('%s-%s-%s', s.system_identifier, d.oid, id)
-	FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()
+BEGIN
+	RETURN (
+		SELECT format('%s-%s-%s', s.system_identifier, d.oid, id)
+		FROM pg_control_system() s, pg_database d WHERE d.datname = current_database());
+END
 $$;
 COMMENT ON FUNCTION deploydb.message_id(bigint) IS
 	'Webhooks: what receivers know a message by, whatever the attempt';
@@ -20,14 +23,17 @@ REVOKE ALL ON FUNCTION deploydb.message_id(bigint) FROM PUBLIC;
 -- them, too, where the clock was set back.
 CREATE FUNCTION deploydb.rate_tokens(tokens double precision, tokens_at timestamptz, at timestamptz)
 RETURNS double precision
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE
-		WHEN l.per_minute = 0 THEN 'Infinity'
-		WHEN tokens IS NULL OR tokens_at IS NULL OR tokens = 'Infinity' OR tokens_at > at THEN l.per_minute
-		ELSE LEAST(l.per_minute, tokens + extract(epoch FROM at - tokens_at) * l.per_minute / 60) END
-	FROM (SELECT current_setting('deploydb.webhook_max_per_minute')::double precision AS per_minute) AS l
+BEGIN
+	RETURN (
+		SELECT CASE
+			WHEN l.per_minute = 0 THEN 'Infinity'
+			WHEN tokens IS NULL OR tokens_at IS NULL OR tokens = 'Infinity' OR tokens_at > at THEN l.per_minute
+			ELSE LEAST(l.per_minute, tokens + extract(epoch FROM at - tokens_at) * l.per_minute / 60) END
+		FROM (SELECT current_setting('deploydb.webhook_max_per_minute')::double precision AS per_minute) AS l);
+END
 $$;
 COMMENT ON FUNCTION deploydb.rate_tokens(double precision, timestamptz, timestamptz) IS
 	'Webhooks: how many messages a webhook''s rate allows now';
@@ -151,9 +157,14 @@ REVOKE ALL ON FUNCTION deploydb.choose_messages(text, text, integer, timestamptz
 -- in equal parts, so that those that hang leave room.
 CREATE FUNCTION deploydb.webhook_share()
 RETURNS integer
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT LEAST(16, GREATEST(1, 64 / GREATEST(count(*), 1)))::integer FROM deploydb.webhook w WHERE w.enabled $$;
+AS $$
+BEGIN
+	RETURN (
+		SELECT LEAST(16, GREATEST(1, 64 / GREATEST(count(*), 1)))::integer FROM deploydb.webhook w WHERE w.enabled);
+END
+$$;
 COMMENT ON FUNCTION deploydb.webhook_share() IS
 	'Webhooks: how many messages of one webhook are under way at most';
 REVOKE ALL ON FUNCTION deploydb.webhook_share() FROM PUBLIC;
@@ -161,10 +172,13 @@ REVOKE ALL ON FUNCTION deploydb.webhook_share() FROM PUBLIC;
 -- Address, headers and body as they are sent; signed for this attempt.
 CREATE FUNCTION deploydb.sendable_message(number bigint, at timestamptz)
 RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT o.id, o.webhook, o.attempts, 'POST',
 		CASE WHEN w.format = 'dingtalk' AND x.secret IS NOT NULL
 			THEN deploydb.dingtalk_url(x.url, x.secret, (t.seconds * 1000)) ELSE x.url END,
@@ -182,7 +196,8 @@ AS $$
 		JOIN deploydb.webhook_secret x ON x.webhook = o.webhook
 		CROSS JOIN LATERAL deploydb.message_id(o.id) AS m (id)
 		CROSS JOIN (SELECT floor(extract(epoch FROM at))::bigint AS seconds) AS t
-	WHERE o.id = number
+	WHERE o.id = number;
+END
 $$;
 COMMENT ON FUNCTION deploydb.sendable_message(bigint, timestamptz) IS
 	'Webhooks: a message as it is sent, address and signature with it';

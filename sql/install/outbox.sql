@@ -80,11 +80,13 @@ GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
 -- What a message says of where it comes from.
 CREATE FUNCTION deploydb.message_source()
 RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT jsonb_build_object('cluster_name', current_setting('cluster_name'), 'database', current_database(),
-		'environment', current_setting('deploydb.environment'))
+BEGIN
+	RETURN jsonb_build_object('cluster_name', current_setting('cluster_name'), 'database', current_database(),
+		'environment', current_setting('deploydb.environment'));
+END
 $$;
 COMMENT ON FUNCTION deploydb.message_source() IS
 	'Webhooks: cluster_name, database and environment';
@@ -135,12 +137,16 @@ REVOKE ALL ON FUNCTION deploydb.queue_message(text, text, jsonb, text, bigint) F
 -- Those who are told of a severity, but for one.
 CREATE FUNCTION deploydb.webhooks_for(severity text, but text)
 RETURNS TABLE (name text, format text)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 4
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 4
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+	RETURN QUERY
 	SELECT w.name, w.format FROM deploydb.webhook w
 	WHERE w.enabled AND w.format <> 'heartbeat' AND w.min_severity >= $1 AND w.name IS DISTINCT FROM but
-	ORDER BY w.name
+	ORDER BY w.name;
+END
 $$;
 COMMENT ON FUNCTION deploydb.webhooks_for(text, text) IS
 	'Webhooks: the receivers that are told of a severity';
@@ -149,10 +155,11 @@ REVOKE ALL ON FUNCTION deploydb.webhooks_for(text, text) FROM PUBLIC;
 -- An event as a message.  One that resolves what was never told of says so.
 CREATE FUNCTION deploydb.event_message(event deploydb.alert_event, untold boolean)
 RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT jsonb_build_object('kind', 'alert',
+BEGIN
+	RETURN jsonb_build_object('kind', 'alert',
 		'id', format('%s:%s:%s', concat_ws('/', event.rule, NULLIF(event.series, '')),
 			floor(extract(epoch FROM event.occurred_at) * 1000), event.status),
 		'rule', event.rule, 'series', event.series, 'metric', event.metric, 'severity', event.severity,
@@ -160,7 +167,8 @@ AS $$
 		'trend_slope', event.trend_slope, 'labels', event.labels, 'runbook', event.runbook,
 		'occurred_at', event.occurred_at, 'started_at', event.started_at,
 		'message', event.message || CASE WHEN untold THEN format(' [%s - %s]', deploydb.iso_time(event.started_at),
-			deploydb.iso_time(event.occurred_at)) ELSE '' END)
+			deploydb.iso_time(event.occurred_at)) ELSE '' END);
+END
 $$;
 COMMENT ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) IS
 	'Webhooks: an event as a message; untold: with the time from which on nobody was told';
@@ -241,12 +249,14 @@ REVOKE ALL ON FUNCTION deploydb.bury_messages() FROM PUBLIC;
 
 CREATE FUNCTION deploydb.notice_message(kind text, severity text, message text)
 RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT jsonb_build_object('kind', kind, 'severity', severity, 'status', 'notice', 'message', message,
+BEGIN
+	RETURN jsonb_build_object('kind', kind, 'severity', severity, 'status', 'notice', 'message', message,
 		'id', format('%s:%s:notice', kind, gen_random_uuid()),
-		'occurred_at', clock_timestamp(), 'started_at', clock_timestamp())
+		'occurred_at', clock_timestamp(), 'started_at', clock_timestamp());
+END
 $$;
 COMMENT ON FUNCTION deploydb.notice_message(text, text, text) IS
 	'Webhooks: a message that is about no rule';
