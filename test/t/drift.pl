@@ -1,0 +1,105 @@
+# Drift: what changes a migrated table's definition is told within a second,
+# and what does not deviate is told to nobody.
+#
+# DEPLOYDB_DROPS is how often an index is dropped and built again; soak does it a
+# hundred times, and then the slowest must have been told within a second.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Story;
+use Test::More;
+
+my $drops = $ENV{DEPLOYDB_DROPS} || 5;
+my $node = PostgreSQL::Test::Cluster->new('drift');
+$node->init;
+$node->append_conf('postgresql.conf', $Story::settings . "deploydb.webhook_max_per_minute = 0\n");
+$node->start;
+my $receiver = Story::Receiver->new;
+my $migration = '20251203071615_add_decision_insights';
+
+sub sql { return $node->safe_psql('postgres', shift) }
+
+sql(q{
+	CREATE TABLE decision_insights (
+		id text NOT NULL, decision_id text NOT NULL, user_id text NOT NULL, state_snapshot jsonb NOT NULL,
+		difficulty_factors jsonb NOT NULL, triggers text[] DEFAULT ARRAY[]::text[], feature_vector_hash text NOT NULL,
+		created_at timestamp(3) NOT NULL DEFAULT CURRENT_TIMESTAMP, updated_at timestamp(3) NOT NULL,
+		CONSTRAINT decision_insights_pkey PRIMARY KEY (id));
+	CREATE UNIQUE INDEX decision_insights_decision_id_key ON decision_insights (decision_id);
+	CREATE INDEX decision_insights_user_id_decision_id_idx ON decision_insights (user_id, decision_id);
+	CREATE INDEX decision_insights_feature_vector_hash_idx ON decision_insights (feature_vector_hash);
+	CREATE INDEX decision_insights_created_at_idx ON decision_insights (created_at);
+	CREATE EXTENSION deploydb;
+	SET client_min_messages = error;
+	SELECT deploydb_verify_migration()});
+sql("SELECT deploydb.add_webhook('team', 'slack', '" . $receiver->url . "')");
+my $comments = sql(q{SELECT count(*) FROM deploydb.migration_report() WHERE severity = 'error'});
+is($comments, '0', 'the table is as the migration made it, but for comments');
+
+# Runs a statement; milliseconds until a message of that status, made after it,
+# was delivered; NULL after a long time.
+sql(q{
+	CREATE PROCEDURE told_after(statement text, wanted text, INOUT ms double precision) LANGUAGE plpgsql AS $$
+	DECLARE
+		begun timestamptz := clock_timestamp();
+		last bigint := (SELECT COALESCE(max(id), 0) FROM deploydb.notification);
+	BEGIN
+		EXECUTE statement;
+		COMMIT;
+		FOR look IN 1 .. 6000 LOOP
+			COMMIT;
+			SELECT extract(epoch FROM n.finished_at - begun) * 1000 INTO ms FROM deploydb.notification n
+			WHERE n.id > last AND n.topic LIKE 'migration_drift/%' AND n.status = wanted AND n.state = 'delivered';
+			EXIT WHEN FOUND;
+			PERFORM pg_sleep(0.01);
+		END LOOP;
+	END $$});
+
+sub told_after
+{
+	my ($statement, $status) = @_;
+	return sql("CALL told_after(\$s\$$statement\$s\$, '$status', NULL)");
+}
+
+my @ms;
+my $told = 0;
+foreach (1 .. $drops)
+{
+	my $dropped = told_after('DROP INDEX decision_insights_created_at_idx', 'firing');
+	my $built = told_after('CREATE INDEX decision_insights_created_at_idx ON decision_insights (created_at)', 'resolved');
+	$told++ if $dropped ne '' && $built ne '';
+	push @ms, $dropped;
+}
+is($told, $drops, 'each drop of an index is told, and each end of it');
+my ($slowest) = sort { $b <=> $a } @ms;
+note("the slowest after $slowest ms");
+cmp_ok($slowest, '<', 1000, 'within a second') if $ENV{DEPLOYDB_DROPS};
+
+# Another deviation while it fires is told, too
+isnt(told_after('DROP INDEX decision_insights_created_at_idx', 'firing'), '', 'an index');
+isnt(told_after('DROP INDEX decision_insights_feature_vector_hash_idx', 'firing'), '', 'a second one while the alert fires');
+is(sql('SELECT reason FROM deploydb.alert_event ORDER BY id DESC LIMIT 1'), 'changed', 'as a change');
+isnt(told_after('CREATE INDEX decision_insights_created_at_idx ON decision_insights (created_at)', 'firing'), '', 'one of them is back');
+isnt(told_after('CREATE INDEX decision_insights_feature_vector_hash_idx ON decision_insights (feature_vector_hash)', 'resolved'), '',
+	'both are');
+
+# What deviates from nothing pages nobody
+my $events = sql('SELECT count(*) FROM deploydb.alert_event');
+my $ticks = sql('SELECT ticks FROM deploydb.monitor_state');
+sql('CREATE INDEX CONCURRENTLY more ON decision_insights (triggers)');
+sql('REINDEX INDEX CONCURRENTLY decision_insights_created_at_idx');
+sql('CREATE TABLE other (id int); ALTER TABLE other ADD COLUMN n int; DROP TABLE other');
+sql('BEGIN; DROP INDEX decision_insights_created_at_idx; ROLLBACK');
+sql('DROP INDEX more');
+$node->poll_query_until('postgres', "SELECT ticks >= $ticks + 2 FROM deploydb.monitor_state");
+is(sql('SELECT count(*) FROM deploydb.alert_event'), $events, 'an online index build, and what is rolled back, page nobody');
+
+like($receiver->stop, qr/deviates \(2\): index decision_insights_created_at_idx is missing; index decision_insights_feature_vector_hash_idx is missing/,
+	'the message names them');
+
+$node->stop;
+done_testing();
