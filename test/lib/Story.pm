@@ -15,11 +15,12 @@ use PostgreSQL::Test::Utils;
 sub new
 {
 	my $class = shift;
-	my $self = bless { input => '', output => '' }, $class;
-	my $file = PostgreSQL::Test::Utils::tempdir() . '/port';
+	my $directory = PostgreSQL::Test::Utils::tempdir();
+	my $file = "$directory/port";
+	my $self = bless { input => '', log => "$directory/received" }, $class;
 
 	$self->{process} = IPC::Run::start([ 'perl', 'scripts/lib/receiver.pl', $file ],
-		'<', \$self->{input}, '>', \$self->{output});
+		'<', \$self->{input}, '>', $self->{log});
 	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
 		last if -f $file;
@@ -37,7 +38,7 @@ sub stop
 	my $self = shift;
 
 	$self->{process}->finish;
-	return $self->{output};
+	return slurp_file($self->{log});
 }
 
 1;
