@@ -439,7 +439,7 @@ record_due(const List *due)
 	SPI_finish();
 }
 
-void
+bool
 user_metrics_run(void)
 {
 	MemoryContext caller = CurrentMemoryContext;
@@ -450,6 +450,7 @@ user_metrics_run(void)
 													   deploydb_metric_timeout);
 	List	   *volatile due = NIL;
 	ListCell   *lc;
+	bool		any;
 
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -481,6 +482,8 @@ user_metrics_run(void)
 		ereport(LOG, (errmsg("could not measure metrics of users: %s", message)));
 	}
 	PG_END_TRY();
+	any = (due != NIL);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
+	return any;
 }

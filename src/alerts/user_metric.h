@@ -12,8 +12,8 @@
 /*
  * Outside of any transaction: runs what is due, each query in a transaction
  * of its own, and keeps what they gave in one more.  No error but a FATAL one
- * rises.
+ * rises.  True when a query was run, which may have left locks of the session.
  */
-extern void user_metrics_run(void);
+extern bool user_metrics_run(void);
 
 #endif							/* DEPLOYDB_USER_METRIC_H */

@@ -135,6 +135,21 @@ monitor_lock(Oid extension_oid, bool for_session)
 		LOCKACQUIRE_NOT_AVAIL;
 }
 
+/*
+ * Advisory locks are a session's, too: what a query of people's took is given
+ * back, and ours is taken again, as it may have released all there are.
+ */
+static void
+monitor_lock_alone(void)
+{
+	LockReleaseSession(USER_LOCKMETHOD);
+	if (!monitor_lock(extension, true))
+	{
+		exit_reason = EXIT_FAILED;
+		proc_exit(1);
+	}
+}
+
 bool
 monitor_is_there(void)
 {
@@ -410,8 +425,8 @@ work(bool *begun)
 		tick();
 
 		/* Whoever asked waits for messages, and the next tick is near. */
-		if (!asked)
-			user_metrics_run();
+		if (!asked && user_metrics_run())
+			monitor_lock_alone();
 		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
 		asked = false;
 	}

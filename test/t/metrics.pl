@@ -140,6 +140,46 @@ wait_for(q{SELECT value = 6 FROM deploydb.metric_value WHERE metric = 'thief.set
 wait_for(q{SELECT count(*) = 0 FROM deploydb.metric_latest WHERE metric <> 'thief.steals' AND error IS NOT NULL AND metric !~ '^job'},
 	'is set for it alone');
 
+# Locks of the session are given back, but for the monitor's own.
+
+sql(q{SET ROLE thief; SELECT deploydb.add_metric('thief.unlocks', 'SELECT harmless()'), deploydb.add_metric('thief.locks', 'SELECT harmless()')});
+sql(q{UPDATE deploydb.metric SET query = 'SELECT count(pg_advisory_unlock_all()::text)' WHERE name = 'thief.unlocks';
+	UPDATE deploydb.metric SET query = 'SELECT 1 + count(pg_advisory_lock(4711)::text)' WHERE name = 'thief.locks'});
+wait_for(q{SELECT count(*) = 2 FROM deploydb.metric_latest WHERE value = 1 + (metric = 'thief.locks')::integer
+	AND metric IN ('thief.unlocks', 'thief.locks')}, 'queries that lock and unlock');
+$tick = sql('SELECT ticks FROM deploydb.worker_status');
+wait_for("SELECT ticks > $tick + 1 FROM deploydb.worker_status", 'the monitor goes on');
+is(sql(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'}), '0', 'they keep no lock');
+is(sql('SELECT state FROM deploydb.worker_status'), 'running', 'nor lose the monitor\'s');
+sql(q{SELECT deploydb.drop_metric('thief.unlocks'), deploydb.drop_metric('thief.locks')});
+
+# Writes that fail, and values from elsewhere
+
+sql(q{ALTER TABLE decision_insights ADD COLUMN triggers text[] NOT NULL DEFAULT '{}';
+	CREATE UNIQUE INDEX decision_insights_decision_id_key ON decision_insights (decision_id)});
+sql(q{DO $$
+	BEGIN
+		FOR n IN 1 .. 90 LOOP
+			BEGIN
+				INSERT INTO decision_insights (id, decision_id, user_id, state_snapshot, difficulty_factors, feature_vector_hash, updated_at)
+				VALUES (n, n % 60, 'u', '{}', '{}', 'h', now());
+			EXCEPTION WHEN unique_violation THEN NULL;
+			END;
+		END LOOP;
+	END $$});
+wait_for(q{SELECT round(value::numeric, 2) = 0.67 AND note ~ '^30 of 90 .*unique_violation \(23505, 30 times\)'
+	FROM deploydb.metric_latest WHERE metric = 'insight.write.success_rate'}, 'the share of writes that succeed, and why not all');
+wait_for(q{SELECT round(value::numeric, 2) = 0.33 FROM deploydb.metric_latest
+	WHERE metric = 'rollback.error_rate' AND series = 'insight.write.failure_rate'}, 'likewise for a rollback');
+wait_for(q{SELECT value = 1 AND severity = 'P0' FROM deploydb.metric_latest
+	WHERE metric = 'insight.write.burn' AND series = '1 hour and 5 minutes'}, 'and the error budget burns');
+wait_for(q{SELECT value > 0 FROM deploydb.metric_latest WHERE metric = 'insight.write.p99_seconds'}, 'the time that writes take');
+sql(q{SELECT deploydb.grant_access('app', 'app')});
+$node->safe_psql('app', q{SELECT deploydb.push_metric('http.error_rate.5xx', 0.25)}, extra_params => [ '-U', 'app' ]);
+wait_for(q{SELECT value = 0.25 FROM deploydb.metric_latest WHERE metric = 'rollback.error_rate' AND series = 'http.error_rate.5xx'},
+	'what the application pushes counts, too');
+isnt($node->psql('app', 'SELECT deploydb.drop_metric($$api.up$$)', extra_params => [ '-U', 'app' ]), 0, 'it can do nothing else');
+
 # A restore brings them, and the role is known by its name.
 
 my $dump = $node->basedir . '/app.sql';
