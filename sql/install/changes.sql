@@ -182,7 +182,7 @@ COMMENT ON FUNCTION deploydb.definition_changed() IS
 	'Monitoring: notes commands that changed the definition of a watched table; an event trigger''s';
 REVOKE ALL ON FUNCTION deploydb.definition_changed() FROM PUBLIC;
 
--- Only what was dropped by itself, or as a part of something that is watched.
+-- Only what was dropped by itself, or as a part of something that stays.
 CREATE FUNCTION deploydb.definition_dropped()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -201,9 +201,12 @@ BEGIN
 		WHERE NOT d.is_temporary
 			AND d.object_type IN ('table', 'view', 'materialized view', 'index', 'sequence', 'type', 'table column',
 				'table constraint', 'default value', 'trigger', 'policy', 'rule')
-			-- a table's row type goes with it
-			AND NOT (d.object_type = 'type' AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
-				WHERE t.object_type IN ('table', 'view', 'materialized view') AND t.object_identity = d.object_identity))
+			-- what goes with its table: row type, columns, constraints, which differ by major
+			AND NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
+				WHERE t.object_type IN ('table', 'view', 'materialized view')
+					AND CASE d.object_type WHEN 'type' THEN t.object_identity = d.object_identity
+						WHEN 'table' THEN false
+						ELSE t.address_names = d.address_names[1:2] AND d.object_type NOT IN ('view', 'materialized view', 'index', 'sequence') END)
 	LOOP
 		IF deploydb.is_watched(dropped.object_name, dropped.relation)
 			OR EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation = dropped.oid)

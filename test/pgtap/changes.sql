@@ -48,7 +48,7 @@ FROM (VALUES
 	('DROP TABLE pg_temp.decision_insights', '{}'),
 	('INSERT INTO other.decision_insights VALUES (1)', '{}'),
 	('GRANT SELECT ON other.decision_insights TO PUBLIC', '{}'),
-	('DROP TABLE other.decision_insights', '{DROP TABLE: index other.decision_insights_pkey,DROP TABLE: index other.odd,DROP TABLE: table constraint decision_insights_pkey on other.decision_insights,DROP TABLE: table other.decision_insights}'),
+	('DROP TABLE other.decision_insights', '{DROP TABLE: index other.decision_insights_pkey,DROP TABLE: index other.odd,DROP TABLE: table other.decision_insights}'),
 	('CREATE TABLE other.decision_insights (id text)', '{CREATE TABLE: table other.decision_insights}'),
 	('DROP SCHEMA other CASCADE', '{DROP SCHEMA: table other.decision_insights}')) v (s, w);
 
