@@ -39,7 +39,8 @@ COMMENT ON FUNCTION deploydb.rate_tokens(double precision, timestamptz, timestam
 	'Webhooks: how many messages a webhook''s rate allows now';
 REVOKE ALL ON FUNCTION deploydb.rate_tokens(double precision, timestamptz, timestamptz) FROM PUBLIC;
 
--- All that waits for a webhook but the first few becomes one message.
+-- All that waits for a webhook but the first few becomes one message; not what
+-- comes after another one of its topic, which would be sent later than the digest.
 CREATE FUNCTION deploydb.fold_messages(hook text, format text, keep bigint)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -55,6 +56,10 @@ BEGIN
 	folded := ARRAY(
 		SELECT o.id FROM deploydb.outbox o
 		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.attempts = 0
+			AND NOT EXISTS (SELECT FROM deploydb.outbox s
+				WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
+			AND o.id = (SELECT b.id FROM deploydb.outbox b
+				WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
 		ORDER BY o.severity, o.id OFFSET keep);
 	IF cardinality(folded) < 2 THEN
 		RETURN NULL;

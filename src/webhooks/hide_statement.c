@@ -13,8 +13,8 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
-#include "pgstat.h"
 #include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 

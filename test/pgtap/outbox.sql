@@ -257,6 +257,21 @@ SELECT is_empty('SELECT * FROM claim()', 'until there is room');
 SELECT ok(deploydb.next_claim_at() BETWEEN clock_timestamp() AND clock_timestamp() + interval '5 seconds', 'in five seconds');
 UPDATE deploydb.webhook_state SET tokens_at = tokens_at - interval '5 seconds';
 SELECT results_eq('SELECT attempt FROM claim()', 'VALUES (1)', 'for a digest of the three');
+-- what comes after one that is under way is not told by a digest before it
+SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+CALL refill();
+SELECT fire('slow', 'firing', 'P2') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT id AS slow FROM claim() WHERE topic = 'slow/' \gset
+SELECT fire('slow', 'resolved', 'P2') \g /dev/null
+SELECT fire('fast' || n, 'firing', 'P2') FROM generate_series(1, 20) n \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT claim() \g /dev/null
+SELECT results_eq($$SELECT state, count(*) FROM deploydb.outbox WHERE topic ~ 'slow|fast' GROUP BY 1 ORDER BY 1$$,
+	$$VALUES ('folded', 10::bigint), ('pending', 1), ('sending', 11)$$, 'it waits, the others are folded');
+SELECT is(record(:slow, 503), 'superseded', 'and tells it, if need be');
+SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+DELETE FROM deploydb.outbox;
 CALL refill();
 SELECT fire('more' || n, 'firing', 'P2') FROM generate_series(1, 4) n \g /dev/null
 SELECT deploydb.enqueue_events() \g /dev/null
