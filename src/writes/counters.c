@@ -18,10 +18,8 @@
 
 #include "compat.h"
 #include "settings.h"
+#include "writes/busy.h"
 #include "writes/counters.h"
-
-/* How often a flag is tried that somebody holds for some copying. */
-#define BUSY_TRIES 10000
 
 WritesShared *writes_shared = NULL;
 
@@ -52,8 +50,7 @@ book_init(WriteBook *book)
 		pg_atomic_init_u64(&book->counts[i], 0);
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 		pg_atomic_init_u64(&book->latency[i], 0);
-	pg_atomic_init_flag(&book->busy);
-	memset(book->failures, 0, sizeof(book->failures));
+	failure_kinds_init(&book->failures);
 }
 
 static void
@@ -289,35 +286,6 @@ counters_add_latency(const WriteTarget *target, uint64 microseconds)
 		pg_atomic_fetch_add_u64(&book->latency[histogram_bucket(microseconds)], 1);
 }
 
-bool
-counters_try_busy(pg_atomic_flag *busy, bool may_wait)
-{
-	for (int tries = may_wait ? BUSY_TRIES : 1; tries > 0; tries--)
-	{
-		if (pg_atomic_test_set_flag(busy))
-			return true;
-		pg_spin_delay();
-	}
-	return false;
-}
-
-static void
-remember_kind(WriteBook *book, const WriteFailure *failure)
-{
-	int			last = WRITE_FAILURE_KINDS - 1;
-	int			i = 0;
-	uint64		attempts;
-
-	while (i < last && book->failures[i].sqlstate != failure->sqlstate &&
-		   book->failures[i].sqlstate != 0)
-		i++;
-	attempts = book->failures[i].attempts;
-	book->failures[i] = *failure;
-	book->failures[i].attempts = attempts + 1;
-	if (i == last)
-		book->failures[i].sqlstate = 0;
-}
-
 void
 counters_add_failure(const WriteTarget *target, WriteCount what,
 					 const WriteFailure *failure, Oid role, bool may_wait)
@@ -328,12 +296,8 @@ counters_add_failure(const WriteTarget *target, WriteCount what,
 	if (book == NULL)
 		return;
 	pg_atomic_fetch_add_u64(&book->counts[what], 1);
-	if (counters_try_busy(&book->busy, may_wait))
-	{
-		remember_kind(book, failure);
-		pg_atomic_clear_flag(&book->busy);
-	}
-	if (counters_try_busy(&ring->busy, may_wait))
+	failure_kinds_add(&book->failures, failure, may_wait);
+	if (busy_try(&ring->busy, may_wait))
 	{
 		RecentFailure *entry =
 			&ring->entries[ring->appended % FAILURE_RING_SIZE];
@@ -341,7 +305,6 @@ counters_add_failure(const WriteTarget *target, WriteCount what,
 		entry->key = writes_shared->slots[target->slot].key;
 		entry->role = role;
 		entry->failure = *failure;
-		entry->failure.attempts = 1;
 		ring->appended++;
 		pg_atomic_clear_flag(&ring->busy);
 	}
@@ -371,7 +334,7 @@ counters_add_log_line(Oid database, int sqlstate, const char *application)
 			continue;
 		pg_atomic_fetch_add_u64(&class->lines, 1);
 		pg_atomic_write_u64(&class->last_at, (uint64) GetCurrentTimestamp());
-		if (counters_try_busy(&class->busy, false))
+		if (busy_try(&class->busy, false))
 		{
 			strlcpy(NameStr(class->application),
 					application ? application : "", NAMEDATALEN);

@@ -5,7 +5,7 @@
  * Gives: a slot for each tracked table of each database, adding to it, reading
  * it, the ring of recent failures, log lines by SQLSTATE class, and slow
  * statements of each database.
- * Needs: settings, the histogram.
+ * Needs: settings, the histogram, the failures by SQLSTATE.
  *
  * Without preloading there is no shared memory: counters_there() is false, no
  * slot is ever found, and nothing below may be called but that.
@@ -13,7 +13,7 @@
  * Locking: a slot's identity changes under an LWLock; a reference that a
  * backend holds carries the slot's generation, and what is added through an
  * outdated reference is dropped.  Counters are atomics.  Evidence of failures
- * (ring, SQLSTATEs) is under a flag that the log hook only tries to take.
+ * is under flags that the log hook only tries to take.
  * Errors: none, so that commit callbacks and the log hook may add.
  */
 #ifndef DEPLOYDB_COUNTERS_H
@@ -24,6 +24,7 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 
+#include "writes/failure_kinds.h"
 #include "writes/histogram.h"
 
 /* What became of attempts, and the rows that those which succeeded wrote. */
@@ -41,30 +42,16 @@ typedef enum WriteCount
 
 #define WRITE_COUNTS (WRITES_ROWS + 1)
 
-/* SQLSTATEs told apart for each table; more go into the last, as 0. */
-#define WRITE_FAILURE_KINDS 24
 #define FAILURE_RING_SIZE 64
 #define LOG_CLASSES 256
 #define COUNTED_DATABASES 128
-
-/* The last failure of a kind, and how many there were. */
-typedef struct WriteFailure
-{
-	int			sqlstate;		/* as elog.h packs it, 0 when free */
-	uint64		attempts;
-	TimestampTz last_at;
-	int64		query_id;		/* 0 where the server computes none */
-	NameData	constraint_name;
-	NameData	application;
-} WriteFailure;
 
 /* Attempts of the application, or those of everybody else. */
 typedef struct WriteBook
 {
 	pg_atomic_uint64 counts[WRITE_COUNTS];
 	pg_atomic_uint64 latency[HISTOGRAM_BUCKETS];
-	pg_atomic_flag busy;		/* held while failures change or are read */
-	WriteFailure failures[WRITE_FAILURE_KINDS];
+	FailureKinds failures;
 } WriteBook;
 
 /* One of a tracked table's books, as long as its slot stays the same. */
@@ -97,7 +84,7 @@ typedef struct RecentFailure
 {
 	SlotKey		key;
 	Oid			role;
-	WriteFailure failure;		/* attempts is 1 */
+	WriteFailure failure;
 } RecentFailure;
 
 typedef struct FailureRing
@@ -163,8 +150,8 @@ extern void counters_add_latency(const WriteTarget *target, uint64 microseconds)
 
 /*
  * One failed or rejected attempt with its evidence.  With may_wait false, as
- * in the log hook, the evidence (never the count) is given up where another
- * backend is busy with it.
+ * in the log hook, the evidence (never a count) is given up at once where
+ * another backend is busy with it, else after some tries.
  */
 extern void counters_add_failure(const WriteTarget *target, WriteCount what,
 								 const WriteFailure *failure, Oid role,
@@ -177,9 +164,6 @@ extern bool counters_find_name(Oid database, const char *schema,
 extern void counters_add_log_line(Oid database, int sqlstate,
 								  const char *application);
 extern void counters_add_slow_statement(void);
-
-/* Takes a flag; gives up after a while, or at once. */
-extern bool counters_try_busy(pg_atomic_flag *busy, bool may_wait);
 
 /* Writes all to a file, and reads it back and removes it; counters_file.c. */
 extern void counters_save(void);

@@ -25,7 +25,7 @@
 #include "writes/counters.h"
 
 #define COUNTERS_FILE "pg_stat/deploydb.stat"
-#define COUNTERS_MAGIC 0x64646201	/* the last byte is the format */
+#define COUNTERS_MAGIC 0x64646202	/* the last byte is the format */
 
 typedef struct CountersHeader
 {
@@ -109,7 +109,7 @@ book_load(WriteBook *to, WriteBook *from)
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 		pg_atomic_write_u64(&to->latency[i],
 							pg_atomic_read_u64(&from->latency[i]));
-	memcpy(to->failures, from->failures, sizeof(to->failures));
+	failure_kinds_copy(&to->failures, &from->failures);
 }
 
 /* Slots are loaded in their order; a smaller max_tracked leaves some out. */

@@ -18,6 +18,7 @@
 #include "utils/tuplestore.h"
 
 #include "compat.h"
+#include "writes/busy.h"
 #include "writes/condition_name.h"
 #include "writes/counters.h"
 #include "writes/preloaded.h"
@@ -110,9 +111,10 @@ deploydb_write_counters(PG_FUNCTION_ARGS)
 
 /* Evidence in the order of the SQL functions' columns, from that one on. */
 static void
-put_evidence(Datum *values, bool *nulls, const WriteFailure *failure)
+put_evidence(Datum *values, bool *nulls, uint64 attempts,
+			 const WriteFailure *failure)
 {
-	values[0] = Int64GetDatum((int64) failure->attempts);
+	values[0] = Int64GetDatum((int64) attempts);
 	values[1] = TimestampTzGetDatum(failure->last_at);
 	values[2] = text_or_null(NameStr(failure->constraint_name), &nulls[2]);
 	values[3] = text_or_null(NameStr(failure->application), &nulls[3]);
@@ -124,25 +126,19 @@ static void
 put_failures(ReturnSetInfo *rsinfo, const TrackedTable *table, bool others,
 			 WriteBook *book)
 {
-	WriteFailure failures[WRITE_FAILURE_KINDS];
-
-	if (!counters_try_busy(&book->busy, true))
-		return;
-	memcpy(failures, book->failures, sizeof(failures));
-	pg_atomic_clear_flag(&book->busy);
-
 	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
 	{
 		Datum		values[10];
 		bool		nulls[10] = {0};
-		int			sqlstate = failures[i].sqlstate;
+		WriteFailure last;
+		uint64		attempts = failure_kinds_read(&book->failures, i, &last);
 
-		if (failures[i].attempts == 0)
+		if (attempts == 0)
 			continue;
 		book_identity(values, table, others);
-		values[4] = text_or_null(sqlstate ? unpack_sql_state(sqlstate) : NULL,
+		values[4] = text_or_null(last.sqlstate ? unpack_sql_state(last.sqlstate) : NULL,
 								 &nulls[4]);
-		put_evidence(values + 5, nulls + 5, &failures[i]);
+		put_evidence(values + 5, nulls + 5, attempts, &last);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }
@@ -185,7 +181,7 @@ put_recent(ReturnSetInfo *rsinfo, const RecentFailure *recent)
 
 	values[0] = CStringGetTextDatum(sqlstate);
 	values[1] = text_or_null(condition_name(sqlstate), &nulls[1]);
-	put_evidence(values + 2, nulls + 2, &recent->failure);
+	put_evidence(values + 2, nulls + 2, 1, &recent->failure);
 	values[7] = text_or_null(GetUserNameFromId(recent->role, true), &nulls[7]);
 	values[8] = CStringGetTextDatum(quote_qualified_identifier(NameStr(recent->key.schema),
 															   NameStr(recent->key.name)));
@@ -210,7 +206,7 @@ deploydb_recent_failures(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 
 	ring = palloc(sizeof(FailureRing));
-	if (!counters_try_busy(&writes_shared->ring.busy, true))
+	if (!busy_try(&writes_shared->ring.busy, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not read the recent failures"),
@@ -252,7 +248,7 @@ deploydb_log_error_counters(PG_FUNCTION_ARGS)
 
 		if (key == 0 || (OidIsValid(database) && database != MyDatabaseId))
 			continue;
-		if (counters_try_busy(&class->busy, true))
+		if (busy_try(&class->busy, true))
 		{
 			application = class->application;
 			pg_atomic_clear_flag(&class->busy);

@@ -1,0 +1,98 @@
+/*
+ * failure_kinds.c
+ *		Failures of one book, by SQLSTATE.
+ *
+ * Locking and errors: see failure_kinds.h.
+ */
+#include "postgres.h"
+
+#include "writes/busy.h"
+#include "writes/failure_kinds.h"
+
+void
+failure_kinds_init(FailureKinds *failures)
+{
+	pg_atomic_init_flag(&failures->busy);
+	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
+	{
+		FailureKind *kind = &failures->kinds[i];
+
+		pg_atomic_init_u32(&kind->sqlstate, 0);
+		pg_atomic_init_u64(&kind->attempts, 0);
+		pg_atomic_init_u64(&kind->last_at, 0);
+		memset(&kind->last, 0, sizeof(WriteFailure));
+	}
+}
+
+/* The kind of an SQLSTATE, a free one that is taken for it, or the last. */
+static FailureKind *
+kind_of(FailureKinds *failures, uint32 sqlstate)
+{
+	int			last = WRITE_FAILURE_KINDS - 1;
+
+	for (int i = 0; i < last; i++)
+	{
+		FailureKind *kind = &failures->kinds[i];
+		uint32		there = pg_atomic_read_u32(&kind->sqlstate);
+
+		if (there == 0 &&
+			pg_atomic_compare_exchange_u32(&kind->sqlstate, &there, sqlstate))
+			there = sqlstate;
+		if (there == sqlstate)
+			return kind;
+	}
+	return &failures->kinds[last];
+}
+
+void
+failure_kinds_add(FailureKinds *failures, const WriteFailure *failure,
+				  bool may_wait)
+{
+	FailureKind *kind = kind_of(failures, (uint32) failure->sqlstate);
+
+	/* The time first: what has attempts has one. */
+	pg_atomic_write_u64(&kind->last_at, (uint64) failure->last_at);
+	pg_atomic_fetch_add_u64(&kind->attempts, 1);
+	if (busy_try(&failures->busy, may_wait))
+	{
+		kind->last = *failure;
+		pg_atomic_clear_flag(&failures->busy);
+	}
+}
+
+uint64
+failure_kinds_read(FailureKinds *failures, int i, WriteFailure *last)
+{
+	FailureKind *kind = &failures->kinds[i];
+	uint64		attempts = pg_atomic_read_u64(&kind->attempts);
+
+	memset(last, 0, sizeof(*last));
+	if (attempts == 0)
+		return 0;
+	if (busy_try(&failures->busy, true))
+	{
+		*last = kind->last;
+		pg_atomic_clear_flag(&failures->busy);
+	}
+	last->sqlstate = (int) pg_atomic_read_u32(&kind->sqlstate);
+	last->last_at = (TimestampTz) pg_atomic_read_u64(&kind->last_at);
+	return attempts;
+}
+
+void
+failure_kinds_copy(FailureKinds *to, FailureKinds *from)
+{
+	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
+	{
+		FailureKind *source = &from->kinds[i];
+		FailureKind *target = &to->kinds[i];
+
+		pg_atomic_write_u32(&target->sqlstate,
+							pg_atomic_read_u32(&source->sqlstate));
+		pg_atomic_write_u64(&target->attempts,
+							pg_atomic_read_u64(&source->attempts));
+		pg_atomic_write_u64(&target->last_at,
+							pg_atomic_read_u64(&source->last_at));
+		target->last = source->last;
+	}
+}
