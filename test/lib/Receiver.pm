@@ -10,6 +10,7 @@
 #	/moved			301 to /ok/moved
 #	/flaky/N		503 for the first N requests of an id, then 200
 #	/chinese		200, in Chinese
+#	/late/MS/...	200, after MS milliseconds in which nobody is answered
 #	/hang			no answer
 #	/drip			one byte of an answer each second
 #	/garbage		no HTTP
@@ -51,6 +52,11 @@ my %WAYS = (
 		return $self->{seen}{$id}++ < $n ? respond($client, 503, '', 'not yet') : respond($client, 200, '', 'at last');
 	},
 	chinese => sub { my ($self, $client) = @_; return respond($client, 200, '', "\xe6\x94\xb6\xe5\x88\xb0") },
+	late => sub {
+		my ($self, $client, $ms) = @_;
+		sleep(($ms =~ /^([0-9]+)/)[0] / 1000);
+		return respond($client, 200, '', 'ok');
+	},
 	hang => sub { return 1 },
 	drip => sub {
 		my ($self, $client) = @_;
