@@ -116,8 +116,10 @@ test_packages()
 	if package_installed "postgresql-$1-pgtap" || package_available "postgresql-$1-pgtap"; then
 		printf '%s\n' "postgresql-$1-pgtap" libtap-parser-sourcehandler-pgtap-perl
 	fi
-	# Libraries whose hooks ours must get along with; a receiver; promtool.
-	for package in "postgresql-$1-pgaudit" "postgresql-$1-cron" prometheus-alertmanager prometheus; do
+	# Libraries whose hooks ours must get along with; a receiver; promtool;
+	# exporters that read what is measured.
+	for package in "postgresql-$1-pgaudit" "postgresql-$1-cron" prometheus-alertmanager prometheus \
+		prometheus-sql-exporter prometheus-postgres-exporter; do
 		if package_installed "$package" || package_available "$package"; then
 			printf '%s\n' "$package"
 		fi
