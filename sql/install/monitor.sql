@@ -198,7 +198,9 @@ BEGIN
 		missed_ticks = m.missed_ticks + GREATEST(0, COALESCE(floor(extract(epoch FROM begun - m.last_tick_at) * 1000
 			/ GREATEST(m.interval_ms, extract(epoch FROM tick_interval) * 1000)) - 1, 0))::bigint,
 		last_error = COALESCE(error, m.last_error),
-		last_error_at = CASE WHEN error IS NULL THEN m.last_error_at ELSE begun END;
+		-- of what is to come where the clock was set back
+		last_error_at = CASE WHEN error IS NOT NULL THEN begun
+			WHEN m.last_error_at > begun THEN begun - tick_interval ELSE m.last_error_at END;
 	RETURN events;
 END
 $$;

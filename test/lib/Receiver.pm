@@ -12,6 +12,7 @@
 #	/chinese		200, in Chinese
 #	/late/MS/...	200, after MS milliseconds in which nobody is answered
 #	/hang			no answer
+#	/shut			200, once there is no file of the log's name with ".shut"
 #	/drip			one byte of an answer each second
 #	/garbage		no HTTP
 #	/large			100 MB
@@ -58,6 +59,7 @@ my %WAYS = (
 		return respond($client, 200, '', 'ok');
 	},
 	hang => sub { return 1 },
+	shut => sub { my ($self, $client) = @_; return $client->{shut} = 1 },
 	drip => sub {
 		my ($self, $client) = @_;
 		@$client{qw(drip drip_at)} = ("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", time);
@@ -78,11 +80,11 @@ my %WAYS = (
 		return 0;
 	});
 
-# new(log file): listens on a port of its own, in a process of its own.
+# new(log file [, port]): listens on a port of its own, in a process of its own.
 sub new
 {
-	my ($class, $log) = @_;
-	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Proto => 'tcp',
+	my ($class, $log, $port) = @_;
+	my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port // 0, Proto => 'tcp',
 		Listen => 200, ReuseAddr => 1) or die "cannot listen: $!";
 	my $self = bless { port => $listener->sockport, log => $log, seen => {} }, $class;
 	open(my $out, '>', $log) or die "cannot write $log: $!";
@@ -171,6 +173,11 @@ sub serve
 		}
 		foreach my $client (values %clients)
 		{
+			if ($client->{shut} && !-e "$self->{log}.shut")
+			{
+				respond($client, 200, '', 'ok');
+				$client->{shut} = 0;
+			}
 			next unless ($client->{drip_at} || 1e12) <= time;
 			$client->{drip_at} = time + 1;
 			$client->{socket}->syswrite(substr $client->{drip}, 0, 1, '');

@@ -1,0 +1,271 @@
+# What the monitor outlives, and says: a listener that reads nothing, a clock
+# that is set back, a disk that is full.
+use strict;
+use warnings;
+
+use lib 'test/lib';
+use DBI;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Receiver;
+use Test::More;
+
+my $directory = PostgreSQL::Test::Utils::tempdir();
+my $receiver = Receiver->new("$directory/received");
+
+# A clock for the server: as many seconds ahead as the file says, read anew each time.
+my $library = "$directory/clock.so";
+open(my $source, '>', "$directory/clock.c") or die $!;
+print $source <<'C';
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static long
+ahead(void)
+{
+	static const char *text = NULL;
+
+	if (text == NULL)
+	{
+		int			file = open(getenv("CLOCK_AHEAD"), O_RDONLY);
+
+		text = mmap(NULL, 16, PROT_READ, MAP_SHARED, file, 0);
+		close(file);
+	}
+	return atol(text);
+}
+
+int
+gettimeofday(struct timeval *restrict tv, void *restrict tz)
+{
+	struct timespec now;
+
+	(void) tz;
+	syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+	tv->tv_sec = now.tv_sec + ahead();
+	tv->tv_usec = now.tv_nsec / 1000;
+	return 0;
+}
+
+time_t
+time(time_t *result)
+{
+	struct timeval now;
+
+	gettimeofday(&now, NULL);
+	if (result)
+		*result = now.tv_sec;
+	return now.tv_sec;
+}
+C
+close $source;
+my $has_clock = system("gcc -shared -fPIC -o $library $directory/clock.c 2>$directory/gcc.log") == 0;
+
+sub set_clock
+{
+	my $ahead = shift;
+	open(my $file, '+>>', "$directory/ahead") or die $!;
+	close $file;
+	open($file, '+<', "$directory/ahead") or die $!;
+	syswrite $file, sprintf('%-15d', $ahead) . "\0";
+	close $file;
+	return;
+}
+
+my $node = PostgreSQL::Test::Cluster->new('monitor_faults');
+$node->init(extra => ['--wal-segsize=1']);
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'deploydb'
+deploydb.metrics_collection_interval = '1s'
+deploydb.webhook_timeout = '60s'
+deploydb.webhook_max_per_minute = 0
+deploydb.webhook_allow = '127.0.0.1'
+});
+{
+	set_clock(3600);
+	local @ENV{qw(LD_PRELOAD CLOCK_AHEAD)} = ($library, "$directory/ahead") if $has_clock;
+	$node->start;
+}
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+sub wait_until
+{
+	my ($query, $what) = @_;
+	ok($node->poll_query_until('postgres', $query), $what)
+	  or diag(sql('SELECT * FROM deploydb.worker_status'), sql(q{SELECT * FROM deploydb.notification WHERE webhook <> 'none'}));
+	return;
+}
+
+sub status { return sql("SELECT $_[0] FROM deploydb.worker_status") }
+
+# It ticks, and what is to be said arrives.
+sub goes_on
+{
+	my $what = shift;
+	my ($ticks, $id) = (status('ticks'), sql(q{SELECT deploydb.notify('still there?'); SELECT max(id) FROM deploydb.notification}));
+	$id =~ s/.*\n//s;
+	wait_until("SELECT ticks > $ticks + 1 AND (SELECT state = 'delivered' FROM deploydb.notification WHERE id = $id) FROM deploydb.worker_status",
+		"$what: ticks and messages go on");
+	return;
+}
+
+sql('CREATE EXTENSION deploydb');
+sql(q{SELECT deploydb.add_webhook('all', 'generic', '} . $receiver->url('/ok') . q{')});
+wait_until('SELECT ticks > 1 FROM deploydb.worker_status', 'it ticks');
+my $pid = status('pid');
+
+# Listeners: one that never reads, one in a transaction, which keeps all there is
+# in the queue.
+
+my $events = 4000;
+
+sub make_events
+{
+	my $rule = shift;
+	return sql(qq{INSERT INTO deploydb.alert_event (rule, metric, severity, status, reason, message, started_at, occurred_at, silenced)
+		SELECT '$rule', 'm', 'P3', 'firing', 'new', 'x', now(), now(), true FROM generate_series(1, $events); SELECT deploydb.wake_monitor()});
+}
+my @listeners = map { DBI->connect('dbi:Pg:dbname=postgres;host=' . $node->host . ';port=' . $node->port, '', '', { RaiseError => 1 }) } 1 .. 2;
+$_->do('LISTEN deploydb_alert') foreach @listeners;
+$listeners[1]->do('BEGIN');
+$listeners[1]->do('SELECT 1');
+foreach (1 .. 3)
+{
+	make_events("listened$_");
+	wait_until('SELECT notified_event = (SELECT max(id) FROM deploydb.alert_event) FROM deploydb.monitor_state', "round $_: all are notified");
+}
+is(sql(q{SELECT wait_event FROM pg_stat_activity WHERE query = 'LISTEN deploydb_alert'}), 'ClientWrite', 'one session waits for its client to read');
+cmp_ok(sql('SELECT pg_notification_queue_usage()'), '>', 0, 'the queue keeps them for the other');
+goes_on('with listeners that do not read');
+$listeners[1]->do('COMMIT');
+my $heard = 0;
+foreach my $listener (@listeners)
+{
+	$listener->do('SELECT 1');
+	while ($listener->pg_notifies) { $heard++ }
+}
+is($heard, 2 * 3 * $events, 'once they read, they have all of them');
+$_->disconnect foreach @listeners;
+
+# The clock is set back by an hour, and on again.
+
+SKIP:
+{
+	skip 'no C compiler makes a clock', 1 unless $has_clock;
+	my $offset = time - sql('SELECT extract(epoch FROM clock_timestamp())::bigint');
+	cmp_ok(abs($offset + 3600), '<', 60, 'the server is an hour ahead');
+	my $alert = sub {
+		my ($metric, $value, $status) = @_;
+		my $id = sql('SELECT COALESCE(max(id), 0) FROM deploydb.alert_event');
+		sql("SELECT deploydb.push_metric('$metric', $value), deploydb.wake_monitor()");
+		return wait_until(qq{SELECT count(*) > 0 FROM deploydb.alert_event e JOIN deploydb.notification n ON n.event = e.id
+			WHERE e.id > $id AND e.rule = '$metric' AND e.status = '$status' AND n.state = 'delivered'}, "$metric is $status, which is told");
+	};
+	sql(qq{SELECT deploydb.add_metric('$_', NULL), deploydb.set_rule('$_', '$_', 'threshold', 'P1', '>', 5, consecutive_periods => 1, cooldown_seconds => 0)})
+		foreach qw(before after both);
+	sql(q{SELECT deploydb.add_metric('asked', 'SELECT count(*) FROM pg_class')});
+	$alert->('before', 10, 'firing');
+	$alert->('both', 10, 'firing');
+	$alert->('both', 1, 'resolved');
+	sql(q{SELECT deploydb.push_metric('after', 1)});
+	my $flaky = $receiver->url('/flaky/2');
+	sql(qq{SELECT deploydb.add_webhook('flaky', 'generic', '$flaky', min_severity => 'P0'); SELECT deploydb.notify('flaky', 'P3', 'flaky')});
+	wait_until(q{SELECT attempts >= 2 FROM deploydb.notification WHERE webhook = 'flaky'}, 'a message is tried again');
+	sql(q{UPDATE deploydb.monitor_state SET last_error = 'of before', last_error_at = clock_timestamp()});
+	my $events = sql('SELECT count(*) FROM deploydb.alert_event');
+	my $missed = status('missed_ticks');
+
+	set_clock(0);
+	goes_on('set back by an hour');
+	wait_until(q{SELECT state = 'delivered' FROM deploydb.notification WHERE webhook = 'flaky'}, 'what waited for a later try does not wait an hour');
+	wait_until(q{SELECT at < clock_timestamp() AND value > 0 FROM deploydb.metric_value WHERE metric = 'asked'}, 'what people ask is asked again');
+	is(sql('SELECT count(*) FROM deploydb.alert_event'), $events, 'nothing fires by itself');
+	is(sql(q{SELECT verdict FROM deploydb_status() WHERE area = 'monitor'}), 'ok', 'an error of an hour to come is an old one');
+	$alert->('before', 1, 'resolved');
+	$alert->('after', 10, 'firing');
+	$alert->('both', 10, 'firing');
+	is(status('missed_ticks'), $missed, 'no tick was missed');
+
+	$events = sql('SELECT count(*) FROM deploydb.alert_event');
+	set_clock(3600);
+	goes_on('set on again');
+	is(sql(q{SELECT count(*) FROM deploydb.alert_event WHERE reason IN ('new', 'resolved')}) - $events, sql(q{
+		SELECT -count(*) FROM deploydb.alert_event WHERE reason NOT IN ('new', 'resolved')}), 'nothing fires or is resolved by itself');
+}
+
+# The monitor's disk is full: no file of its can grow past a megabyte, which
+# those of the WAL do not, and those of the tables that it writes are as large.
+
+SKIP:
+{
+	skip 'there is no prlimit', 1 unless IPC::Run::run([ 'prlimit', '--pid', $$ ], '>', \my $limits);
+	my $limit = sub { return system_or_bail('prlimit', '--pid', $pid, "--fsize=$_[0]:") };
+	my $errors = sub { return sql(q{SELECT last_error FROM deploydb.worker_status WHERE last_error_at >= last_tick_at}) };
+	append_to_file("$directory/received.shut", '');
+	my $shut = $receiver->url('/shut');
+
+	# Old versions of rows, which would give room, are kept by a snapshot, and
+	# the last page is filled with rows of one width to the end.
+	my %row = (
+		outbox => q{(webhook, kind, topic, severity, status, body, state, finished_at)
+			SELECT 'none', 'notice', 't', 'P3', 'notice', repeat('x', 200), 'delivered', clock_timestamp()},
+		metric_sample => q{SELECT clock_timestamp(), 1, 'none', ''});
+	my $fill = sub {
+		my ($table, $rows, $before) = @_;
+		$before //= '';
+		return sql(qq{BEGIN; $before; INSERT INTO deploydb.$table $row{$table} FROM generate_series(1, $rows);
+			DO \$\$
+			DECLARE
+				whole bigint := (SELECT count(*) FROM deploydb.$table WHERE ctid >= '(100,0)' AND ctid < '(101,0)');
+				place tid;
+			BEGIN
+				LOOP
+					INSERT INTO deploydb.$table $row{$table} RETURNING ctid INTO place;
+					EXIT WHEN (place::text::point)[1] >= whole;
+				END LOOP;
+			END \$\$;
+			COMMIT});
+	};
+	sql("ALTER TABLE deploydb.$_ SET (autovacuum_enabled = off)") foreach qw(outbox metric_sample);
+	my $snapshot = $node->background_psql('postgres');
+	$snapshot->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+	$fill->('outbox', 100);
+	sql(qq{SELECT deploydb.add_webhook('shut', 'generic', '$shut', min_severity => 'P0');
+		SELECT deploydb.notify('before', 'P3', 'shut')});
+	wait_until(q{SELECT state = 'sending' FROM deploydb.notification WHERE webhook = 'shut'}, 'a message is under way');
+	$limit->(2**20);
+	$fill->('outbox', 5000);
+	$fill->('metric_sample', 25000);
+	cmp_ok(sql(qq{SELECT min(pg_relation_size(c)) FROM unnest('{deploydb.outbox,deploydb.metric_sample}'::regclass[]) c}), '>', 2**20,
+		'two tables are large');
+	my $ticks = status('ticks');
+	wait_until(q{SELECT last_error ~ 'collect_metrics: could not extend file' FROM deploydb.worker_status}, 'what cannot be kept is said');
+	$fill->('outbox', 50, q{SELECT deploydb.notify('meanwhile')});
+	unlink "$directory/received.shut";
+	wait_until("SELECT ticks > $ticks + 2 FROM deploydb.worker_status", 'ticks go on');
+	my ($hung) = grep { $_->{path} eq '/shut' } $receiver->requests;
+	is(sql(q{SELECT string_agg(state, ' ' ORDER BY id) FROM deploydb.notification WHERE state IN ('pending', 'sending')}), 'sending pending',
+		'what became of the message cannot be recorded, nor another one claimed');
+	$limit->('unlimited');
+	wait_until(q{SELECT bool_and(state = 'delivered' AND attempts = 1) FROM deploydb.notification WHERE webhook = 'shut'},
+		'until there is room');
+	is((grep { $_->{id} eq $hung->{id} } $receiver->requests), 1, 'it was sent but once');
+	wait_until(q{SELECT count(*) = 0 FROM deploydb.notification WHERE state IN ('pending', 'sending')}, 'the others go, too');
+	wait_until('SELECT last_error_at < last_tick_at FROM deploydb.worker_status', 'and ticks have no error');
+	$snapshot->quit;
+	my @said = slurp_file($node->logfile) =~ /(could not extend file)/g;
+	cmp_ok(scalar @said, '<', 30, 'the log is not flooded');
+	note(scalar(@said), ' lines of the log');
+}
+
+is(status('pid'), $pid, 'the monitor is the same');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+$node->stop;
+done_testing();
