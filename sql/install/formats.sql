@@ -63,6 +63,15 @@ BEGIN
 		WHEN 'webhook %s works again' THEN '\x776562686f6f6b20257320e5b7b2e681a2e5a48de6ada3e5b8b8'
 		WHEN '%s messages (firing: %s, resolved: %s): '
 			THEN '\xe585b120257320e69da1e6b688e681afefbc88e5918ae8ada6efbc9a2573efbc8ce681a2e5a48defbc9a2573efbc89efbc9a'
+		WHEN 'Deployment %s has started.'
+			THEN '\xe983a8e7bdb220257320e5b7b2e5bc80e5a78be38082'
+		WHEN 'Deployment %s: its migrations are verified.'
+			THEN '\xe983a8e7bdb2202573efbc9ae8bf81e7a7bbe5b7b2e9aa8ce8af81e38082'
+		WHEN 'Deployment %s is finished: %s.'
+			THEN '\xe983a8e7bdb220257320e5b7b2e7bb93e69d9fefbc9a2573e38082'
+		WHEN 'succeeded' THEN '\xe68890e58a9f'
+		WHEN 'rolled_back' THEN '\xe5b7b2e59b9ee6bb9a'
+		WHEN 'aborted' THEN '\xe5b7b2e4b8ade6ada2'
 		END;
 	RETURN COALESCE(convert_from(chinese, 'UTF8'), english);
 END

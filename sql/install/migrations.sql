@@ -871,7 +871,12 @@ BEGIN
 		'deploydb.acknowledge(text, text)',
 		'deploydb.push_metric(text, double precision, timestamptz)',
 		'deploydb.add_metric(text, text, text, text)',
-		'deploydb.drop_metric(text)']
+		'deploydb.drop_metric(text)',
+		'deploydb.log_line(text, text, text)',
+		'deploydb.deployment_start(text, text, text, text, text[], text, jsonb)',
+		'deploydb.deployment_finish(text, text)',
+		'deploydb.phase_start(text, text)',
+		'deploydb.phase_finish(text, text, text)']
 	WHEN access = 'app' THEN ARRAY[
 		'deploydb.report_client_failures(text, integer, text)',
 		'deploydb.push_metric(text, double precision, timestamptz)'] END;
