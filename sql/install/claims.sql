@@ -247,7 +247,9 @@ BEGIN
 				SELECT c FROM deploydb.choose_messages(hook.name, hook.format, hook.room, clock_timestamp()) c);
 		END IF;
 	END LOOP;
-	UPDATE deploydb.outbox o SET state = 'sending', attempts = o.attempts + 1 WHERE o.id = ANY (chosen);
+	UPDATE deploydb.outbox o
+	SET state = 'sending', attempts = o.attempts + 1, claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
+	WHERE o.id = ANY (chosen);
 	-- one that cannot be signed holds up no other
 	FOREACH number IN ARRAY chosen LOOP
 		BEGIN
@@ -321,10 +323,12 @@ COMMENT ON FUNCTION deploydb.next_claim_at() IS
 	'Webhooks: when claim_messages() will find something at the earliest; NULL where nothing waits';
 REVOKE ALL ON FUNCTION deploydb.next_claim_at() FROM PUBLIC;
 
+-- What somebody is just changing waits for the next time.
 CREATE FUNCTION deploydb.release_claims()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
 	released bigint;
@@ -335,7 +339,9 @@ BEGIN
 		next_attempt_at = clock_timestamp(), last_error = 'the monitor ended before the answer came'
 	FROM (
 		SELECT s.id, s.attempts >= current_setting('deploydb.webhook_max_attempts')::integer
-		FROM deploydb.outbox s WHERE s.state = 'sending') AS l (id, spent)
+		FROM deploydb.outbox s
+		WHERE s.state = 'sending' AND s.claimed_by IS DISTINCT FROM (SELECT m.restarts FROM deploydb.monitor_state m)
+		FOR UPDATE SKIP LOCKED) AS l (id, spent)
 	WHERE o.id = l.id;
 	GET DIAGNOSTICS released = ROW_COUNT;
 	RETURN released;

@@ -3,6 +3,7 @@
 -- pending -> sending -> delivered, or pending again, or dead.  A pending message
 -- that a newer one of its topic says better is superseded; what exceeds the
 -- rate is folded into a digest: told_by names the message that tells it.
+-- claimed_by is what monitor_state.restarts is of the monitor that sends it.
 
 CREATE TABLE deploydb.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -23,7 +24,8 @@ CREATE TABLE deploydb.outbox (
 	last_stage text,
 	last_error text,
 	last_ms double precision,
-	told_by bigint
+	told_by bigint,
+	claimed_by bigint
 );
 CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state OPERATOR(pg_catalog.=) 'pending';
 CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';

@@ -151,6 +151,8 @@ SELECT claim() \g /dev/null
 
 -- a dead monitor's messages are sent again, under the same id
 SELECT headers[2] AS header FROM deploydb.sendable_message((SELECT id FROM deploydb.outbox WHERE state = 'sending' AND webhook = 'g'), now()) \gset
+SELECT is(deploydb.release_claims(), 0::bigint, 'what is under way stays so');
+UPDATE deploydb.monitor_state SET restarts = restarts + 1;
 SELECT is(deploydb.release_claims(), 2::bigint, 'what was left behind');
 SELECT is((SELECT headers[2] || attempt FROM deploydb.claim_messages(64) WHERE webhook = 'g'), :'header' || 2, 'the same id, the second attempt');
 SELECT record(id, 200, 'ok') FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
