@@ -24,6 +24,7 @@ $$;
 COMMENT ON FUNCTION deploydb.watched_schema(text) IS
 	'Monitoring: the schema in which a migration is watched; a part of collect_metrics()';
 REVOKE ALL ON FUNCTION deploydb.watched_schema(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.watched_schema(text) TO pg_monitor, pg_database_owner;
 
 -- What a report says of each migration in a schema.
 CREATE FUNCTION deploydb.deviations_in(schema text, migrations text[])

@@ -235,6 +235,7 @@ BEGIN
 	INSERT INTO deploydb.deployment_phase (deployment, phase, position, minutes, owner)
 	SELECT opened, p.phase, p.position, p.minutes, COALESCE(NULLIF(btrim(owner), ''), session_user)
 	FROM deploydb.timetable() p;
+	PERFORM deploydb.note_baseline(opened);
 	PERFORM deploydb.add_log_line(opened, 'deployment started', 'ok', deploydb.deployment_name(opened));
 	PERFORM deploydb.tell_team(format(deploydb.word('Deployment %s has started.'), deploydb.deployment_name(opened)), 'P3');
 	RETURN opened;
@@ -270,6 +271,7 @@ BEGIN
 	END IF;
 	UPDATE deploydb.silence s SET until = clock_timestamp(), ended_by = session_user
 	WHERE s.id = finished.silence AND s.until > clock_timestamp();
+	PERFORM deploydb.keep_checklist(finished.id);
 	PERFORM deploydb.add_log_line(finished.id, 'deployment finished',
 		CASE outcome WHEN 'succeeded' THEN 'ok' ELSE 'failed' END, concat_ws(': ', outcome, note));
 	PERFORM deploydb.tell_team(format(deploydb.word('Deployment %s is finished: %s.'), deploydb.deployment_name(finished.id),

@@ -876,7 +876,11 @@ BEGIN
 		'deploydb.deployment_start(text, text, text, text, text[], text, jsonb)',
 		'deploydb.deployment_finish(text, text)',
 		'deploydb.phase_start(text, text)',
-		'deploydb.phase_finish(text, text, text)']
+		'deploydb.phase_finish(text, text, text)',
+		'deploydb.attest(text, boolean, text)',
+		'deploydb.add_checklist_item(text, text, text, text, text, text, text, text, text)',
+		'deploydb.drop_checklist_item(text)',
+		'deploydb.import_staging(jsonb)']
 	WHEN access = 'app' THEN ARRAY[
 		'deploydb.report_client_failures(text, integer, text)',
 		'deploydb.push_metric(text, double precision, timestamptz)'] END;

@@ -49,19 +49,12 @@ PG_FUNCTION_INFO_V1(deploydb_query_as_owner);
 /* A query that waits for a lock would hold up whoever wants it next. */
 #define LOCK_TIMEOUT "50ms"
 
-/* Who runs what; search_path is NULL for the one that there is. */
-typedef struct MetricQuery
-{
-	Oid			role;
-	const char *query;
-	const char *search_path;
-	bool		is_number;		/* or any type */
-} MetricQuery;
+#define QUERY_OF_METRIC "the query of a metric"
 
 typedef struct DueMetric
 {
 	char	   *name;
-	MetricQuery query;
+	UserQuery	query;
 	char	   *value;			/* NULL for none */
 	char	   *error;			/* NULL for none */
 	bool		hopeless;		/* the next time it fails again */
@@ -71,19 +64,29 @@ typedef struct DueMetric
 /* ---- one query ------------------------------------------------------------ */
 
 static void
-check_is_select(const char *query)
+check_is_select(const UserQuery *q)
 {
-	List	   *statements = pg_parse_query(query);
+	List	   *statements = pg_parse_query(q->query);
 
 	if (list_length(statements) != 1 ||
 		!IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("the query of a metric must be one SELECT")));
+				 errmsg("%s must be one SELECT", q->what)));
 }
 
 static void
-check_is_number(Oid type)
+check_is_boolean(const UserQuery *q, Oid type)
+{
+	if (getBaseType(type) != BOOLOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s gives type %s, not boolean", q->what,
+						format_type_be(type))));
+}
+
+static void
+check_is_number(const UserQuery *q, Oid type)
 {
 	switch (getBaseType(type))
 	{
@@ -97,14 +100,14 @@ check_is_number(Oid type)
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("the query of a metric gives type %s, not a number",
+					 errmsg("%s gives type %s, not a number", q->what,
 							format_type_be(type))));
 	}
 }
 
 /* The value as text in the given context, or NULL. */
 static char *
-single_value(const MetricQuery *q, MemoryContext context)
+single_value(const UserQuery *q, MemoryContext context)
 {
 	TupleDesc	desc = SPI_tuptable->tupdesc;
 	char	   *value;
@@ -112,35 +115,35 @@ single_value(const MetricQuery *q, MemoryContext context)
 	if (desc->natts != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the query of a metric gives %d columns, not one",
+				 errmsg("%s gives %d columns, not one", q->what,
 						desc->natts)));
-	if (q->is_number)
-		check_is_number(TupleDescAttr(desc, 0)->atttypid);
+	if (q->gives == USER_QUERY_NUMBER)
+		check_is_number(q, TupleDescAttr(desc, 0)->atttypid);
+	else if (q->gives == USER_QUERY_BOOLEAN)
+		check_is_boolean(q, TupleDescAttr(desc, 0)->atttypid);
 	if (SPI_processed != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg(SPI_processed == 0 ?
-						"the query of a metric gives no row, not one" :
-						"the query of a metric gives more than one row")));
+				 errmsg(SPI_processed == 0 ? "%s gives no row, not one" :
+						"%s gives more than one row", q->what)));
 	value = SPI_getvalue(SPI_tuptable->vals[0], desc, 1);
 	if (value == NULL)
 		return NULL;
-	if (q->is_number)
+	if (q->gives == USER_QUERY_NUMBER)
 	{
 		double		number = DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(value)));
 
 		if (isnan(number) || isinf(number))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("the query of a metric gives %s, not a finite number",
-							value)));
+					 errmsg("%s gives %s, not a finite number", q->what, value)));
 	}
 	return MemoryContextStrdup(context, value);
 }
 
 /* In the subtransaction, whose end undoes all that is set here. */
 static char *
-execute_restricted(const MetricQuery *q, MemoryContext context)
+execute_restricted(const UserQuery *q, MemoryContext context)
 {
 	Oid			user;
 	int			security_context;
@@ -157,9 +160,9 @@ execute_restricted(const MetricQuery *q, MemoryContext context)
 	XactReadOnly = true;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	check_is_select(q->query);
+	check_is_select(q);
 	if (SPI_execute(q->query, false, 2) != SPI_OK_SELECT)
-		elog(ERROR, "the query of a metric gave no rows");
+		elog(ERROR, "%s gave no rows", q->what);
 	value = single_value(q, context);
 	SPI_finish();
 	return value;
@@ -185,12 +188,8 @@ disarm_timeout(TimestampTz outer)
 		enable_timeout_at(STATEMENT_TIMEOUT, outer);
 }
 
-/*
- * Runs a query, and gives its one value as text in the current context, or
- * NULL.
- */
-static char *
-metric_query(const MetricQuery *q)
+char *
+user_query(const UserQuery *q)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -228,7 +227,7 @@ metric_query(const MetricQuery *q)
 		(outer == 0 || deadline < outer) && GetCurrentTimestamp() >= deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the query of a metric took longer than %d ms",
+				 errmsg("%s took longer than %d ms", q->what,
 						deploydb_metric_timeout),
 				 errhint("Setting deploydb.metric_timeout says how long it may take.")));
 	ReThrowError(error);
@@ -265,9 +264,10 @@ deploydb_add_metric(PG_FUNCTION_ARGS)
 	values[5] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
 	if (!PG_ARGISNULL(1))
 	{
-		MetricQuery query = {GetUserId(), TextDatumGetCString(values[1]), NULL, true};
+		UserQuery	query = {GetUserId(), TextDatumGetCString(values[1]), NULL,
+		USER_QUERY_NUMBER, QUERY_OF_METRIC};
 
-		(void) metric_query(&query);
+		(void) user_query(&query);
 	}
 
 	owner_begin(&scope);
@@ -282,7 +282,7 @@ deploydb_add_metric(PG_FUNCTION_ARGS)
 Datum
 deploydb_query_as_owner(PG_FUNCTION_ARGS)
 {
-	MetricQuery query = {InvalidOid, NULL, NULL, false};
+	UserQuery	query = {InvalidOid, NULL, NULL, USER_QUERY_ANY, QUERY_OF_METRIC};
 	HeapTuple	tuple;
 	char	   *value;
 
@@ -294,7 +294,7 @@ deploydb_query_as_owner(PG_FUNCTION_ARGS)
 	query.role = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	query.query = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	value = metric_query(&query);
+	value = user_query(&query);
 	if (value == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(value));
@@ -374,7 +374,8 @@ load_due(MemoryContext context)
 		metric->query.query = SPI_getvalue(tuple, desc, 2);
 		metric->query.search_path = SPI_getvalue(tuple, desc, 3);
 		metric->query.role = isnull ? InvalidOid : (Oid) DatumGetInt64(role);
-		metric->query.is_number = true;
+		metric->query.gives = USER_QUERY_NUMBER;
+		metric->query.what = QUERY_OF_METRIC;
 		due = lappend(due, metric);
 	}
 	SPI_finish();
@@ -396,7 +397,7 @@ run_due(DueMetric *metric, MemoryContext context)
 		char	   *value;
 
 		unit_begin("measuring");
-		value = metric_query(&metric->query);
+		value = user_query(&metric->query);
 		metric->value = value ? MemoryContextStrdup(context, value) : NULL;
 		unit_end();
 	}

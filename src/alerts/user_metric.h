@@ -2,12 +2,31 @@
  * user_metric.h
  *		Queries of metrics, run with the rights of whom they belong to.
  *
- * Gives: user_metrics_run() for the monitor; add_metric() and
- * query_as_owner() in SQL.
+ * Gives: user_metrics_run() for the monitor; user_query() for others who keep
+ * queries of users; add_metric() and query_as_owner() in SQL.
  * Needs: settings, owner.
  */
 #ifndef DEPLOYDB_USER_METRIC_H
 #define DEPLOYDB_USER_METRIC_H
+
+/* Who runs what; search_path is NULL for the one that there is. */
+typedef struct UserQuery
+{
+	Oid			role;
+	const char *query;
+	const char *search_path;
+	enum
+	{
+		USER_QUERY_ANY, USER_QUERY_NUMBER, USER_QUERY_BOOLEAN
+	}			gives;
+	const char *what;			/* for errors: "the query of a metric" */
+} UserQuery;
+
+/*
+ * Runs a query, and gives its one value as text in the current context, or
+ * NULL.  Raises its errors.
+ */
+extern char *user_query(const UserQuery *q);
 
 /*
  * Outside of any transaction: runs what is due, each query in a transaction

@@ -1,0 +1,202 @@
+-- Checklist: how each item is, and what sign-offs are bound to.
+
+-- What a deployment is about; began is when its migrations began, as the ledger
+-- has it, or else the phase.  Of no deployment: nothing.
+CREATE FUNCTION deploydb.checklist_scope(deployment bigint)
+RETURNS TABLE (migrations text[], since timestamptz, began timestamptz)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	IF deployment IS NOT NULL THEN
+		SELECT d.migrations, d.started_at INTO migrations, since
+		FROM deploydb.deployment d WHERE d.id = deploydb.deployment_or_error(deployment);
+	END IF;
+	began := COALESCE(
+		(SELECT min(l.started_at) FROM deploydb.ledger() l
+			WHERE l.migration = ANY (migrations) AND l.state <> 'rolled_back'),
+		(SELECT p.started_at FROM deploydb.deployment_phase p WHERE p.deployment = deployment AND p.phase = 'migration'));
+	RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION deploydb.checklist_scope(bigint) IS
+	'Checklist: the migrations of a deployment, when it began, and when they began; a part of checklist()';
+REVOKE ALL ON FUNCTION deploydb.checklist_scope(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.checklist_scope(bigint) TO pg_monitor, pg_database_owner;
+
+-- When a phase is to be over: as planned, from the newest phase up to it that
+-- has begun, or else from the start.
+CREATE FUNCTION deploydb.phase_due(deployment bigint, phase text)
+RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	place integer := (SELECT p.position FROM deploydb.deployment_phase p
+		WHERE p.deployment = deployment AND p.phase = phase);
+	base record;
+BEGIN
+	SELECT p.position, p.started_at INTO base FROM deploydb.deployment_phase p
+	WHERE p.deployment = deployment AND p.position <= place AND p.started_at IS NOT NULL
+	ORDER BY p.position DESC LIMIT 1;
+	RETURN (SELECT COALESCE(base.started_at, d.started_at) + make_interval(mins => sum(p.minutes)::integer)
+		FROM deploydb.deployment d
+			JOIN deploydb.deployment_phase p ON p.deployment = d.id AND p.position BETWEEN COALESCE(base.position, 1) AND place
+		WHERE d.id = deployment GROUP BY d.started_at);
+END
+$$;
+COMMENT ON FUNCTION deploydb.phase_due(bigint, text) IS
+	'Checklist: when a phase of a deployment is to be over; a part of checklist()';
+REVOKE ALL ON FUNCTION deploydb.phase_due(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.phase_due(bigint, text) TO pg_monitor, pg_database_owner;
+
+-- One item as the server sees it; no state where it cannot.
+CREATE FUNCTION deploydb.evaluate_item(item text, evaluator text, predicate text, deployment bigint, migrations text[],
+	since timestamptz, began timestamptz, OUT state text, OUT evidence text, OUT at timestamptz)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	holds boolean;
+BEGIN
+	IF deployment IS NULL THEN
+		evidence := deploydb.phrase('there is no deployment yet');
+	ELSIF predicate IS NOT NULL THEN
+		holds := deploydb.run_predicate(item);
+		state := CASE WHEN holds THEN 'met' WHEN NOT holds THEN 'waiting' ELSE 'not_measured' END;
+		evidence := CASE WHEN holds IS NULL THEN deploydb.phrase('the predicate gives NULL')
+			ELSE format(deploydb.phrase('the predicate is %s'), holds) END;
+		at := clock_timestamp();
+	ELSIF evaluator IS NOT NULL THEN
+		EXECUTE format('SELECT * FROM deploydb.%I($1, $2, $3, $4, $5)', evaluator)
+		INTO state, evidence, at USING item, deployment, migrations, since, began;
+	END IF;
+EXCEPTION WHEN OTHERS THEN
+	state := 'not_measured';
+	evidence := SQLERRM;
+	at := clock_timestamp();
+END
+$$;
+COMMENT ON FUNCTION deploydb.evaluate_item(text, text, text, bigint, text[], timestamptz, timestamptz) IS
+	'Checklist: an item as the server sees it; a part of checklist()';
+REVOKE ALL ON FUNCTION deploydb.evaluate_item(text, text, text, bigint, text[], timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.evaluate_item(text, text, text, bigint, text[], timestamptz, timestamptz)
+	TO pg_monitor, pg_database_owner;
+
+-- How the items were when a deployment was finished: what is evaluated would
+-- change ever after.
+CREATE TABLE deploydb.checklist_result (
+	deployment bigint NOT NULL,
+	item text COLLATE "C" NOT NULL,
+	state text NOT NULL,
+	evidence text,
+	at timestamptz,
+	PRIMARY KEY (deployment, item)
+);
+COMMENT ON TABLE deploydb.checklist_result IS
+	'Checklist: how each item was when a deployment was finished';
+GRANT SELECT ON deploydb.checklist_result TO pg_monitor, pg_database_owner;
+SELECT pg_extension_config_dump('deploydb.checklist_result', '');
+
+-- deployment_finish() calls this.  Targets go on until their day has passed.
+CREATE FUNCTION deploydb.keep_checklist(deployment bigint)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	kept integer;
+BEGIN
+	INSERT INTO deploydb.checklist_result AS r (deployment, item, state, evidence, at)
+	SELECT deployment, c.item, c.state, c.evidence, c.at FROM deploydb.checklist(deployment) c
+	WHERE c.section <> 'post.performance';
+	GET DIAGNOSTICS kept = ROW_COUNT;
+	RETURN kept;
+END
+$$;
+COMMENT ON FUNCTION deploydb.keep_checklist(bigint) IS
+	'Checklist: keeps how each item is at the end of a deployment; a part of deployment_finish()';
+REVOKE ALL ON FUNCTION deploydb.keep_checklist(bigint) FROM PUBLIC;
+
+-- What the server knows counts; where it does not, what people say.  That an
+-- item does not apply is for people to say.
+CREATE FUNCTION deploydb.checklist(deployment bigint DEFAULT NULL)
+RETURNS TABLE (item text, section text, title text, command text, expected text, kind text, state text,
+	evidence text, at timestamptz, due timestamptz)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	wanted bigint := COALESCE(checklist.deployment, deploydb.current_deployment());
+	scope record;
+	zh boolean := current_setting('deploydb.language') = 'zh';
+	i record;
+	said deploydb.attestation;
+	seen record;
+	kept deploydb.checklist_result;
+BEGIN
+	SELECT s.* INTO scope FROM deploydb.checklist_scope(wanted) s;
+	FOR i IN SELECT c.* FROM deploydb.checklist_item c ORDER BY c.section_place, c.section, c.place, c.key
+	LOOP
+		item := i.key;
+		section := i.section;
+		title := CASE WHEN zh THEN COALESCE(i.title_zh, i.title_en) ELSE i.title_en END;
+		command := i.command;
+		expected := deploydb.phrase(i.expected);
+		kind := i.kind;
+		due := CASE WHEN i.section = 'post.performance' THEN scope.since + interval '24 hours'
+			ELSE deploydb.phase_due(wanted, i.phase) END;
+		SELECT r.* INTO kept FROM deploydb.checklist_result r WHERE r.deployment = wanted AND r.item = i.key;
+		IF kept.state IS NOT NULL THEN
+			state := kept.state;
+			evidence := kept.evidence;
+			at := kept.at;
+			RETURN NEXT;
+			CONTINUE;
+		END IF;
+		SELECT a.* INTO said FROM deploydb.attestation a
+		WHERE a.deployment = wanted AND a.item = i.key ORDER BY a.id DESC LIMIT 1;
+		seen := deploydb.evaluate_item(i.key, i.evaluator, i.predicate, wanted, scope.migrations, scope.since, scope.began);
+		IF said.id IS NOT NULL AND (said.met IS NULL OR COALESCE(seen.state, 'not_measured') = 'not_measured') THEN
+			state := CASE WHEN said.met THEN 'met' WHEN NOT said.met THEN 'unmet' ELSE 'not_applicable' END;
+			evidence := concat_ws(': ', format(deploydb.phrase('attested by %s'), said.who), said.note);
+			at := said.at;
+		ELSE
+			state := COALESCE(seen.state, 'waiting');
+			evidence := COALESCE(seen.evidence, deploydb.phrase('nobody has attested it'));
+			at := seen.at;
+		END IF;
+		IF state = 'waiting' AND due <= clock_timestamp() THEN
+			state := 'unmet';
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION deploydb.checklist(bigint) IS
+	'Checklist: every item of a deployment, or the current one, with its state, the evidence and its time';
+REVOKE ALL ON FUNCTION deploydb.checklist(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.checklist(bigint) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.checklist_hash(deployment bigint)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+	SELECT encode(sha256(convert_to(jsonb_build_object(
+		'items', (SELECT jsonb_agg(jsonb_build_array(i.key, i.section, i.kind, i.title_en, i.title_zh, i.command,
+				i.expected, i.phase, i.evaluator, i.predicate, i.owner) ORDER BY i.key)
+			FROM deploydb.checklist_item i),
+		'attestations', (SELECT jsonb_agg(jsonb_build_array(a.id, a.item, a.met, a.note, a.at, a.who) ORDER BY a.id)
+			FROM deploydb.attestation a WHERE a.deployment = checklist_hash.deployment))::text, 'UTF8')), 'hex')
+	WHERE deployment IS NOT NULL
+$$;
+COMMENT ON FUNCTION deploydb.checklist_hash(bigint) IS
+	'Checklist: SHA-256 over the items as they are defined and what was said of them in a deployment; sign-offs are bound to it';
+REVOKE ALL ON FUNCTION deploydb.checklist_hash(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.checklist_hash(bigint) TO pg_monitor, pg_database_owner;
