@@ -27,11 +27,19 @@ class WholeScripts extends PrismaPg {
   }
 }
 
+// In parts, as the shadow database has another name, which a URL would override.
+const url = new URL(process.env.DATABASE_URL!)
+const connection = {
+  host: url.searchParams.get('host') ?? url.hostname,
+  port: Number(url.port),
+  user: url.username,
+  database: url.pathname.slice(1),
+}
+
 export default defineConfig({
   experimental: { adapter: true },
   engine: 'js',
   schema: 'prisma/schema.prisma',
   migrations: { path: 'prisma/migrations' },
-  adapter: async () =>
-    new WholeScripts({ connectionString: process.env.DATABASE_URL, max: 1, idleTimeoutMillis: 50 }),
+  adapter: async () => new WholeScripts({ ...connection, max: 1, idleTimeoutMillis: 50 }),
 })

@@ -1,5 +1,5 @@
-# What the monitor outlives, and says: a listener that reads nothing, a clock
-# that is set back, a disk that is full.
+# What the monitor outlives, and says: a listener that reads nothing, rows that
+# are broken, a clock that is set back, a disk that is full.
 use strict;
 use warnings;
 
@@ -87,6 +87,7 @@ deploydb.webhook_timeout = '60s'
 deploydb.webhook_max_per_minute = 0
 deploydb.webhook_allow = '127.0.0.1'
 });
+$node->append_conf('postgresql.conf', 'max_notify_queue_pages = 64') if $node->pg_version >= 17;
 {
 	set_clock(3600);
 	local @ENV{qw(LD_PRELOAD CLOCK_AHEAD)} = ($library, "$directory/ahead") if $has_clock;
@@ -124,7 +125,7 @@ my $pid = status('pid');
 # Listeners: one that never reads, one in a transaction, which keeps all there is
 # in the queue.
 
-my $events = 4000;
+my ($rounds, $events) = (3, 4000);
 
 sub make_events
 {
@@ -136,23 +137,52 @@ my @listeners = map { DBI->connect('dbi:Pg:dbname=postgres;host=' . $node->host 
 $_->do('LISTEN deploydb_alert') foreach @listeners;
 $listeners[1]->do('BEGIN');
 $listeners[1]->do('SELECT 1');
-foreach (1 .. 3)
+foreach (1 .. $rounds)
 {
-	make_events("listened$_");
+	make_events("round$_");
 	wait_until('SELECT notified_event = (SELECT max(id) FROM deploydb.alert_event) FROM deploydb.monitor_state', "round $_: all are notified");
 }
 is(sql(q{SELECT wait_event FROM pg_stat_activity WHERE query = 'LISTEN deploydb_alert'}), 'ClientWrite', 'one session waits for its client to read');
 cmp_ok(sql('SELECT pg_notification_queue_usage()'), '>', 0, 'the queue keeps them for the other');
 goes_on('with listeners that do not read');
+SKIP:
+{
+	skip 'a queue of so few pages is there from 17 on', 2 if $node->pg_version < 17;
+	make_events('too many');
+	$rounds++;
+	wait_until(q{SELECT last_error = 'notifying: too many notifications in the NOTIFY queue' FROM deploydb.worker_status}, 'the queue is full');
+	goes_on('with a full queue');
+}
 $listeners[1]->do('COMMIT');
+wait_until('SELECT notified_event = (SELECT max(id) FROM deploydb.alert_event) FROM deploydb.monitor_state', 'none is left out');
 my $heard = 0;
 foreach my $listener (@listeners)
 {
 	$listener->do('SELECT 1');
 	while ($listener->pg_notifies) { $heard++ }
 }
-is($heard, 2 * 3 * $events, 'once they read, they have all of them');
+is($heard, 2 * $rounds * $events, 'once they read, they have all of them');
 $_->disconnect foreach @listeners;
+
+is(sql(q{SELECT DISTINCT wait_event FROM pg_stat_activity WHERE backend_type = 'deploydb launcher'}),
+	$node->pg_version < 17 ? 'Extension' : 'DeploydbLauncher', 'the launcher waits under a name of its own, from 17 on');
+wait_until(sprintf(q{SELECT wait_event = '%s' FROM pg_stat_activity WHERE backend_type = 'deploydb monitor'},
+	$node->pg_version < 17 ? 'Extension' : 'DeploydbMonitor'), 'and the monitor');
+
+# A rule and an address that no function of ours would have taken
+
+sql(q{SELECT deploydb.set_rule('broken', 'api.up', 'threshold', 'P0', '<', 1), deploydb.add_webhook('broken', 'generic', 'https://example.org/', min_severity => 'P0');
+	UPDATE deploydb.webhook_secret SET url = 'http://[nowhere' WHERE webhook = 'broken';
+	SELECT deploydb.notify('broken', 'P0', 'broken')});
+my @checks = split /\n/, sql(q{SELECT conname FROM pg_constraint WHERE conrelid = 'deploydb.own_rule'::regclass AND contype = 'c'});
+sql(join ';', map { "ALTER TABLE deploydb.own_rule DROP CONSTRAINT $_" } @checks);
+sql(q{UPDATE deploydb.own_rule SET comparison = NULL WHERE id = 'broken'});
+wait_until(q{SELECT fault IS NOT NULL FROM deploydb.alert_rule WHERE id = 'broken'}, 'a broken rule is disabled, with the reason');
+wait_until(q{SELECT last_error IS NOT NULL AND attempts > 0 FROM deploydb.notification WHERE webhook = 'broken'}, 'of a broken address the reason is known');
+goes_on('with what is broken');
+is(sql(q{SELECT count(*) FROM deploydb.alert_rule WHERE fault IS NOT NULL}), '1', 'no other rule is');
+note(sql(q{SELECT fault FROM deploydb.alert_rule WHERE id = 'broken'}), '; ', sql(q{SELECT state, last_stage, last_error FROM deploydb.notification WHERE webhook = 'broken'}));
+sql(q{SELECT deploydb.drop_webhook('broken')});
 
 # The clock is set back by an hour, and on again.
 

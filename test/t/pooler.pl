@@ -1,5 +1,5 @@
-# A pooler in transaction mode, prepared statements, and plans that outlive
-# the extension that they were made for.
+# A pooler in transaction mode, prepared statements, plans that outlive the
+# extension that they were made for, and a lock that outlives who took it.
 use strict;
 use warnings;
 
@@ -12,6 +12,7 @@ plan skip_all => 'PgBouncer is not installed' unless $pgbouncer;
 
 my $node = PostgreSQL::Test::Cluster->new('pooler');
 $node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'\ndeploydb.metrics_collection_interval = '1s'\n");
 $node->start;
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION deploydb;
@@ -56,6 +57,26 @@ command_ok([ 'pgbench', '-n', '-c', 8, '-t', 25, '-f', $script, $pooled ],
 	'eight clients verify over two connections');
 command_ok([ 'pgbench', '-n', '-M', 'prepared', '-c', 2, '-t', 25, '-f', $script,
 		'-h', $node->host, '-p', $node->port, 'postgres' ], 'as prepared statements');
+
+# Prisma's lock, kept by the pooler's session after Prisma has gone, delays what
+# is to be told of drift by nothing; it is known to be in Prisma's way.
+command_ok([ 'psql', '-X', '-c', 'SELECT pg_advisory_lock(72707369)', $pooled ], 'Prisma takes its lock');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 72707369 AND granted}), '1',
+	'which the pooler keeps');
+$node->safe_psql('postgres', q{CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
+		finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+		started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count integer NOT NULL DEFAULT 0);
+	INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, started_at)
+	VALUES ('1', 'c', '20251203071615_add_decision_insights', now(), now()),
+		('2', 'c', '20990101_given_up', NULL, now() - interval '11 minutes');
+	DROP INDEX decision_insights_user_id_decision_id_idx});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM deploydb.alert_event WHERE rule = 'migration_drift' AND status = 'firing'}),
+	'drift is told of, though an old row is unfinished');
+is($node->safe_psql('postgres', q{SELECT note FROM deploydb.metric_latest WHERE metric = 'migration.deviations'}) =~ s/ is missing.*//rs,
+	'index decision_insights_user_id_decision_id_idx', 'as what it is');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM deploydb.ledger() WHERE state = 'lock_left_behind'}), '1', 'the lock that was left behind is known');
+$node->safe_psql('postgres', q{DROP TABLE _prisma_migrations;
+	CREATE INDEX decision_insights_user_id_decision_id_idx ON decision_insights (user_id, decision_id)});
 $pooler->signal('INT');
 $pooler->finish;
 

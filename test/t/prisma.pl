@@ -5,6 +5,7 @@ use warnings;
 
 use File::Copy;
 use File::Path qw(make_path);
+use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -33,7 +34,11 @@ plan skip_all => 'Prisma\'s packages cannot be installed' unless $installed;
 
 my $node = PostgreSQL::Test::Cluster->new('prisma');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'\n");
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'deploydb'
+deploydb.webhook_timeout = '60s'
+deploydb.webhook_allow = '127.0.0.1'
+});
 $node->start;
 
 # Each chapter has a database of its own.
@@ -200,6 +205,28 @@ ok($ran, 'and the client writes') or diag($said);
 my ($account) = $said =~ /^(\d+(?:\|\d+){4})$/m;
 is($node->safe_psql($database, q{SELECT succeeded, failed, rolled_back, rejected, swallowed FROM deploydb.write_stats()}),
 	$account, 'the counters are the client\'s account');
+
+# Its shadow database comes and goes, with deploydb in the template, while
+# receivers hang.  The stock engine cannot read a schema through this adapter,
+# which it says once the migrations were run there.
+chapter('shadow');
+write_migration($migration, $ddl);
+$node->safe_psql('template1', 'CREATE EXTENSION deploydb');
+my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 64) or die "cannot listen: $!";
+my $url = 'http://127.0.0.1:' . $silent->sockport;
+$node->safe_psql($database, qq{
+	ALTER DATABASE $database SET log_statement = 'ddl';
+	SELECT deploydb.add_webhook('silent' || n, 'generic', '$url/' || n) FROM generate_series(1, 20) n;
+	SELECT deploydb.notify('anybody?')});
+my $hanging = q{SELECT count(*) = 20 FROM deploydb.notification WHERE state = 'sending'};
+ok($node->poll_query_until($database, $hanging), 'shadow: twenty messages hang');
+my $mark = -s $node->logfile;
+(undef, $said) = prisma(qw(diff --from-migrations prisma/migrations --to-schema-datamodel prisma/schema.prisma --script));
+like(slurp_file($node->logfile, $mark), qr/CREATE DATABASE "(prisma_migrate_shadow_db_[^"]*)".*DROP DATABASE "\g{1}"/s, 'shadow: made, and dropped')
+	or diag $said;
+is($node->safe_psql($database, q{SELECT count(*) FROM pg_database WHERE datname ~ 'shadow_db'}), '0', 'shadow: it is gone');
+unlike(slurp_file($node->logfile, $mark), qr/being accessed by other users/, 'shadow: nobody was in the way');
+is($node->safe_psql($database, $hanging), 't', 'shadow: the messages still hang');
 
 $node->stop;
 done_testing();
