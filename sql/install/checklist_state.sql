@@ -86,19 +86,35 @@ GRANT EXECUTE ON FUNCTION deploydb.evaluate_item(text, text, text, bigint, text[
 	TO pg_monitor, pg_database_owner;
 
 -- How the items were when a deployment was finished: what is evaluated would
--- change ever after.
+-- change ever after, and so may the items.  Of a target there is no state.
 CREATE TABLE deploydb.checklist_result (
 	deployment bigint NOT NULL,
 	item text COLLATE "C" NOT NULL,
-	state text NOT NULL,
+	definition jsonb NOT NULL,
+	state text,
 	evidence text,
 	at timestamptz,
 	PRIMARY KEY (deployment, item)
 );
 COMMENT ON TABLE deploydb.checklist_result IS
-	'Checklist: how each item was when a deployment was finished';
+	'Checklist: each item as it was defined when a deployment was finished, and how it was';
 GRANT SELECT ON deploydb.checklist_result TO pg_monitor, pg_database_owner;
 SELECT pg_extension_config_dump('deploydb.checklist_result', '');
+
+CREATE FUNCTION deploydb.items_of(deployment bigint)
+RETURNS TABLE (key text, definition jsonb)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 50
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT r.item, r.definition FROM deploydb.checklist_result r WHERE r.deployment = items_of.deployment
+	UNION ALL
+	SELECT i.key, to_jsonb(i) - '{built_in,added_at,added_by}'::text[] FROM deploydb.checklist_item i
+	WHERE NOT EXISTS (SELECT FROM deploydb.checklist_result r WHERE r.deployment = items_of.deployment)
+$$;
+COMMENT ON FUNCTION deploydb.items_of(bigint) IS
+	'Checklist: the items of a deployment, as they were at its end, or as they are; a part of checklist()';
+REVOKE ALL ON FUNCTION deploydb.items_of(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.items_of(bigint) TO pg_monitor, pg_database_owner;
 
 -- deployment_finish() calls this.  Targets go on until their day has passed.
 CREATE FUNCTION deploydb.keep_checklist(deployment bigint)
@@ -110,9 +126,10 @@ AS $$
 DECLARE
 	kept integer;
 BEGIN
-	INSERT INTO deploydb.checklist_result AS r (deployment, item, state, evidence, at)
-	SELECT deployment, c.item, c.state, c.evidence, c.at FROM deploydb.checklist(deployment) c
-	WHERE c.section <> 'post.performance';
+	INSERT INTO deploydb.checklist_result AS r (deployment, item, definition, state, evidence, at)
+	SELECT deployment, i.key, i.definition, c.state, c.evidence, c.at
+	FROM deploydb.items_of(deployment) i
+		LEFT JOIN deploydb.checklist(deployment) c ON c.item = i.key AND c.section <> 'post.performance';
 	GET DIAGNOSTICS kept = ROW_COUNT;
 	RETURN kept;
 END
@@ -140,7 +157,12 @@ DECLARE
 	kept deploydb.checklist_result;
 BEGIN
 	SELECT s.* INTO scope FROM deploydb.checklist_scope(wanted) s;
-	FOR i IN SELECT c.* FROM deploydb.checklist_item c ORDER BY c.section_place, c.section, c.place, c.key
+	FOR i IN
+		SELECT d.* FROM deploydb.items_of(wanted) c
+			CROSS JOIN LATERAL jsonb_to_record(c.definition) AS d (key text, section text, kind text, title_en text,
+				title_zh text, command text, expected text, phase text, evaluator text, predicate text,
+				section_place integer, place integer)
+		ORDER BY d.section_place, d.section COLLATE "C", d.place, d.key COLLATE "C"
 	LOOP
 		item := i.key;
 		section := i.section;
@@ -189,9 +211,7 @@ SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $$
 	SELECT encode(sha256(convert_to(jsonb_build_object(
-		'items', (SELECT jsonb_agg(jsonb_build_array(i.key, i.section, i.kind, i.title_en, i.title_zh, i.command,
-				i.expected, i.phase, i.evaluator, i.predicate, i.owner) ORDER BY i.key)
-			FROM deploydb.checklist_item i),
+		'items', (SELECT jsonb_agg(i.definition ORDER BY i.key COLLATE "C") FROM deploydb.items_of(checklist_hash.deployment) i),
 		'attestations', (SELECT jsonb_agg(jsonb_build_array(a.id, a.item, a.met, a.note, a.at, a.who) ORDER BY a.id)
 			FROM deploydb.attestation a WHERE a.deployment = checklist_hash.deployment))::text, 'UTF8')), 'hex')
 	WHERE deployment IS NOT NULL

@@ -201,8 +201,9 @@ AS $$
 #variable_conflict use_variable
 BEGIN
 	RETURN format(E'## %s\n\n', deploydb.phrase('Contacts')) || deploydb.md_head(ARRAY['Role', 'Name', 'How to reach'])
-		|| COALESCE((SELECT string_agg(deploydb.md_row(ARRAY[deploydb.phrase(c.role), c.name, c.how]), '' ORDER BY c.role)
-			FROM deploydb.contact c), '');
+		|| (SELECT string_agg(deploydb.md_row(ARRAY[deploydb.phrase(r.role), c.name, c.how]), '' ORDER BY r.n)
+			FROM unnest(ARRAY['technical_lead', 'dba', 'devops', 'product_owner']) WITH ORDINALITY AS r (role, n)
+				LEFT JOIN deploydb.contact c ON c.role = r.role);
 END
 $$;
 COMMENT ON FUNCTION deploydb.report_contacts(bigint) IS
@@ -281,7 +282,10 @@ BEGIN
 	RETURN format(E'## %s\n\n', deploydb.phrase('Sign-offs'))
 		|| (SELECT string_agg(format(E'- [%s] %s: %s %s: %s\n', CASE WHEN s.valid THEN 'x' ELSE ' ' END,
 				deploydb.phrase(r.role), COALESCE(deploydb.md_text(s.person), '____________'), deploydb.phrase('Date'),
-				concat_ws(' ', COALESCE(deploydb.md_time(s.at), '______'), deploydb.md_text(s.note))), '' ORDER BY r.n)
+				concat_ws(', ', COALESCE(deploydb.md_time(s.at), '______'), deploydb.md_text(s.signed_by),
+					CASE WHEN NOT s.valid THEN deploydb.phrase(s.state) END, deploydb.md_text(s.revoke_reason),
+					CASE WHEN NOT s.distinct_signers THEN deploydb.phrase('one may sign for several roles') END,
+					deploydb.md_text(s.note))), '' ORDER BY r.n)
 			FROM unnest(ARRAY['technical_lead', 'dba', 'devops']) WITH ORDINALITY AS r (role, n)
 				LEFT JOIN LATERAL (SELECT o.* FROM deploydb.sign_off_status o
 					WHERE o.deployment = deployment AND o.role = r.role ORDER BY o.id DESC LIMIT 1) s ON true);
@@ -302,8 +306,8 @@ BEGIN
 	RETURN format(E'---\n\n*%s: %s (%s)*  \n*%s: %s*  \n*%s: %s*\n',
 		deploydb.phrase('Written'), deploydb.md_time(clock_timestamp()), deploydb.md_text(current_setting('TimeZone')),
 		deploydb.phrase('Items and attestations'), deploydb.checklist_hash(deployment),
-		deploydb.phrase('Head of the log'), COALESCE((SELECT format('%s (%s)', s.hash, s.id)
-			FROM deploydb.log_seal s ORDER BY s.id DESC LIMIT 1), deploydb.phrase('not sealed yet')));
+		deploydb.phrase('Head of the log'), (SELECT concat_ws(', ', COALESCE(v.head, deploydb.phrase('not sealed yet')),
+			CASE WHEN NOT v.intact THEN deploydb.phrase('it is not as it was sealed') END) FROM deploydb.verify_log() v));
 END
 $$;
 COMMENT ON FUNCTION deploydb.report_foot(bigint) IS

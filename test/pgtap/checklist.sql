@@ -4,7 +4,7 @@ SET client_min_messages = error;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(102);
+SELECT plan(104);
 
 CREATE FUNCTION state(key text) RETURNS text
 LANGUAGE sql AS $$ SELECT c.state FROM deploydb.checklist() c WHERE c.item = key $$;
@@ -182,6 +182,12 @@ SELECT is(evidence('team.user'), 'the role that owns checklist item "team.user" 
 -- At the end
 
 SELECT deployment_finish() \g /dev/null
+SELECT checklist_hash(:deployment) AS hash \gset
+SELECT set_config('test.items', (SELECT count(*) FROM checklist())::text, false) \g /dev/null
+SELECT add_checklist_item('team.late', 'Ours', 'For the next time') \g /dev/null
+SELECT drop_checklist_item('team.rows') \g /dev/null
+SELECT is(checklist_hash(:deployment), :'hash', 'items that come and go are nothing to a deployment that is finished');
+SELECT is((SELECT count(*) FROM checklist()), current_setting('test.items')::bigint, 'which has its own');
 SELECT is(state('step2.migrate'), 'met', 'at the end the migration is applied');
 UPDATE _prisma_migrations SET rolled_back_at = now();
 SELECT is(state('step2.migrate'), 'met', 'which stays so in the checklist of that deployment');
