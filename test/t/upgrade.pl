@@ -1,35 +1,51 @@
-# A real pg_upgrade from an older major: what is registered comes along, what
-# was derived is derived again, and what was captured is stale.  Skipped where
-# no older PostgreSQL is installed beside this one with its headers.
+# A real pg_upgrade, with the monitor: what is registered comes along, what
+# was derived is derived again, what was captured is stale; rules, webhooks and
+# what waits are there, and nothing is sent before adopt().  From an older
+# major where one is installed beside this one with its headers, otherwise from
+# this one to itself.
 use strict;
 use warnings;
 
+use lib 'test/lib';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Receiver;
 use Test::More;
 
 my ($here) = (run_command([ 'pg_config', '--version' ]))[0] =~ /PostgreSQL (\d+)/;
 my ($old_major) = sort { $b <=> $a } grep { $_ < $here && -e "/usr/lib/postgresql/$_/bin/initdb" }
   map { m{/(\d+)/bin/pg_config$} } glob '/usr/lib/postgresql/*/bin/pg_config';
-plan skip_all => 'no older PostgreSQL is installed with its headers' unless $old_major;
+my $directory = PostgreSQL::Test::Utils::tempdir;
 
 # deploydb for the older major, in a copy of that server
-my $directory = PostgreSQL::Test::Utils::tempdir;
-my ($prefix, $log) = run_command([ 'bash', '-c', q{
-	. scripts/lib/common.sh
-	prefix=$(make_prefix "$1" "$2/pg")
-	copy_source "$2/build"
-	build_and_install "$2/build" "$prefix" "$2/build.log" >&2
-	echo "$prefix"}, 'build', "/usr/lib/postgresql/$old_major/bin/pg_config", $directory ]);
-ok($prefix && -e $prefix, "deploydb is built for PostgreSQL $old_major") or BAIL_OUT($log);
-(my $old_bin = $prefix) =~ s{/pg_config$}{};
+sub build_for
+{
+	my $major = shift;
+	my ($prefix, $log) = run_command([ 'bash', '-c', q{
+		. scripts/lib/common.sh
+		prefix=$(make_prefix "$1" "$2/pg")
+		copy_source "$2/build"
+		build_and_install "$2/build" "$prefix" "$2/build.log" >&2
+		echo "$prefix"}, 'build', "/usr/lib/postgresql/$major/bin/pg_config", $directory ]);
+	ok($prefix && -e $prefix, "deploydb is built for PostgreSQL $major") or BAIL_OUT($log);
+	return $prefix =~ s{/bin/pg_config$}{}r;
+}
 
+my @install_path = $old_major ? (install_path => build_for($old_major)) : ();
+$old_major //= $here;
+my $older = $old_major < $here;
 my @checksums = $here >= 18 ? (extra => ['--no-data-checksums']) : ();
-my $old = PostgreSQL::Test::Cluster->new('old', install_path => dirname_of($old_bin));
+my $receiver = Receiver->new("$directory/received");
+my $configuration = q{
+shared_preload_libraries = 'deploydb'
+deploydb.databases = 'postgres'
+deploydb.metrics_collection_interval = '1s'
+deploydb.webhook_allow = '127.0.0.1'
+};
+my $old = PostgreSQL::Test::Cluster->new('old', @install_path);
 $old->init($old_major >= 18 ? @checksums : ());
+$old->append_conf('postgresql.conf', $configuration);
 $old->start;
-
-sub dirname_of { my $path = shift; $path =~ s{/[^/]+$}{}; return $path; }
 
 $old->safe_psql('postgres', q{
 	CREATE EXTENSION deploydb;
@@ -40,33 +56,98 @@ $old->safe_psql('postgres', q{
 	SELECT deploydb.import_migration(deploydb.capture_migration('20260102_captured', '{captured}'));
 	SELECT deploydb_verify_migration();
 });
+
+# The monitor has ticked, a rule fires, and a message waits for a receiver
+# that is not there yet.
+my ($hook, $nowhere) = map { $receiver->url($_) } qw(/ok/hook /status/503);
+$old->safe_psql('postgres', qq{
+	SELECT deploydb.add_webhook('hook', 'generic', '$nowhere', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw');
+	SELECT deploydb.set_rule('mine', metric => 'http.error_rate.5xx', comparison => '>', threshold => 0.125);
+	UPDATE deploydb.alert_rule SET threshold = 50 WHERE id = 'webhook_backlog';
+	SELECT deploydb.notify('it waits', 'P0', 'hook');
+	INSERT INTO decision_insights (id, decision_id, user_id, state_snapshot, difficulty_factors, feature_vector_hash, updated_at)
+	VALUES ('1', '1', 'u', '{}', '{}', 'h', now());
+});
+ok($old->poll_query_until('postgres', q{SELECT count(*) = 1 FROM deploydb.notification WHERE attempts > 0 AND state = 'pending'}),
+	'a message waits');
+ok($old->poll_query_until('postgres', q{SELECT succeeded = 1 FROM deploydb.write_stats('1 hour')}), 'a write was counted');
+
 my $dump = "$directory/old.sql";
 command_ok([ 'pg_dump', '-d', $old->connstr('postgres'), '-f', $dump ], 'the older server is dumped');
 my $fingerprint = $old->safe_psql('postgres', q{SELECT deploydb.migration_fingerprint('insights')});
+
+# What people made and what was measured, but for what ticks change
+my $kept = q{
+	SELECT 'webhook', w.name, w.format FROM deploydb.webhook w UNION ALL
+	SELECT 'secret', s.url, s.secret FROM deploydb.webhook_secret s UNION ALL
+	SELECT 'rule', r.id, r.threshold::text FROM deploydb.alert_rule r WHERE r.id IN ('mine', 'webhook_backlog') UNION ALL
+	SELECT 'message', o.id::text, o.body FROM deploydb.outbox o WHERE o.body LIKE '%it waits%' UNION ALL
+	SELECT 'installation', i.system_identifier::text, i.database_oid::text FROM deploydb.installation i UNION ALL
+	SELECT 'written', w.succeeded::text, NULL FROM deploydb.write_stats('1 hour') w
+	ORDER BY 1, 2};
+my $before = $old->safe_psql('postgres', $kept);
 $old->stop;
 
 my $new = PostgreSQL::Test::Cluster->new('new');
 $new->init(@checksums);
-my $new_bin = $new->config_data('--bindir');
+$new->append_conf('postgresql.conf', $configuration . "log_min_messages = debug1\n");
+my @upgrade = ('pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir, '-b', $old->config_data('--bindir'),
+	'-B', $new->config_data('--bindir'), '-s', $new->host, '-p', $old->port, '-P', $new->port);
 chdir $directory or die;
-command_ok([ 'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
-		'-b', $old_bin, '-B', $new_bin, '-s', $new->host, '-p', $old->port, '-P', $new->port ],
-	"pg_upgrade from $old_major to $here");
+command_ok([ @upgrade, '--check' ], "pg_upgrade --check from $old_major to $here");
+command_ok([ @upgrade, '--retain' ], "pg_upgrade from $old_major to $here");
+
+my $starts = qr/starting background worker process "deploydb/;
+my @logs = glob $new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log';
+ok(@logs > 0 && !grep({ slurp_file($_) =~ $starts } @logs), 'no monitor runs meanwhile');
 $new->start;
 
+sub poll
+{
+	my ($query, $what) = @_;
+	ok($new->poll_query_until('postgres', $query), $what) or diag($new->safe_psql('postgres', 'TABLE deploydb.notification; TABLE deploydb.worker_status'));
+	return;
+}
+my $ticks = $new->safe_psql('postgres', 'SELECT ticks FROM deploydb.monitor_state');
+poll("SELECT state = 'suspended' AND ticks > $ticks + 2 FROM deploydb.worker_status", 'it ticks, suspended');
+like(slurp_file($new->logfile), $starts, 'which the log would show');
+is($new->safe_psql('postgres', $kept), $before, 'what was made and measured came along');
+is($new->safe_psql('postgres', q{SELECT last_error IS NULL FROM deploydb.worker_status}), 't', 'no tick failed');
+is($new->safe_psql('postgres', q{SELECT string_agg(DISTINCT kind, ' ') FROM deploydb.write_gap}), 'lost', 'a gap is recorded');
+
+# What was verified
+my $newer = $older ? 'on another major: not known' : 'on this major: known';
 is($new->safe_psql('postgres', q{
 		SET client_min_messages = error;
 		SELECT deploydb_verify_migration('insights'), deploydb_verify_migration('added'),
-			deploydb_verify_migration('captured') IS NULL}), 't|t|t',
-	'derived again; captured on another major: not known');
-is($new->safe_psql('postgres', q{SELECT status FROM deploydb.migration_report('captured')}), 'stale',
-	'and said to be stale');
-my $now = $new->safe_psql('postgres', q{SELECT deploydb.migration_fingerprint('insights')});
-isnt($now =~ s/:[0-9a-f]+$//r, $fingerprint =~ s/:[0-9a-f]+$//r, 'fingerprints name their major');
+			deploydb_verify_migration('captured') IS NULL}), $older ? 't|t|t' : 't|t|f',
+	"derived again; captured $newer");
+is($new->safe_psql('postgres', q{SELECT DISTINCT status FROM deploydb.migration_report('captured')}), $older ? 'stale' : 'ok',
+	'and said so');
+my ($now, $then) = map { $older ? s/:[0-9a-f]+$//r : $_ } $new->safe_psql('postgres', q{SELECT deploydb.migration_fingerprint('insights')}),
+  $fingerprint;
+ok(($now eq $then) == !$older, 'fingerprints name their major') or diag("$then, then $now");
 is($new->safe_psql('postgres', q{
 		SELECT deploydb.import_migration(deploydb.capture_migration('20260102_captured', '{captured}')) > 0;
 		SELECT deploydb_verify_migration()}), "t\nt", 'captured again, everything verifies');
 is($new->safe_psql('postgres', 'SELECT count(*) > 2 FROM deploydb.verification_history'), 't', 'history came along');
+
+# The receiver is there, and nothing is sent before adopt().
+my $sent = () = $receiver->requests;
+$new->safe_psql('postgres', "SELECT deploydb.set_webhook_url('hook', '$hook')");
+$ticks = $new->safe_psql('postgres', 'SELECT ticks FROM deploydb.monitor_state');
+poll("SELECT ticks > $ticks + 2 FROM deploydb.monitor_state", 'it ticks on');
+is(scalar(() = $receiver->requests), $sent, 'and sends nothing');
+is($new->safe_psql('postgres', q{SELECT deploydb.adopt(); SELECT deploydb.notify('it is new', 'P0', 'hook') > 0}), "t\nt", 'adopted');
+poll(q{SELECT count(*) = 1 FROM deploydb.outbox WHERE body LIKE '%it is new%' AND state = 'delivered'}, 'it sends');
+is($new->safe_psql('postgres', q{SELECT state FROM deploydb.outbox WHERE body LIKE '%it waits%'}), 'dead', 'not what waited');
+$new->safe_psql('postgres', q{SELECT deploydb.replay_since(now() - interval '1 hour')});
+poll(q{SELECT count(*) = 1 FROM deploydb.outbox WHERE body LIKE '%it waits%' AND state = 'delivered'}, 'which can be sent, too');
+$new->safe_psql('postgres', q{INSERT INTO decision_insights (id, decision_id, user_id, state_snapshot, difficulty_factors, feature_vector_hash, updated_at)
+	VALUES ('2', '2', 'u', '{}', '{}', 'h', now())});
+poll(q{SELECT succeeded = 2 FROM deploydb.write_stats('1 hour')}, 'writes are counted on');
+$new->safe_psql('postgres', q{SELECT deploydb.push_metric('http.error_rate.5xx', 0.25)});
+poll(q{SELECT count(*) = 1 FROM deploydb.active_alert WHERE rule = 'mine'}, 'a rule of people\'s fires');
 
 # A dump of the older one, restored here
 $new->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
@@ -75,7 +156,8 @@ $new->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 're
 is($new->safe_psql('restored', q{
 		SET client_min_messages = error;
 		SELECT deploydb_verify_migration('insights'), deploydb_verify_migration('added'),
-			deploydb_verify_migration('captured') IS NULL}), 't|t|t', 'and says the same');
+			deploydb_verify_migration('captured') IS NULL}), $older ? 't|t|t' : 't|t|f', 'and says the same');
 
 $new->stop;
+$receiver->stop;
 done_testing();
