@@ -1,7 +1,11 @@
 -- alerts.sql
 --		An evaluation of all rules, committed: with nothing to tell, with a
 --		tenth of the rules changing their state, and with all of them doing so.
+--		Durable, so with fsync.
 \ir measure.psql
+
+ALTER SYSTEM SET fsync = on;
+SELECT pg_reload_conf() \g /dev/null
 
 CREATE TABLE result (name text, ms double precision);
 
@@ -55,3 +59,6 @@ CALL measure_evaluation('1,000 rules, 100 change', 100, 100);
 CALL measure_evaluation('1,000 rules, all change', 1000, 50);
 
 SELECT 'evaluation, ' || name, ms, 'ms', 'the application''s target for its 5', 10 FROM result;
+
+ALTER SYSTEM RESET fsync;
+SELECT pg_reload_conf() \g /dev/null
