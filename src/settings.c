@@ -27,6 +27,7 @@ int			deploydb_retention = 30 * 24 * 3600;
 bool		deploydb_capture_statements = false;
 int			deploydb_language = LANGUAGE_EN;
 char	   *deploydb_environment = NULL;
+bool		deploydb_distinct_signers = true;
 int			deploydb_webhook_timeout = 2500;
 int			deploydb_webhook_max_per_minute = 12;
 int			deploydb_webhook_max_attempts = 20;
@@ -106,6 +107,14 @@ define_of_monitor(void)
 							   "",
 							   PGC_SIGHUP, 0,
 							   NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("deploydb.distinct_signers",
+							 "Has each role of a deployment signed for by another session user.",
+							 NULL,
+							 &deploydb_distinct_signers,
+							 true,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 }
 
 static void

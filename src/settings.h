@@ -34,6 +34,7 @@ typedef enum Language
 } Language;
 
 extern int	deploydb_language;	/* deploydb.language, a Language */
+extern bool deploydb_distinct_signers;	/* deploydb.distinct_signers */
 extern char *deploydb_environment;	/* deploydb.environment, "" when not set */
 
 extern int	deploydb_webhook_timeout;	/* milliseconds */

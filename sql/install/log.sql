@@ -86,6 +86,8 @@ BEGIN
 			MESSAGE = format('invalid status: "%s"', status),
 			HINT = 'It is ok, failed, warning or info.';
 	END IF;
+	-- the transaction has its id before the line has one: seal_log() relies on that
+	PERFORM pg_current_xact_id();
 	INSERT INTO deploydb.log_entry AS l (deployment, who, application, action, status, note)
 	VALUES (deployment, session_user, current_setting('application_name'), action, status, note)
 	RETURNING l.id INTO added;

@@ -877,10 +877,16 @@ BEGIN
 		'deploydb.deployment_finish(text, text)',
 		'deploydb.phase_start(text, text)',
 		'deploydb.phase_finish(text, text, text)',
+		'deploydb.log_issue(text, text, text)',
+		'deploydb.resolve_issue(bigint, text)',
+		'deploydb.set_contact(text, text, text)',
 		'deploydb.attest(text, boolean, text)',
 		'deploydb.add_checklist_item(text, text, text, text, text, text, text, text, text)',
 		'deploydb.drop_checklist_item(text)',
 		'deploydb.import_staging(jsonb)']
+	WHEN access = 'signer' THEN ARRAY[
+		'deploydb.sign_off(bigint, text, text, text)',
+		'deploydb.revoke_sign_off(bigint, text, text)']
 	WHEN access = 'app' THEN ARRAY[
 		'deploydb.report_client_failures(text, integer, text)',
 		'deploydb.push_metric(text, double precision, timestamptz)'] END;
@@ -888,7 +894,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('unrecognized access: "%s"', access),
-			HINT = 'Known are "operator" and "app". To read, be a member of pg_monitor.';
+			HINT = 'Known are "operator", "signer" and "app". To read, be a member of pg_monitor.';
 	END IF;
 	-- GRANT takes even a quoted "public" for everybody
 	IF role = 'public' THEN
@@ -906,7 +912,7 @@ BEGIN
 			ELSE 'SELECT ON ' || d.objid::regclass::text END
 		FROM pg_depend d
 			JOIN pg_extension x ON x.oid = d.refobjid
-		WHERE access = 'operator'
+		WHERE access IN ('operator', 'signer')
 			AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND x.extname = 'deploydb'
 			AND CASE WHEN d.classid = 'pg_proc'::regclass
 					THEN has_function_privilege('pg_monitor', d.objid, 'EXECUTE')
@@ -925,7 +931,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.grant_access(text, text) IS
-	'Rights: lets a role act; access "operator" reads and acts, "app" reports what the server cannot see';
+	'Rights: lets a role act; access "operator" reads and acts, "signer" reads and signs off, "app" reports what the server cannot see';
 REVOKE ALL ON FUNCTION deploydb.grant_access(text, text) FROM PUBLIC;
 
 --

@@ -257,31 +257,22 @@ rows_of_function(List *rows, const char *area, const char *function)
 	return rows;
 }
 
-static List *
-area_writes(List *rows)
-{
-	return rows_of_function(rows, "writes", "status_of_writes");
-}
-
-static List *
-area_monitor(List *rows)
-{
-	return rows_of_function(rows, "monitor", "status_of_monitor");
-}
-
+/* An area is asked here, or by an SQL function. */
 typedef struct StatusArea
 {
 	const char *name;
 	List	   *(*add) (List *rows);
+	const char *function;
 } StatusArea;
 
 static const StatusArea areas[] = {
-	{"extension", area_extension},
-	{"migration", area_migrations},
-	{"ledger", area_ledger},
-	{"server", area_server},
-	{"writes", area_writes},
-	{"monitor", area_monitor},
+	{"extension", area_extension, NULL},
+	{"migration", area_migrations, NULL},
+	{"ledger", area_ledger, NULL},
+	{"server", area_server, NULL},
+	{"writes", NULL, "status_of_writes"},
+	{"monitor", NULL, "status_of_monitor"},
+	{"deployment", NULL, "status_of_deployment"},
 };
 
 /* One area, in a subtransaction; an error becomes its row. */
@@ -296,7 +287,10 @@ add_area(List *rows, int area)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		result = areas[area].add(NIL);
+		if (areas[area].add != NULL)
+			result = areas[area].add(NIL);
+		else
+			result = rows_of_function(NIL, areas[area].name, areas[area].function);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
