@@ -7,6 +7,10 @@
 #		a file's nor shared with another process.  And whether an ordinary backend
 #		has libcurl.
 set -euo pipefail
+if [ ! -r /proc/self/schedstat ]; then
+	echo "idle monitor, CPU||%|at most|0.1"
+	exit
+fi
 . "$(dirname "${BASH_SOURCE[0]}")/monitored.bash"
 
 seconds=${DEPLOYDB_BENCH_IDLE_SECONDS:-180}

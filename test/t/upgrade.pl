@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use lib 'test/lib';
+use File::Glob qw(bsd_glob);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
@@ -98,7 +99,7 @@ command_ok([ @upgrade, '--check' ], "pg_upgrade --check from $old_major to $here
 command_ok([ @upgrade, '--retain' ], "pg_upgrade from $old_major to $here");
 
 my $starts = qr/starting background worker process "deploydb/;
-my @logs = glob $new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log';
+my @logs = bsd_glob $new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log';
 ok(@logs > 0 && !grep({ slurp_file($_) =~ $starts } @logs), 'no monitor runs meanwhile');
 $new->start;
 
