@@ -170,9 +170,10 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NOT deploydb.is_preloaded() THEN
+	IF NOT deploydb.is_preloaded() OR pg_is_in_recovery() THEN
 		state := 'not_measured';
-		evidence := deploydb.phrase('errors are not counted: deploydb is not preloaded');
+		evidence := deploydb.phrase(CASE WHEN pg_is_in_recovery() THEN 'the primary counts, and this is a standby'
+			ELSE 'errors are not counted: deploydb is not preloaded' END);
 		RETURN;
 	END IF;
 	SELECT string_agg(format('%s (%s)', c.sqlstate_class, c.errors), ', ' ORDER BY c.sqlstate_class), max(c.last_at)
@@ -213,9 +214,10 @@ BEGIN
 	period := GREATEST(1, ceil(extract(epoch FROM clock_timestamp() - began))) || ' seconds';
 	at := clock_timestamp();
 	IF item = 'post.insight_write' THEN
-		IF NOT deploydb.is_preloaded() THEN
+		IF NOT deploydb.is_preloaded() OR pg_is_in_recovery() THEN
 			state := 'not_measured';
-			evidence := deploydb.phrase('writes are not counted: deploydb is not preloaded');
+			evidence := deploydb.phrase(CASE WHEN pg_is_in_recovery() THEN 'the primary counts, and this is a standby'
+				ELSE 'writes are not counted: deploydb is not preloaded' END);
 		ELSIF app_role IS NULL THEN
 			state := 'not_measured';
 			evidence := deploydb.phrase('deploydb.app_role is not set, and anybody may have written');
@@ -257,8 +259,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	SELECT CASE WHEN t.verdict IN ('met', 'unmet', 'waiting') THEN t.verdict ELSE 'not_measured' END,
-		format(deploydb.phrase('%s of %s samples since %s'), COALESCE(t.actual, '-'), COALESCE(t.samples, 0),
-			to_char(t.since, 'YYYY-MM-DD HH24:MI:SS TZ')), clock_timestamp()
+		format(deploydb.phrase(CASE WHEN t.actual IS NULL THEN 'no samples since %3$s' ELSE '%s of %s samples since %s' END),
+			t.actual, t.samples, to_char(t.since, 'YYYY-MM-DD HH24:MI:SS TZ')), clock_timestamp()
 	INTO state, evidence, at
 	FROM deploydb.targets(deployment) t
 	WHERE t.metric = substr(item, length('target.') + 1);
@@ -277,7 +279,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF item IN ('rollback.error_rate', 'rollback.api_down', 'rollback.data_lost') THEN
-		SELECT CASE a.verdict WHEN 'met' THEN 'unmet' WHEN 'not_met' THEN 'met' ELSE 'not_measured' END,
+		-- as with the reasons themselves, met is a reason to roll back
+		SELECT CASE a.verdict WHEN 'met' THEN 'met' WHEN 'not_met' THEN 'unmet' ELSE 'not_measured' END,
 			a.value, COALESCE(a.since, clock_timestamp())
 		INTO state, evidence, at
 		FROM deploydb.rollback_advice() a

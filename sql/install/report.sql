@@ -73,6 +73,19 @@ COMMENT ON FUNCTION deploydb.md_time(timestamptz) IS
 REVOKE ALL ON FUNCTION deploydb.md_time(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.md_time(timestamptz) TO pg_monitor, pg_database_owner;
 
+-- A key in words.
+CREATE FUNCTION deploydb.label(key text)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT replace(deploydb.phrase(key), '_', ' ')
+$$;
+COMMENT ON FUNCTION deploydb.label(text) IS
+	'Deployment: a state, a phase or a role in words of deploydb.language; a part of deployment_report()';
+REVOKE ALL ON FUNCTION deploydb.label(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.label(text) TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.report_head(deployment bigint)
 RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -88,7 +101,7 @@ BEGIN
 				(4, 'Migrations', array_to_string(d.migrations, ', ')), (5, 'Commit', d.commit_hash),
 				(6, 'Started', deploydb.md_time(d.started_at) || ', ' || d.started_by),
 				(7, 'Finished', deploydb.md_time(d.finished_at) || ', ' || d.finished_by),
-				(8, 'Outcome', COALESCE(deploydb.phrase(d.outcome), deploydb.phrase('open')))) AS f (n, name, value)
+				(8, 'Outcome', COALESCE(deploydb.label(d.outcome), deploydb.phrase('open')))) AS f (n, name, value)
 		WHERE d.id = deployment AND f.value IS NOT NULL
 		GROUP BY d.id);
 END
@@ -97,6 +110,27 @@ COMMENT ON FUNCTION deploydb.report_head(bigint) IS
 	'Deployment: what it is about; a part of deployment_report()';
 REVOKE ALL ON FUNCTION deploydb.report_head(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.report_head(bigint) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.report_targets(deployment bigint)
+RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	zh boolean := current_setting('deploydb.language') = 'zh';
+BEGIN
+	RETURN deploydb.md_head(ARRAY['Metric', 'Target', 'Actual', 'Samples', 'Status', 'How it is measured'])
+		|| COALESCE((SELECT string_agg(deploydb.md_row(ARRAY[COALESCE(CASE WHEN zh THEN i.title_zh END, i.title_en, t.metric),
+				t.target, t.actual, t.samples::text, deploydb.label(t.verdict), i.command]), '')
+			FROM deploydb.targets(deployment) t
+				LEFT JOIN deploydb.builtin_checklist_item i ON i.key = 'target.' || t.metric), '') || E'\n';
+END
+$$;
+COMMENT ON FUNCTION deploydb.report_targets(bigint) IS
+	'Deployment: how the targets are; a part of deployment_report()';
+REVOKE ALL ON FUNCTION deploydb.report_targets(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.report_targets(bigint) TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.report_items(deployment bigint)
 RETURNS text
@@ -114,7 +148,7 @@ BEGIN
 		SELECT c.section, min(e.place) AS place, COALESCE(min(e.chapter), 'Own items') AS chapter,
 			COALESCE(CASE WHEN zh THEN min(e.title_zh) END, min(e.title_en), c.section) AS title, min(e.minutes) AS minutes,
 			string_agg(format(E'- [%s] %s %s (%s)\n%s%s', CASE WHEN c.state IN ('met', 'not_applicable') THEN 'x' ELSE ' ' END,
-				deploydb.phrase(c.state), deploydb.md_text(c.title), deploydb.md_text(c.item),
+				deploydb.label(c.state), deploydb.md_text(c.title), deploydb.md_text(c.item),
 				format(E'  - %s\n', concat_ws(', ', deploydb.md_text(c.evidence), deploydb.md_time(c.at))),
 				'  - ' || deploydb.phrase('Expected') || ': ' || deploydb.md_text(c.expected) || E'\n'), '' ORDER BY c.n) AS items,
 			string_agg(format(E'# %s\n%s\n', c.item, c.command), '' ORDER BY c.n) FILTER (WHERE c.command <> '') AS commands
@@ -127,8 +161,13 @@ BEGIN
 			document := document || format(E'## %s\n\n', deploydb.phrase(chapter));
 		END IF;
 		document := document || format(E'### %s\n\n%s\n', deploydb.md_text(s.title), s.items);
-		IF s.commands IS NOT NULL THEN
+		IF s.section = 'post.performance' THEN
+			document := document || deploydb.report_targets(deployment);
+		ELSIF s.commands IS NOT NULL THEN
 			document := document || format(E'**%s**:\n', deploydb.phrase('Commands')) || deploydb.md_block('bash', s.commands) || E'\n';
+		END IF;
+		IF s.section = 'rollback.steps' THEN
+			document := document || deploydb.report_rollback(deployment) || E'\n';
 		END IF;
 		IF s.minutes IS NOT NULL THEN
 			document := document || format(E'**%s**: %s\n\n', deploydb.phrase('Time needed'), format(deploydb.phrase('%s minutes'), s.minutes));
@@ -144,31 +183,46 @@ GRANT EXECUTE ON FUNCTION deploydb.report_items(bigint) TO pg_monitor, pg_databa
 
 CREATE FUNCTION deploydb.report_rollback(deployment bigint)
 RETURNS text
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
 	RETURN format(E'### %s\n\n', deploydb.phrase('Rollback script')) || COALESCE((
-		SELECT string_agg(format(E'%s: %s\n\n', deploydb.md_text(k.migration), deploydb.phrase(CASE
-				WHEN deploydb.rollback_rehearsed(k.migration) THEN 'rehearsed as it is' ELSE 'not rehearsed as it is' END))
+		SELECT string_agg(format(E'%s:\n', deploydb.md_text(k.migration))
 			|| COALESCE(deploydb.md_block('sql', k.rollback_ddl), deploydb.phrase('there is none') || E'\n'), E'\n' ORDER BY l.n)
 		FROM deploydb.deployment d
 			CROSS JOIN LATERAL unnest(d.migrations) WITH ORDINALITY AS l (name, n)
 			JOIN deploydb.known_migration k ON k.migration = l.name
-		WHERE d.id = deployment), deploydb.phrase('there is none') || E'\n')
-		|| COALESCE((
-		SELECT E'\n' || deploydb.md_head(ARRAY['Time', 'Migration', 'Status', 'Note'])
-			|| string_agg(deploydb.md_row(ARRAY[deploydb.md_time(r.at), r.migration, deploydb.phrase(r.state), concat_ws(': ', r.who, r.reason)]),
-				'' ORDER BY r.id)
-		FROM deploydb.rollback r JOIN deploydb.deployment d ON d.id = deployment
-		WHERE r.at >= d.started_at AND (r.at <= d.finished_at) IS NOT FALSE), '');
+		WHERE d.id = deployment), deploydb.phrase('there is none') || E'\n');
 END
 $$;
 COMMENT ON FUNCTION deploydb.report_rollback(bigint) IS
-	'Deployment: the rollback of each migration, and what was rolled back; a part of deployment_report()';
+	'Deployment: the rollback script of each migration; a part of deployment_report()';
 REVOKE ALL ON FUNCTION deploydb.report_rollback(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.report_rollback(bigint) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.report_rollbacks(deployment bigint)
+RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	RETURN COALESCE((
+		SELECT format(E'## %s\n\n', deploydb.phrase('Rollbacks'))
+			|| deploydb.md_head(ARRAY['Time', 'Migration', 'Status', 'Note'])
+			|| string_agg(deploydb.md_row(ARRAY[deploydb.md_time(r.at), r.migration, deploydb.label(r.state), concat_ws(': ', r.who, r.reason)]),
+				'' ORDER BY r.id)
+		FROM deploydb.rollback r JOIN deploydb.deployment d ON d.id = deployment
+		WHERE r.at >= d.started_at AND (r.at <= d.finished_at) IS NOT FALSE
+		HAVING count(*) > 0), '');
+END
+$$;
+COMMENT ON FUNCTION deploydb.report_rollbacks(bigint) IS
+	'Deployment: what was rolled back; a part of deployment_report()';
+REVOKE ALL ON FUNCTION deploydb.report_rollbacks(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.report_rollbacks(bigint) TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.report_timetable(deployment bigint)
 RETURNS text
@@ -180,8 +234,8 @@ BEGIN
 	RETURN format(E'## %s\n\n', deploydb.phrase('Timetable'))
 		|| deploydb.md_head(ARRAY['Phase', 'Time', 'Owner', 'Started', 'Finished'])
 		|| COALESCE((
-		SELECT string_agg(deploydb.md_row(ARRAY[deploydb.phrase(p.phase), format(deploydb.phrase('%s minutes'), p.minutes), p.owner,
-				deploydb.md_time(p.started_at), concat_ws(' ', deploydb.md_time(p.finished_at), deploydb.phrase(p.status))]),
+		SELECT string_agg(deploydb.md_row(ARRAY[deploydb.label(p.phase), format(deploydb.phrase('%s minutes'), p.minutes), p.owner,
+				deploydb.md_time(p.started_at), concat_ws(' ', deploydb.md_time(p.finished_at), deploydb.label(p.status))]),
 				'' ORDER BY p.position)
 			|| deploydb.md_row(ARRAY[deploydb.phrase('Total'), format(deploydb.phrase('%s minutes'), sum(p.minutes)), '-',
 				deploydb.md_time(min(p.started_at)), deploydb.md_time(max(p.finished_at))])
@@ -201,7 +255,7 @@ AS $$
 #variable_conflict use_variable
 BEGIN
 	RETURN format(E'## %s\n\n', deploydb.phrase('Contacts')) || deploydb.md_head(ARRAY['Role', 'Name', 'How to reach'])
-		|| (SELECT string_agg(deploydb.md_row(ARRAY[deploydb.phrase(r.role), c.name, c.how]), '' ORDER BY r.n)
+		|| (SELECT string_agg(deploydb.md_row(ARRAY[deploydb.label(r.role), c.name, c.how]), '' ORDER BY r.n)
 			FROM unnest(ARRAY['technical_lead', 'dba', 'devops', 'product_owner']) WITH ORDINALITY AS r (role, n)
 				LEFT JOIN deploydb.contact c ON c.role = r.role);
 END
@@ -221,7 +275,7 @@ BEGIN
 	RETURN format(E'## %s\n\n### %s\n\n', deploydb.phrase('Record'), deploydb.phrase('Deployment log'))
 		|| deploydb.md_head(ARRAY['Time', 'Action', 'Status', 'Note'])
 		|| COALESCE((SELECT string_agg(deploydb.md_row(ARRAY[deploydb.md_time(l.at), deploydb.phrase(l.action),
-				deploydb.phrase(l.status), concat_ws(' ', l.note, format('(%s)', l.who))]), '' ORDER BY l.id)
+				deploydb.label(l.status), concat_ws(' ', l.note, format('(%s)', l.who))]), '' ORDER BY l.id)
 			FROM deploydb.log_entry l WHERE l.deployment = deployment), '')
 		|| format(E'\n### %s\n\n', deploydb.phrase('Problems')) || deploydb.md_head(ARRAY['Problem', 'Impact', 'Solution', 'Status'])
 		|| COALESCE((SELECT string_agg(deploydb.md_row(ARRAY[concat_ws(' ', p.severity, p.title), p.impact, p.solution,
@@ -281,9 +335,9 @@ AS $$
 BEGIN
 	RETURN format(E'## %s\n\n', deploydb.phrase('Sign-offs'))
 		|| (SELECT string_agg(format(E'- [%s] %s: %s %s: %s\n', CASE WHEN s.valid THEN 'x' ELSE ' ' END,
-				deploydb.phrase(r.role), COALESCE(deploydb.md_text(s.person), '____________'), deploydb.phrase('Date'),
+				deploydb.label(r.role), COALESCE(deploydb.md_text(s.person), '____________'), deploydb.phrase('Date'),
 				concat_ws(', ', COALESCE(deploydb.md_time(s.at), '______'), deploydb.md_text(s.signed_by),
-					CASE WHEN NOT s.valid THEN deploydb.phrase(s.state) END, deploydb.md_text(s.revoke_reason),
+					CASE WHEN NOT s.valid THEN deploydb.label(s.state) END, deploydb.md_text(s.revoke_reason),
 					CASE WHEN NOT s.distinct_signers THEN deploydb.phrase('one may sign for several roles') END,
 					deploydb.md_text(s.note))), '' ORDER BY r.n)
 			FROM unnest(ARRAY['technical_lead', 'dba', 'devops']) WITH ORDINALITY AS r (role, n)
@@ -335,13 +389,13 @@ BEGIN
 			HINT = 'Languages are en and zh.';
 	END IF;
 	PERFORM set_config('deploydb.language', COALESCE(lang, outer_language), true);
-	FOREACH part IN ARRAY ARRAY['report_head', 'report_items', 'report_rollback', 'report_timetable', 'report_contacts',
-		'report_log', 'report_appendix', 'report_signatures', 'report_foot']
+	FOREACH part IN ARRAY ARRAY['report_head', 'report_items', 'report_rollbacks', 'report_timetable',
+		'report_contacts', 'report_log', 'report_appendix', 'report_signatures', 'report_foot']
 	LOOP
 		BEGIN
 			EXECUTE format('SELECT deploydb.%I($1)', part) INTO written USING wanted;
 		EXCEPTION WHEN OTHERS THEN
-			written := format(E'%s: %s\n', deploydb.phrase('not_measured'), deploydb.md_text(SQLERRM));
+			written := format(E'%s: %s\n', deploydb.label('not_measured'), deploydb.md_text(SQLERRM));
 		END;
 		document := document || written || E'\n';
 	END LOOP;

@@ -4,7 +4,7 @@ SET client_min_messages = error;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(104);
+SELECT plan(108);
 
 CREATE FUNCTION state(key text) RETURNS text
 LANGUAGE sql AS $$ SELECT c.state FROM deploydb.checklist() c WHERE c.item = key $$;
@@ -125,6 +125,13 @@ SELECT attest('step2.verify', NULL, 'not ours') \g /dev/null
 SELECT is(state('step2.verify'), 'not_applicable', 'what does not apply is for people to say');
 SELECT attest('code.bugs', true) \g /dev/null
 SELECT is(state('code.bugs'), 'met', 'no bugs are known');
+SELECT log_issue('slow', 'P2', 'a little') \g /dev/null
+SELECT is(state('code.bugs'), 'met', 'but small ones');
+SELECT log_issue('broken', 'P1', 'all') AS issue \gset
+SELECT is(state('code.bugs'), 'unmet', 'an open problem of severity P1');
+SELECT is(evidence('code.bugs'), 'P1 broken', 'says which');
+SELECT resolve_issue(:issue, 'mended') \g /dev/null
+SELECT is(state('code.bugs'), 'met', 'until it is solved');
 SELECT is(state('dep.postgresql'), 'met', 'the server''s version is known');
 SELECT is(state('env.webhooks'), 'unmet', 'webhooks are optional only where somebody says so');
 
