@@ -214,8 +214,7 @@ BEGIN
 			|| deploydb.md_head(ARRAY['Time', 'Migration', 'Status', 'Note'])
 			|| string_agg(deploydb.md_row(ARRAY[deploydb.md_time(r.at), r.migration, deploydb.label(r.state), concat_ws(': ', r.who, r.reason)]),
 				'' ORDER BY r.id)
-		FROM deploydb.rollback r JOIN deploydb.deployment d ON d.id = deployment
-		WHERE r.at >= d.started_at AND (r.at <= d.finished_at) IS NOT FALSE
+		FROM deploydb.rollback r WHERE r.deployment = deployment
 		HAVING count(*) > 0), '');
 END
 $$;

@@ -4,7 +4,7 @@ SET client_min_messages = error;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(108);
+SELECT plan(112);
 
 CREATE FUNCTION state(key text) RETURNS text
 LANGUAGE sql AS $$ SELECT c.state FROM deploydb.checklist() c WHERE c.item = key $$;
@@ -134,6 +134,15 @@ SELECT resolve_issue(:issue, 'mended') \g /dev/null
 SELECT is(state('code.bugs'), 'met', 'until it is solved');
 SELECT is(state('dep.postgresql'), 'met', 'the server''s version is known');
 SELECT is(state('env.webhooks'), 'unmet', 'webhooks are optional only where somebody says so');
+
+SELECT add_webhook('chat', 'generic', 'https://chat.example/hook') \g /dev/null
+SELECT is(state('env.webhooks'), 'not_measured', 'without a monitor nothing is delivered');
+INSERT INTO outbox (webhook, kind, topic, severity, status, body, state, finished_at)
+	VALUES ('chat', 'test', 'test/1', 'P3', 'notice', '{}', 'delivered', clock_timestamp() - interval '1 day');
+SELECT is(state('env.webhooks'), 'met', 'a test message was delivered once');
+SELECT is(state('alert.webhook'), 'not_measured', 'and not in this deployment');
+UPDATE outbox SET finished_at = clock_timestamp();
+SELECT is(state('alert.webhook'), 'met', 'and now it was');
 
 -- A team's own
 
