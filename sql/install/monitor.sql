@@ -266,6 +266,8 @@ BEGIN
 		notified := notified + 1;
 	END LOOP;
 	IF notified > 0 THEN
+		-- once the queue is full, what has been read goes when somebody asks
+		PERFORM pg_notification_queue_usage();
 		UPDATE deploydb.monitor_state SET notified_event = event;
 	END IF;
 	RETURN notified;

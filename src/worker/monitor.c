@@ -378,12 +378,14 @@ handle_wake(SIGNAL_ARGS)
 static void
 tick(void)
 {
-	if (unit_run_recorded("tick", "SELECT deploydb.tick()") && last_logged != NULL)
+	bool		ticked = unit_run_recorded("tick", "SELECT deploydb.tick()");
+
+	if (unit_run_recorded("notifying", "SELECT deploydb.notify_events()") &&
+		ticked && last_logged != NULL)
 	{
 		pfree(last_logged);
 		last_logged = NULL;
 	}
-	(void) unit_run_recorded("notifying", "SELECT deploydb.notify_events()");
 	sender_tick();
 }
 
