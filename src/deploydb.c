@@ -10,6 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "bookkeeping/acting.h"
 #include "compat.h"
 #include "facts/replay.h"
 #include "own_work.h"
@@ -32,6 +33,7 @@ _PG_init(void)
 	replay_init();
 	wake_init();
 	hide_statement_init();
+	acting_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		writes_init();

@@ -28,6 +28,7 @@ bool		deploydb_capture_statements = false;
 int			deploydb_language = LANGUAGE_EN;
 char	   *deploydb_environment = NULL;
 bool		deploydb_distinct_signers = true;
+int			deploydb_rollback_retention = 7 * 24 * 3600;
 int			deploydb_webhook_timeout = 2500;
 int			deploydb_webhook_max_per_minute = 12;
 int			deploydb_webhook_max_attempts = 20;
@@ -82,6 +83,14 @@ define_of_monitor(void)
 							&deploydb_retention,
 							30 * 24 * 3600, 3600, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("deploydb.rollback_retention",
+							"Time for which what was rolled back cannot be discarded.",
+							NULL,
+							&deploydb_rollback_retention,
+							7 * 24 * 3600, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("deploydb.capture_statements",

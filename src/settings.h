@@ -25,6 +25,8 @@ extern int	deploydb_metrics_collection_interval;	/* milliseconds */
 extern int	deploydb_metric_timeout;	/* deploydb.metric_timeout,
 										 * milliseconds */
 extern int	deploydb_retention; /* deploydb.retention, seconds */
+extern int	deploydb_rollback_retention;	/* deploydb.rollback_retention,
+												 * seconds */
 extern bool deploydb_capture_statements;	/* deploydb.capture_statements */
 
 typedef enum Language

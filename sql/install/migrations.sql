@@ -872,6 +872,8 @@ BEGIN
 		'deploydb.push_metric(text, double precision, timestamptz)',
 		'deploydb.add_metric(text, text, text, text)',
 		'deploydb.drop_metric(text)',
+		'deploydb.plan_rollback(text, boolean)',
+		'deploydb.rollback_migration(bigint, text, boolean)',
 		'deploydb.log_line(text, text, text)',
 		'deploydb.deployment_start(text, text, text, text, text[], text, jsonb)',
 		'deploydb.deployment_finish(text, text)',

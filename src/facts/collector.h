@@ -42,11 +42,9 @@ extern void collect_policies(Collector *c, Relation rel);
 
 /* collect_type.c */
 extern void collect_type(Collector *c, const char *name);
-extern const char *type_object_type(Oid typid);
 
 /* collect_function.c */
 extern void collect_function(Collector *c, const char *object);
-extern char *function_object(Oid funcid);
 
 /*
  * query_text.c: text of a stored query, of an expression with subqueries, or

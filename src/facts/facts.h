@@ -67,4 +67,10 @@ extern List *facts_roots_of_relations(Oid schema, List *names);
 /* A root for each type of the schema that columns among the facts have. */
 extern List *facts_roots_of_types(Oid schema, const FactSet *facts);
 
+/* Object type that a type has in facts, or NULL where there are none of it. */
+extern const char *type_object_type(Oid typid);
+
+/* Object that a function is in facts, or NULL; types as search_path has them. */
+extern char *function_object(Oid funcid);
+
 #endif							/* DEPLOYDB_FACTS_H */

@@ -369,3 +369,16 @@ deploydb_ledger(PG_FUNCTION_ARGS)
 	put_contract_marker(rsinfo);
 	return (Datum) 0;
 }
+
+PG_FUNCTION_INFO_V1(deploydb_ledger_schema);
+
+/* Where the ledger of a schema's migrations is, or NULL. */
+Datum
+deploydb_ledger_schema(PG_FUNCTION_ARGS)
+{
+	Oid			schema = ledger_find(get_namespace_oid(text_to_cstring(PG_GETARG_TEXT_PP(0)), true));
+
+	if (!OidIsValid(schema))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(get_namespace_name(schema)));
+}

@@ -1,0 +1,182 @@
+-- Rollback: plans, what they refuse, and carrying them out.
+\set QUIET on
+SET client_min_messages = error;
+CREATE EXTENSION pgtap;
+CREATE EXTENSION deploydb;
+
+CREATE FUNCTION plan(OUT id bigint, OUT plan jsonb) LANGUAGE sql AS $$
+	SELECT (p ->> 'id')::bigint, p FROM deploydb.plan_rollback('decision_insights') p $$;
+CREATE PROCEDURE deploy() LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE (SELECT ddl FROM deploydb.builtin_migrations());
+	INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count)
+	VALUES (gen_random_uuid(), repeat('0', 64), '20251203071615_add_decision_insights', now(), 1);
+END $$;
+CREATE PROCEDURE add_rows(prefix text, n integer) LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO decision_insights
+	SELECT prefix || g, prefix || g, 'u', '{}', '{}', '{}', 'h', now(), now() FROM generate_series(1, n) g;
+END $$;
+CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
+	finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text,
+	rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(),
+	applied_steps_count integer NOT NULL DEFAULT 0);
+
+SELECT * FROM no_plan();
+
+-- Of what is not there
+SELECT throws_ok('SELECT deploydb.plan_rollback(NULL)', '22004', NULL, 'a rollback has a migration');
+SELECT throws_ok('SELECT deploydb.plan_rollback(''insights'', NULL)', '22004', NULL, 'and says what becomes of the ledger');
+SELECT throws_ok('SELECT deploydb.plan_rollback(''no_such'')', '42704', NULL, 'of a migration that is known');
+SELECT is((SELECT plan -> 'steps' FROM plan()), '[]', 'where nothing is there, nothing would be done');
+SELECT throws_ok(format('SELECT deploydb.rollback_migration(%s, ''why'')', (SELECT max(id) FROM deploydb.rollback_plan)), '55000',
+	'there is nothing to roll back of migration "20251203071615_add_decision_insights"', 'and rolling that back says so');
+SELECT throws_ok('SELECT deploydb.as_caller(''SELECT 1'')', '55000', 'nobody is acted for', 'nobody acts for another by himself');
+
+-- Of what is
+CALL deploy();
+CALL add_rows('a', 5);
+SELECT unnest(ARRAY[is(plan #>> '{tables,0,rows}', '5', 'the plan counts rows'),
+	is(plan -> 'ledger' ->> 'state', 'applied', 'and has the ledger''s state'),
+	is(plan -> 'dependents', '[]', 'nothing depends on the table'),
+	is(plan ->> 'hash', deploydb.rollback_hash('decision_insights'), 'the hash is that of rollback_hash()')])
+FROM plan();
+SELECT is((SELECT p.plan ->> 'id' FROM deploydb.rollback_plan p ORDER BY p.id DESC LIMIT 1), '2', 'and the plan is kept');
+SELECT isnt(deploydb.rollback_hash('decision_insights', false), deploydb.rollback_hash('decision_insights'),
+	'the ledger''s choice is a part of the hash');
+CREATE TEMPORARY TABLE hash AS SELECT deploydb.rollback_hash('decision_insights') AS before;
+CALL add_rows('b', 5);
+SELECT is(deploydb.rollback_hash('decision_insights'), before, 'rows are not') FROM hash;
+BEGIN;
+CREATE INDEX later ON decision_insights (updated_at);
+SELECT isnt(deploydb.rollback_hash('decision_insights'), before, 'definitions are') FROM hash;
+ROLLBACK;
+
+BEGIN;
+CREATE VIEW looks AS SELECT id FROM decision_insights;
+CREATE TABLE refers (d text REFERENCES decision_insights (decision_id));
+CREATE FUNCTION takes(decision_insights) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+CREATE TABLE child () INHERITS (decision_insights);
+SELECT isnt(deploydb.rollback_hash('decision_insights'), before, 'what depends on them is') FROM hash;
+SELECT unnest(ARRAY[is((SELECT string_agg(DISTINCT d ->> 'object', ', ' ORDER BY d ->> 'object') FROM jsonb_array_elements(plan -> 'dependents') d),
+		'constraint refers_d_fkey on table public.refers, function public.takes(public.decision_insights), table public.child, view public.looks',
+		'views, foreign keys, functions and children are named'),
+	ok(plan ->> 'script' IS NULL AND plan ->> 'refused' IS NOT NULL, 'and there is no script'),
+	throws_ok(format('SELECT deploydb.rollback_migration(%s, ''why'', true)', id), '2BP01', NULL, 'nor is it carried out, even by force')])
+FROM plan();
+ROLLBACK;
+
+-- Carried out
+SELECT throws_ok(format('SELECT deploydb.rollback_migration(%s, %L)', p.id, reason), state, NULL, format('not for %L', reason))
+FROM plan() p, (VALUES (NULL, '22004'), (' ', '22023')) AS r (reason, state);
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT throws_ok(format('SELECT deploydb.rollback_migration(%s, ''why'')', id), '25000', NULL, 'not in a repeatable read transaction') FROM plan();
+ROLLBACK;
+CREATE TEMPORARY TABLE first_plan AS SELECT id, plan FROM plan();
+SELECT is(deploydb.rollback_migration(id, 'too slow'), 1::bigint, 'the table is rolled back') FROM first_plan;
+SELECT hasnt_table('public', 'decision_insights', 'it is gone');
+SELECT is((SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname LIKE 'decision_insights%'), 0::bigint,
+	'with its indexes');
+SELECT is((SELECT format('deploydb_backup.%I', moved #>> '{0,stored}') FROM deploydb.rollback), plan #>> '{tables,0,moved_to}',
+	'it is where the plan said') FROM first_plan;
+SELECT results_eq(format('SELECT count(*) FROM %s', plan #>> '{tables,0,moved_to}'), 'SELECT 10::bigint', 'with its rows') FROM first_plan;
+SELECT is((SELECT state FROM deploydb.ledger('decision_insights')), 'rolled_back', 'the ledger is rewound');
+SELECT is((SELECT format('%s %s %s', state, reason, forced) FROM deploydb.rollback), 'rolled_back too slow f', 'it is recorded');
+SELECT is((SELECT status FROM deploydb.log_entry WHERE action = 'rolled back'), 'warning', 'and in the log');
+SELECT throws_ok(format('SELECT deploydb.rollback_migration(%s, ''again'')', id), 'ZD005', NULL, 'the plan does not hold twice') FROM first_plan;
+
+-- A second time, beside the first
+CALL deploy();
+CALL add_rows('c', 3);
+SELECT is(deploydb.rollback_migration(id, 'still'), 2::bigint, 'it is rolled back again, after another deploy') FROM plan();
+SELECT is((SELECT count(*) FROM pg_class WHERE relnamespace = 'deploydb_backup'::regnamespace AND relkind = 'r'), 2::bigint,
+	'and both are kept');
+
+-- A failed migration has to be out of the way, whatever is there of it
+INSERT INTO _prisma_migrations (id, checksum, migration_name, logs)
+VALUES ('failed', repeat('0', 64), '20251203071615_add_decision_insights', 'ERROR: it failed');
+SELECT unnest(ARRAY[is(plan -> 'steps', '[]', 'of a failed migration nothing may be there'),
+	is(deploydb.rollback_migration(id, 'failed'), 3::bigint, 'and it is rolled back all the same')])
+FROM plan();
+SELECT ok(rolled_back_at IS NOT NULL, 'the failed row does not block a deploy') FROM _prisma_migrations WHERE id = 'failed';
+CREATE TABLE decision_insights (id text PRIMARY KEY, decision_id text UNIQUE);
+SELECT is(deploydb.rollback_migration(id, 'half of it'), 4::bigint, 'a table that is another than expected is moved, too') FROM plan();
+
+-- A migration of all kinds, with names that need quotes
+SELECT isnt(deploydb.register_migration('20260101000000_odd', $ddl$
+	CREATE TYPE "Mood ""x" AS ENUM ('a', 'b');
+	CREATE SEQUENCE "Se q";
+	CREATE FUNCTION "F n"(a "Mood ""x") RETURNS integer LANGUAGE sql AS 'SELECT 1';
+	CREATE TABLE "Odd.T""able" (id serial PRIMARY KEY, "C ol" "Mood ""x", n integer DEFAULT nextval('"Se q"') UNIQUE,
+		g integer GENERATED ALWAYS AS IDENTITY, CHECK ("F n"("C ol") = 1));
+	CREATE INDEX "I.x" ON "Odd.T""able" (n);
+	CREATE STATISTICS "st.x" ON id, n FROM "Odd.T""able";
+	CREATE VIEW "V w" AS SELECT * FROM "Odd.T""able";
+	CREATE TABLE "a23456789012345678901234567890123456789012345678901234567890ä" (id integer);
+	CREATE TABLE "a23456789012345678901234567890123456789012345678901234567890x" (id integer);
+	CREATE TABLE parted (id integer) PARTITION BY RANGE (id);
+	CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
+$ddl$, NULL, $ddl$
+	BEGIN;
+	SET lock_timeout = '5s';
+	DROP VIEW "V w";
+	DROP INDEX "I.x";
+	DROP TABLE "Odd.T""able", "a23456789012345678901234567890123456789012345678901234567890ä",
+		"a23456789012345678901234567890123456789012345678901234567890x", parted;
+	DROP FUNCTION "F n"("Mood ""x");
+	DROP TYPE "Mood ""x";
+	DROP SEQUENCE "Se q";
+	COMMIT;
+$ddl$), 0, 'a migration of all kinds is registered');
+SELECT ddl FROM deploydb.known_migration WHERE migration ~ 'odd' \gexec
+INSERT INTO "Odd.T""able" ("C ol") VALUES ('a');
+INSERT INTO parted VALUES (1);
+SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('odd') ->> 'id')::bigint, 'odd'), 5::bigint, 'and rolled back');
+SELECT is((SELECT string_agg(c.relname, ', ' ORDER BY c.relname) FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace
+		AND c.relkind <> 'i' AND c.relname NOT LIKE '\_%' AND c.relname NOT IN ('pg_all_foreign_keys', 'tap_funky')), NULL,
+	'nothing of it is left');
+SELECT is((SELECT count(*) FROM pg_type WHERE typname LIKE 'Mood%' AND typnamespace = 'deploydb_backup'::regnamespace), 1::bigint,
+	'its type is kept, too');
+SELECT is((SELECT jsonb_array_length(moved) FROM deploydb.rollback WHERE id = 5), 9, 'all that has a name is recorded');
+
+-- Parts of tables
+SELECT isnt(deploydb.register_migration('20260102000000_parts', $ddl$
+	CREATE TABLE kept (id integer PRIMARY KEY);
+$ddl$), 0, 'a table to change');
+SELECT isnt(deploydb.register_migration('20260103000000_change', $ddl$
+	ALTER TABLE kept ADD COLUMN more integer, ADD CONSTRAINT positive CHECK (more > 0);
+	CREATE INDEX kept_more ON kept (more);
+	CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+	CREATE TRIGGER looks BEFORE INSERT ON kept FOR EACH ROW EXECUTE FUNCTION nothing();
+$ddl$, NULL, $ddl$
+	DROP TRIGGER looks ON kept; DROP FUNCTION nothing(); DROP INDEX kept_more;
+	ALTER TABLE kept DROP CONSTRAINT positive, DROP COLUMN more;
+$ddl$), 0, 'and a migration that changes it');
+SELECT ddl FROM deploydb.known_migration WHERE migration ~ 'parts|change' ORDER BY migration \gexec
+SELECT throws_ok('SELECT deploydb.plan_rollback(''parts'')', '42704', NULL, 'without a script there is no rollback');
+INSERT INTO kept VALUES (1, 1);
+SELECT throws_ok(format('SELECT deploydb.rollback_migration(%s, ''why'')', deploydb.plan_rollback('change') ->> 'id'), 'ZD006', NULL,
+	'values are not lost');
+SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('change') ->> 'id')::bigint, 'why', true), 6::bigint, 'but by force');
+SELECT columns_are('public', 'kept', ARRAY['id'], 'the column is gone, and no other');
+SELECT hasnt_trigger('public', 'kept', 'looks', 'so is the trigger');
+
+-- A later migration's work goes before
+CALL deploy();
+SELECT isnt(deploydb.register_migration('20260104000000_later', 'CREATE INDEX of_later ON decision_insights (updated_at)'), 0, 'a later migration');
+CREATE INDEX of_later ON decision_insights (updated_at);
+SELECT is(plan #>> '{dependents,0,object}', 'index of_later of migration 20260104000000_later', 'is in the way') FROM plan();
+
+-- What a script must not do
+SELECT throws_matching(format('SELECT deploydb.plan_rollback(%L)', name), 'cannot be used', format('not let through: %s', script))
+FROM (VALUES ('20260201_a', 'DROP TABLE own CASCADE'), ('20260201_b', 'DROP TABLE kept'), ('20260201_c', 'DELETE FROM own'),
+		('20260201_d', 'DO ''BEGIN DROP TABLE own; END'''), ('20260201_e', 'DROP TABLE own; SELECT 1'), ('20260201_f', 'DROP SCHEMA public'),
+		('20260201_g', 'ALTER TABLE own DROP COLUMN id CASCADE'), ('20260201_h', 'DROP TABLE deploydb.rollback'), ('20260201_i', 'COMMIT'),
+		('20260201_j', 'DROP TABLE own, kept'), ('20260201_k', 'ALTER TABLE own RENAME TO other'), ('20260201_l', 'DROP TABLE pg_class'),
+		('20260201_m', 'DROP OWNED BY CURRENT_USER'), ('20260201_n', 'DROP EXTENSION deploydb'), ('20260201_o', 'DROP VIEW own'),
+		('20260201_p', 'SET search_path = other; DROP TABLE own'), ('20260201_q', 'DROP FUNCTION lower(text)'), ('20260201_r', 'ROLLBACK; DROP TABLE own')) AS s (name, script),
+	LATERAL deploydb.register_migration(name, 'DROP TABLE IF EXISTS own; CREATE TABLE own (id integer)', NULL, script);
+SELECT throws_ok('SELECT deploydb.plan_rollback(''20260202'')', '42601', NULL, 'nor what nobody can parse')
+FROM deploydb.register_migration('20260202', 'CREATE TABLE parsed (id integer)', NULL, 'DROP TABLLE x');
+
+SELECT * FROM finish();
