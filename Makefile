@@ -9,8 +9,9 @@
 # The install script's parts, each needing only those before it.
 INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period histogram tracking samples rates coverage \
 	metrics changes rules alerts silences formats webhooks outbox claims attempts notices \
-	log seals problems phases deployments rollback_script rollback_plan rollback targets checklist checklist_items checklist_phrases checklist_staging checklist_evidence \
-	checklist_signals checklist_state sign_offs report collect monitor export))
+	log seals problems phases deployments backups backup_status rollback_script rollback_plan rollback targets \
+	checklist checklist_items checklist_phrases checklist_staging checklist_evidence checklist_signals checklist_state \
+	sign_offs report collect monitor export))
 
 # Lists are set by ":=", as PGXS asks by ifdef whether there is anything.
 MODULE_big = deploydb

@@ -29,6 +29,7 @@ int			deploydb_language = LANGUAGE_EN;
 char	   *deploydb_environment = NULL;
 bool		deploydb_distinct_signers = true;
 int			deploydb_rollback_retention = 7 * 24 * 3600;
+int			deploydb_backup_max_age = 24 * 60 * 60;
 int			deploydb_webhook_timeout = 2500;
 int			deploydb_webhook_max_per_minute = 12;
 int			deploydb_webhook_max_attempts = 20;
@@ -116,7 +117,11 @@ define_of_monitor(void)
 							   "",
 							   PGC_SIGHUP, 0,
 							   NULL, NULL, NULL);
+}
 
+static void
+define_of_bookkeeping(void)
+{
 	DefineCustomBoolVariable("deploydb.distinct_signers",
 							 "Has each role of a deployment signed for by another session user.",
 							 NULL,
@@ -124,6 +129,14 @@ define_of_monitor(void)
 							 true,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("deploydb.backup_max_age",
+							"Age from which on a backup is too old to go back to.",
+							NULL,
+							&deploydb_backup_max_age,
+							24 * 60 * 60, 60, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
 }
 
 static void
@@ -243,6 +256,7 @@ settings_init(void)
 	define_of_verification();
 	define_of_writes();
 	define_of_monitor();
+	define_of_bookkeeping();
 	define_of_webhooks();
 
 	MarkGUCPrefixReserved("deploydb");

@@ -36,6 +36,7 @@ typedef enum Language
 } Language;
 
 extern int	deploydb_language;	/* deploydb.language, a Language */
+extern int deploydb_backup_max_age;	/* deploydb.backup_max_age, seconds */
 extern bool deploydb_distinct_signers;	/* deploydb.distinct_signers */
 extern char *deploydb_environment;	/* deploydb.environment, "" when not set */
 

@@ -272,6 +272,7 @@ static const StatusArea areas[] = {
 	{"server", area_server, NULL},
 	{"writes", NULL, "status_of_writes"},
 	{"monitor", NULL, "status_of_monitor"},
+	{"backup", NULL, "status_of_backup"},
 	{"deployment", NULL, "status_of_deployment"},
 };
 
