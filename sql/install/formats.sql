@@ -71,6 +71,8 @@ BEGIN
 			THEN '\xe983a8e7bdb220257320e5b7b2e7bb93e69d9fefbc9a2573e38082'
 		WHEN 'Deployment %s after 24 hours: %s.'
 			THEN '\xe983a8e7bdb220257320323420e5b08fe697b6e5908eefbc9a2573e38082'
+		WHEN 'Migration %s was rolled back by %s: %s' THEN '\xe8bf81e7a7bb20257320e5b7b2e794b120257320e59b9ee6bb9aefbc9a2573'
+		WHEN 'Migration %s was restored by %s.' THEN '\xe8bf81e7a7bb20257320e5b7b2e794b120257320e681a2e5a48de38082'
 		WHEN 'all targets are met' THEN '\xe68980e69c89e79baee6a087e59d87e5b7b2e8bebee68890'
 		WHEN 'succeeded' THEN '\xe68890e58a9f'
 		WHEN 'rolled_back' THEN '\xe5b7b2e59b9ee6bb9a'

@@ -310,7 +310,7 @@ COMMENT ON FUNCTION deploydb.rewind_ledger(text, text) IS
 	'Rollback: marks a migration as rolled back in Prisma''s ledger, as the caller';
 REVOKE ALL ON FUNCTION deploydb.rewind_ledger(text, text) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.rollback_migration_as_owner(plan_id bigint, reason text, force boolean)
+CREATE FUNCTION deploydb.rollback_migration_definer(plan_id bigint, reason text, force boolean)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -364,9 +364,9 @@ BEGIN
 	RETURN done;
 END
 $$;
-COMMENT ON FUNCTION deploydb.rollback_migration_as_owner(bigint, text, boolean) IS
+COMMENT ON FUNCTION deploydb.rollback_migration_definer(bigint, text, boolean) IS
 	'Rollback: a part of rollback_migration()';
-REVOKE ALL ON FUNCTION deploydb.rollback_migration_as_owner(bigint, text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.rollback_migration_definer(bigint, text, boolean) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.rollback_migration(plan_id bigint, reason text, force boolean DEFAULT false)
 RETURNS bigint

@@ -77,14 +77,14 @@ COMMENT ON FUNCTION deploydb.rollback_schema(text) IS
 	'Rollback: the schema of a migration''s objects';
 REVOKE ALL ON FUNCTION deploydb.rollback_schema(text) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.rollback_hash_as_owner(migration text, rewind_ledger boolean)
+CREATE FUNCTION deploydb.rollback_hash_definer(migration text, rewind_ledger boolean)
 RETURNS text
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT b.hash FROM deploydb.rollback_basis(migration, rewind_ledger) b $$;
-COMMENT ON FUNCTION deploydb.rollback_hash_as_owner(text, boolean) IS
+COMMENT ON FUNCTION deploydb.rollback_hash_definer(text, boolean) IS
 	'Rollback: a part of rollback_hash()';
-REVOKE ALL ON FUNCTION deploydb.rollback_hash_as_owner(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.rollback_hash_definer(text, boolean) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.rollback_hash(migration text, rewind_ledger boolean DEFAULT true)
 RETURNS text
@@ -182,7 +182,7 @@ COMMENT ON FUNCTION deploydb.newest_fit_backup() IS
 	'Rollback: the newest backup that one could go back to, or NULL';
 REVOKE ALL ON FUNCTION deploydb.newest_fit_backup() FROM PUBLIC;
 
-CREATE FUNCTION deploydb.plan_rollback_as_owner(migration text, rewind_ledger boolean)
+CREATE FUNCTION deploydb.plan_rollback_definer(migration text, rewind_ledger boolean)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -243,9 +243,9 @@ BEGIN
 	RETURN plan;
 END
 $$;
-COMMENT ON FUNCTION deploydb.plan_rollback_as_owner(text, boolean) IS
+COMMENT ON FUNCTION deploydb.plan_rollback_definer(text, boolean) IS
 	'Rollback: a part of plan_rollback()';
-REVOKE ALL ON FUNCTION deploydb.plan_rollback_as_owner(text, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.plan_rollback_definer(text, boolean) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.plan_rollback(migration text, rewind_ledger boolean DEFAULT true)
 RETURNS jsonb

@@ -2,7 +2,7 @@
 -- Rollback: what a migration's rollback script is about
 --
 
--- Whoever acts calls a function in C, which calls its twin ..._as_owner with
+-- Whoever acts calls a function in C, which calls its twin ..._definer with
 -- the owner's rights.  What changes the application's objects is run by
 -- as_caller(), with the rights of whoever called.
 

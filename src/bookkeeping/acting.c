@@ -48,7 +48,13 @@ static const Acting *acting = NULL;
 
 static object_access_hook_type next_object_access = NULL;
 
-/* "SELECT a.* FROM deploydb.NAME_as_owner($1, $2) AS a" */
+Oid
+acting_user(void)
+{
+	return acting != NULL ? acting->user : GetUserId();
+}
+
+/* "SELECT a.* FROM deploydb.NAME_definer($1, $2) AS a" */
 static char *
 call_as_owner(Oid function, int nargs)
 {
@@ -56,7 +62,7 @@ call_as_owner(Oid function, int nargs)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT a.* FROM deploydb.%s(",
-					 quote_identifier(psprintf("%s_as_owner", get_func_name(function))));
+					 quote_identifier(psprintf("%s_definer", get_func_name(function))));
 	for (int i = 1; i <= nargs; i++)
 		appendStringInfo(&sql, "%s$%d", i > 1 ? ", " : "", i);
 	appendStringInfoString(&sql, ") AS a");

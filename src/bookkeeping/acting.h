@@ -7,13 +7,18 @@
  * Needs: verify (owner, verification).
  *
  * A function NAME that is declared with deploydb_as_owner calls
- * deploydb.NAME_as_owner() with its own arguments, as the owner of schema
+ * deploydb.NAME_definer() with its own arguments, as the owner of schema
  * deploydb.  Only in there deploydb.as_caller() runs a statement, with the
  * rights of whoever called NAME: never with the owner's, nor with those of
  * the session where that is somebody else.
  */
 #ifndef DEPLOYDB_ACTING_H
 #define DEPLOYDB_ACTING_H
+
+#include "postgres.h"
+
+/* Whom is acted for, or else the current user. */
+extern Oid	acting_user(void);
 
 /* Installs the hook that tells of what stays; called once, from _PG_init. */
 extern void acting_init(void);

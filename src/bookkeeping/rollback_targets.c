@@ -228,7 +228,7 @@ put_function(const TargetSink *sink, ObjectType type, ObjectWithArgs *function)
 
 	target.object_id = LookupFuncWithArgs(type, function, true);
 	if (!OidIsValid(target.object_id))
-		target.object = NameListToString(function->objname);
+		target.object = quote_identifier(strVal(llast(function->objname)));
 	else if (get_func_namespace(target.object_id) != sink->schema)
 	{
 		refuse(sink, psprintf("function %s is outside of the migration's schema.",

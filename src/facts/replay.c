@@ -486,6 +486,8 @@ replay_steps(List *steps, MemoryContext caller)
 
 		MemoryContextSwitchTo(caller);
 		step->facts = facts_changed(before, after);
+		if (step->keep_state)
+			step->state = facts_changed(factset_create(), after);
 		MemoryContextSwitchTo(oldcontext);
 
 		if (before_context != NULL)

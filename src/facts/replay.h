@@ -23,7 +23,9 @@ typedef struct ReplayStep
 	const char *migration;		/* in: name, for messages */
 	const char *ddl;			/* in: statements, in the server's encoding */
 	Oid			registrant;		/* in: role that it runs as */
+	bool		keep_state;		/* in: all facts behind it are wanted */
 	FactSet    *facts;			/* out: in the context of the call, sorted */
+	FactSet    *state;			/* out: likewise, all of the scratch schema */
 } ReplayStep;
 
 /* SQLSTATE of a refused statement: replay_refused. */

@@ -385,8 +385,8 @@ migration_resolve(const char *name)
  * registrant is gone can run as nobody: it is left out, and keeps the facts
  * that it has.
  */
-static List *
-replay_steps(void)
+List *
+expectations_replay_steps(const char *last)
 {
 	List	   *steps = NIL;
 	List	   *rows = read_rows();
@@ -398,6 +398,8 @@ replay_steps(void)
 		Expectation *row = lfirst(lc);
 		ReplayStep *step;
 
+		if (last != NULL && strcmp(row->migration, last) > 0)
+			break;
 		if (row->ddl == NULL)
 			continue;
 		if (registrant_is_gone(row))
@@ -462,7 +464,7 @@ store_captured(void)
 void
 expectations_derive(void)
 {
-	List	   *steps = replay_steps();
+	List	   *steps = expectations_replay_steps(NULL);
 	MemoryContext context = CurrentMemoryContext;
 	OwnerScope	scope;
 	ListCell   *lc;

@@ -48,6 +48,12 @@ extern Expectation *expectation_find(List *expectations, const char *name);
 /* Every fact in force, of all migrations; sorted. */
 extern FactSet *expectations_in_force(List *expectations);
 
+/*
+ * A ReplayStep for each known migration with DDL, in the order of names, up to
+ * one, or with NULL for all.
+ */
+extern List *expectations_replay_steps(const char *last);
+
 /* Replays every known migration with DDL, and stores the facts. */
 extern void expectations_derive(void);
 

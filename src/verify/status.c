@@ -273,6 +273,7 @@ static const StatusArea areas[] = {
 	{"writes", NULL, "status_of_writes"},
 	{"monitor", NULL, "status_of_monitor"},
 	{"backup", NULL, "status_of_backup"},
+	{"rollback", NULL, "status_of_rollback"},
 	{"deployment", NULL, "status_of_deployment"},
 };
 

@@ -167,6 +167,64 @@ SELECT isnt(deploydb.register_migration('20260104000000_later', 'CREATE INDEX of
 CREATE INDEX of_later ON decision_insights (updated_at);
 SELECT is(plan #>> '{dependents,0,object}', 'index of_later of migration 20260104000000_later', 'is in the way') FROM plan();
 
+-- Restored, with what a deploy has made since kept apart
+CREATE FUNCTION rows_of(relation text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	ids text;
+BEGIN
+	EXECUTE format('SELECT string_agg(id, '','' ORDER BY id) FROM %s', relation) INTO ids;
+	RETURN ids;
+END $$;
+DROP INDEX of_later;
+SELECT deploydb.forget_migration('later') \g /dev/null
+CALL add_rows('d', 2);
+SELECT throws_ok('SELECT deploydb.restore_rolled_back(NULL)', '22004', NULL, 'one is restored by its id');
+SELECT throws_ok('SELECT deploydb.restore_rolled_back(99)', '42704', NULL, 'which must be there');
+SELECT throws_ok('SELECT deploydb.restore_rolled_back(6)', '0A000', NULL, 'a dropped column cannot be restored');
+BEGIN;
+CREATE VIEW looks AS SELECT id FROM decision_insights;
+SELECT throws_ok('SELECT deploydb.restore_rolled_back(2)', '2BP01', NULL, 'nor over what something depends on');
+ROLLBACK;
+SELECT is(deploydb.restore_rolled_back(2), '{"migration": "20251203071615_add_decision_insights", "tables": ["public.decision_insights"],
+	"ledger": "applied again since", "kept_apart": {"id": 7, "rows": {"public.decision_insights": 2}}}', 'the second is restored');
+SELECT is(rows_of('decision_insights'), 'c1,c2,c3', 'its rows are back');
+SELECT is(rows_of('deploydb_backup.' || (moved #>> '{0,stored}')), 'd1,d2', 'and what was there is kept apart') FROM deploydb.rollback WHERE id = 7;
+SELECT is((SELECT count(*) FROM deploydb.migration_report('decision_insights') WHERE severity = 'error' AND object_type <> 'ledger'), 0::bigint,
+	'it verifies, its indexes and all');
+SELECT throws_ok('SELECT deploydb.restore_rolled_back(2)', '55000', NULL, 'it is restored once');
+SELECT is(deploydb.restore_rolled_back(7) #>> '{kept_apart,rows,public.decision_insights}', '3', 'and the other in its place again');
+SELECT is(rows_of('decision_insights'), 'd1,d2', 'with its rows');
+SELECT is((SELECT string_agg(format('%s %s', id, state), ', ' ORDER BY id) FROM deploydb.rollback),
+	'1 rolled_back, 2 restored, 3 rolled_back, 4 rolled_back, 5 rolled_back, 6 rolled_back, 7 restored, 8 rolled_back', 'each is recorded');
+SELECT is((SELECT count(*) FROM deploydb.log_entry WHERE action = 'restored'), 2::bigint, 'and logged');
+
+-- All kinds, moved back
+SELECT is(deploydb.restore_rolled_back(5) -> 'kept_apart', 'null', 'the odd one is restored, nothing being in its way');
+INSERT INTO "Odd.T""able" ("C ol") VALUES ('b');
+SELECT is((SELECT string_agg(concat_ws(' ', id, "C ol", n, g), ', ' ORDER BY id) FROM "V w"), '1 a 1 1, 2 b 2 2', 'with view, type and sequences');
+SELECT is((SELECT status FROM deploydb.migration_report('odd') WHERE object_type <> 'ledger' LIMIT 1), NULL, 'it is as it was');
+SELECT is((SELECT count(*) FROM parted), 1::bigint, 'partitions are where they were');
+
+-- The ledger, undone
+CREATE TEMPORARY TABLE last AS SELECT deploydb.rollback_migration(id, 'once more') AS id FROM plan();
+SELECT is((SELECT state FROM deploydb.ledger('decision_insights')), 'rolled_back', 'rolled back');
+SELECT is(deploydb.restore_rolled_back(id) ->> 'ledger', 'applied', 'and restored, without a deploy in between') FROM last;
+SELECT is((SELECT state FROM deploydb.ledger('decision_insights')), 'applied', 'the ledger says applied again');
+INSERT INTO _prisma_migrations (id, checksum, migration_name, logs)
+VALUES ('failed again', repeat('0', 64), '20251203071615_add_decision_insights', 'ERROR: it failed');
+
+-- Let go of
+SELECT throws_ok('SELECT deploydb.discard_rolled_back(8, NULL)', '22004', NULL, 'a reason is needed to discard');
+SELECT throws_ok('SELECT deploydb.discard_rolled_back(8, ''not needed'')', '55000', NULL, 'it is kept for a time');
+SET deploydb.rollback_retention = 0;
+SELECT ok(deploydb.discard_rolled_back(8, 'not needed'), 'then it goes');
+SELECT is((SELECT count(*) FROM deploydb.rollback r, jsonb_array_elements(r.moved) m
+		WHERE r.id = 8 AND to_regclass(format('deploydb_backup.%I', m ->> 'stored')) IS NOT NULL), 0::bigint, 'table and all');
+SELECT throws_ok('SELECT deploydb.restore_rolled_back(8)', '55000', NULL, 'and does not come back');
+SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('odd') ->> 'id')::bigint, 'odd'), 10::bigint, 'all kinds');
+SELECT ok(deploydb.discard_rolled_back(10, 'not needed'), 'can be discarded');
+SELECT is((SELECT string_agg(relname, ', ') FROM pg_class WHERE relname ~ '^(Odd|a2345|part)'), NULL, 'and nothing is left');
+
 -- What a script must not do
 SELECT throws_matching(format('SELECT deploydb.plan_rollback(%L)', name), 'cannot be used', format('not let through: %s', script))
 FROM (VALUES ('20260201_a', 'DROP TABLE own CASCADE'), ('20260201_b', 'DROP TABLE kept'), ('20260201_c', 'DELETE FROM own'),
