@@ -11,24 +11,58 @@
 
 #include "catalog/pg_type.h"
 #include "common/shortest_dec.h"
-#include "utils/array.h"
+#include "miscadmin.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/queryenvironment.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 #include "alerts/alert_state.h"
 #include "alerts/rule.h"
 #include "verify/owner.h"
 
-/* Arrays that become the parameters of one statement. */
-typedef struct Column
-{
-	Oid			type;
-	Datum	   *values;
-	bool	   *nulls;
-	int			count;
-} Column;
+#define ROW_COLUMNS_MAX 22
 
-#define STATE_PARAMETERS 21
+typedef struct RowColumn
+{
+	const char *name;
+	Oid			type;
+} RowColumn;
+
+/* Rows that statements read as if they were a table of that name. */
+typedef struct RowSet
+{
+	EphemeralNamedRelationData relation;
+	Tuplestorestate *store;
+
+	/* the row that is being filled */
+	int			filled;
+	Datum		values[ROW_COLUMNS_MAX];
+	bool		nulls[ROW_COLUMNS_MAX];
+} RowSet;
+
+static const RowColumn state_columns[] = {
+	{"place", TIDOID}, {"rule", TEXTOID}, {"series", TEXTOID},
+	{"metric", TEXTOID}, {"status", TEXTOID}, {"since", TIMESTAMPTZOID},
+	{"violations", INT4OID}, {"recoveries", INT4OID},
+	{"counted_at", TIMESTAMPTZOID}, {"violating_since", TIMESTAMPTZOID},
+	{"missing_since", TIMESTAMPTZOID}, {"started_at", TIMESTAMPTZOID},
+	{"recorded", BOOLOID}, {"told", BOOLOID}, {"told_at", TIMESTAMPTZOID},
+	{"acknowledged", BOOLOID}, {"severity", TEXTOID}, {"fingerprint", TEXTOID},
+	{"value", FLOAT8OID}, {"slope", FLOAT8OID}, {"window_points", TEXTOID},
+	{"message", TEXTOID}
+};
+
+static const RowColumn event_columns[] = {
+	{"rule", TEXTOID}, {"series", TEXTOID}, {"metric", TEXTOID},
+	{"severity", TEXTOID}, {"status", TEXTOID}, {"reason", TEXTOID},
+	{"value", FLOAT8OID}, {"threshold", FLOAT8OID}, {"trend_slope", FLOAT8OID},
+	{"message", TEXTOID}, {"labels", JSONBOID}, {"runbook", TEXTOID},
+	{"started_at", TIMESTAMPTZOID}, {"occurred_at", TIMESTAMPTZOID},
+	{"silenced", BOOLOID}
+};
 
 static TimestampTz
 time_or_none(const Datum *values, const bool *nulls, int column)
@@ -125,259 +159,237 @@ alert_state_read(const Datum *values, const bool *nulls, bool trend,
 
 /* ---- writing --------------------------------------------------------------- */
 
-static Column *
-make_columns(const Oid *types, int count, int rows)
+static RowSet *
+rows_begin(const char *name, const RowColumn *columns, int count)
 {
-	Column	   *columns = palloc(sizeof(Column) * count);
+	RowSet	   *rows = palloc0(sizeof(RowSet));
+	List	   *names = NIL;
+	List	   *types = NIL;
+	List	   *typmods = NIL;
+	List	   *collations = NIL;
 
+	Assert(count <= ROW_COLUMNS_MAX);
 	for (int i = 0; i < count; i++)
 	{
-		columns[i].type = types[i];
-		columns[i].values = palloc(sizeof(Datum) * rows);
-		columns[i].nulls = palloc(sizeof(bool) * rows);
-		columns[i].count = 0;
+		names = lappend(names, makeString(pstrdup(columns[i].name)));
+		types = lappend_oid(types, columns[i].type);
+		typmods = lappend_int(typmods, -1);
+		collations = lappend_oid(collations, get_typcollation(columns[i].type));
 	}
-	return columns;
+	rows->store = tuplestore_begin_heap(false, false, work_mem);
+	rows->relation.md.name = pstrdup(name);
+	rows->relation.md.tupdesc = BuildDescFromLists(names, types, typmods, collations);
+	rows->relation.md.enrtype = ENR_NAMED_TUPLESTORE;
+	rows->relation.md.enrtuples = 10;
+	rows->relation.reldata = rows->store;
+	return rows;
 }
 
 static void
-put(Column *column, bool known, Datum value)
+rows_add(RowSet *rows)
 {
-	column->values[column->count] = value;
-	column->nulls[column->count++] = !known;
+	Assert(rows->filled == rows->relation.md.tupdesc->natts);
+	tuplestore_putvalues(rows->store, rows->relation.md.tupdesc, rows->values,
+						 rows->nulls);
+	rows->filled = 0;
 }
 
 static void
-put_text(Column *column, const char *text)
+rows_register(RowSet *rows)
 {
-	put(column, text != NULL, text ? CStringGetTextDatum(text) : (Datum) 0);
+	int			code = SPI_register_relation(&rows->relation);
+
+	if (code != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register \"%s\": %s", rows->relation.md.name,
+			 SPI_result_code_string(code));
 }
 
 static void
-put_time(Column *column, TimestampTz time)
+rows_end(RowSet *rows)
 {
-	put(column, time != 0, TimestampTzGetDatum(time));
+	SPI_unregister_relation(rows->relation.md.name);
+	tuplestore_end(rows->store);
 }
 
 static void
-put_number(Column *column, bool known, double number)
+put(RowSet *rows, bool known, Datum value)
 {
-	put(column, known, known ? Float8GetDatum(number) : (Datum) 0);
-}
-
-static Datum
-column_array(const Column *column, Oid *type)
-{
-	int			dimension = column->count;
-	int			bound = 1;
-	bool		by_value = true;
-	int16		length;
-	char		align;
-
-	switch (column->type)
-	{
-		case TEXTOID:
-			*type = TEXTARRAYOID;
-			length = -1;
-			align = TYPALIGN_INT;
-			by_value = false;
-			break;
-		case BOOLOID:
-			*type = BOOLARRAYOID;
-			length = sizeof(bool);
-			align = TYPALIGN_CHAR;
-			break;
-		case INT4OID:
-			*type = INT4ARRAYOID;
-			length = sizeof(int32);
-			align = TYPALIGN_INT;
-			break;
-		case FLOAT8OID:
-			*type = FLOAT8ARRAYOID;
-			length = sizeof(float8);
-			align = TYPALIGN_DOUBLE;
-			by_value = FLOAT8PASSBYVAL;
-			break;
-		default:
-			*type = TIMESTAMPTZARRAYOID;
-			length = sizeof(TimestampTz);
-			align = TYPALIGN_DOUBLE;
-			by_value = FLOAT8PASSBYVAL;
-			break;
-	}
-	return PointerGetDatum(construct_md_array(column->values, column->nulls, 1,
-											  &dimension, &bound, column->type,
-											  length, by_value, align));
+	rows->values[rows->filled] = value;
+	rows->nulls[rows->filled++] = !known;
 }
 
 static void
-execute_with_columns(SPIPlanPtr *plan, const char *sql, int expected,
-					 const Column *columns, int count)
+put_text(RowSet *rows, const char *text)
 {
-	Oid			types[STATE_PARAMETERS];
-	Datum		values[STATE_PARAMETERS];
-
-	Assert(count <= STATE_PARAMETERS);
-	for (int i = 0; i < count; i++)
-		values[i] = column_array(&columns[i], &types[i]);
-	owner_execute(plan, sql, expected, count, types, values, NULL);
+	put(rows, text != NULL, text ? CStringGetTextDatum(text) : (Datum) 0);
 }
 
 static void
-put_state(Column *column, const AlertChange *change)
+put_time(RowSet *rows, TimestampTz time)
 {
-	const AlertState *s = change->state;
+	put(rows, time != 0, TimestampTzGetDatum(time));
+}
 
-	put_text(column++, change->rule);
-	put_text(column++, change->series);
-	put_text(column++, change->metric);
-	put_text(column++, alert_status_name(s->status));
-	put_time(column++, s->since);
-	put(column++, true, Int32GetDatum(s->violations));
-	put(column++, true, Int32GetDatum(s->recoveries));
-	put_time(column++, s->counted_at);
-	put_time(column++, s->violating_since);
-	put_time(column++, s->missing_since);
-	put_time(column++, s->started_at);
-	put(column++, true, BoolGetDatum(s->recorded));
-	put(column++, true, BoolGetDatum(s->told));
-	put_time(column++, s->told_at);
-	put(column++, true, BoolGetDatum(s->acknowledged));
-	put_text(column++, severity_name(s->severity));
-	put_text(column++, s->fingerprint);
-	put_number(column++, s->has_value, s->value);
-	put_number(column++, s->has_slope, s->slope);
-	put_text(column++, s->window_used > 0 ? window_text(s) : "");
-	put_text(column++, change->message);
+static void
+put_number(RowSet *rows, bool known, double number)
+{
+	put(rows, known, known ? Float8GetDatum(number) : (Datum) 0);
+}
+
+/* What has no status is deleted. */
+static void
+put_state(RowSet *rows, const AlertChange *change)
+{
+	const AlertState none = {.fingerprint = ""};
+	const AlertState *s = change->state ? change->state : &none;
+
+	put(rows, change->place != NULL, PointerGetDatum(change->place));
+	put_text(rows, change->rule);
+	put_text(rows, change->series);
+	put_text(rows, change->metric);
+	put_text(rows, change->state ? alert_status_name(s->status) : NULL);
+	put_time(rows, s->since);
+	put(rows, true, Int32GetDatum(s->violations));
+	put(rows, true, Int32GetDatum(s->recoveries));
+	put_time(rows, s->counted_at);
+	put_time(rows, s->violating_since);
+	put_time(rows, s->missing_since);
+	put_time(rows, s->started_at);
+	put(rows, true, BoolGetDatum(s->recorded));
+	put(rows, true, BoolGetDatum(s->told));
+	put_time(rows, s->told_at);
+	put(rows, true, BoolGetDatum(s->acknowledged));
+	put_text(rows, severity_name(s->severity));
+	put_text(rows, s->fingerprint);
+	put_number(rows, s->has_value, s->value);
+	put_number(rows, s->has_slope, s->slope);
+	put_text(rows, s->window_used > 0 ? window_text(s) : "");
+	put_text(rows, change->message);
+	rows_add(rows);
+}
+
+/* Rows are where they were read, as nobody else writes them meanwhile. */
+static void
+change_rows(SPIPlanPtr *plan, const char *sql, int expected, int count)
+{
+	if (count == 0)
+		return;
+	owner_execute(plan, sql, expected, 0, NULL, NULL, NULL);
+	if (SPI_processed != (uint64) count)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not keep the states of alerts, as somebody else changed them")));
 }
 
 static void
 write_states(List *changes)
 {
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[STATE_PARAMETERS] = {TEXTOID, TEXTOID, TEXTOID,
-		TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID, TIMESTAMPTZOID,
-		TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, BOOLOID,
-		TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID,
-		TEXTOID, TEXTOID
-	};
-	Column	   *columns = make_columns(types, STATE_PARAMETERS,
-									   list_length(changes));
+	static SPIPlanPtr delete_plan = NULL;
+	static SPIPlanPtr update_plan = NULL;
+	static SPIPlanPtr insert_plan = NULL;
+	RowSet	   *rows = rows_begin("changed_state", state_columns,
+								  lengthof(state_columns));
+	int			deleted = 0;
+	int			updated = 0;
+	int			inserted = 0;
 	ListCell   *lc;
 
 	foreach(lc, changes)
 	{
 		const AlertChange *change = lfirst(lc);
 
-		if (change->state != NULL)
-			put_state(columns, change);
+		put_state(rows, change);
+		if (change->state == NULL)
+			deleted++;
+		else if (change->place != NULL)
+			updated++;
+		else
+			inserted++;
 	}
-	if (columns[0].count == 0)
-		return;
-	execute_with_columns(&plan,
-						 "INSERT INTO deploydb.alert_state AS s (rule, series, metric, status, since,"
-						 " violations, recoveries, counted_at, violating_since, missing_since,"
-						 " started_at, recorded, told, told_at, acknowledged, severity, fingerprint,"
-						 " value, slope, window_points, message)"
-						 " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
-						 " $13, $14, $15, $16, $17, $18, $19, $20, $21)"
-						 " ON CONFLICT ON CONSTRAINT alert_state_pkey DO UPDATE SET"
-						 " metric = EXCLUDED.metric, status = EXCLUDED.status,"
-						 " since = EXCLUDED.since, violations = EXCLUDED.violations,"
-						 " recoveries = EXCLUDED.recoveries, counted_at = EXCLUDED.counted_at,"
-						 " violating_since = EXCLUDED.violating_since,"
-						 " missing_since = EXCLUDED.missing_since,"
-						 " started_at = EXCLUDED.started_at, recorded = EXCLUDED.recorded,"
-						 " told = EXCLUDED.told, told_at = EXCLUDED.told_at,"
-						 " acknowledged = EXCLUDED.acknowledged, severity = EXCLUDED.severity,"
-						 " fingerprint = EXCLUDED.fingerprint, value = EXCLUDED.value,"
-						 " slope = EXCLUDED.slope, window_points = EXCLUDED.window_points,"
-						 " message = COALESCE(EXCLUDED.message, s.message)",
-						 SPI_OK_INSERT, columns, STATE_PARAMETERS);
+	rows_register(rows);
+	change_rows(&delete_plan,
+				"DELETE FROM deploydb.alert_state s USING changed_state c"
+				" WHERE s.ctid = c.place AND c.status IS NULL",
+				SPI_OK_DELETE, deleted);
+	change_rows(&update_plan,
+				"UPDATE deploydb.alert_state s SET metric = c.metric, status = c.status,"
+				" since = c.since, violations = c.violations, recoveries = c.recoveries,"
+				" counted_at = c.counted_at, violating_since = c.violating_since,"
+				" missing_since = c.missing_since, started_at = c.started_at,"
+				" recorded = c.recorded, told = c.told, told_at = c.told_at,"
+				" acknowledged = c.acknowledged, severity = c.severity,"
+				" fingerprint = c.fingerprint, value = c.value, slope = c.slope,"
+				" window_points = c.window_points, message = COALESCE(c.message, s.message)"
+				" FROM changed_state c WHERE s.ctid = c.place AND c.status IS NOT NULL",
+				SPI_OK_UPDATE, updated);
+	change_rows(&insert_plan,
+				"INSERT INTO deploydb.alert_state (rule, series, metric, status, since,"
+				" violations, recoveries, counted_at, violating_since, missing_since,"
+				" started_at, recorded, told, told_at, acknowledged, severity, fingerprint,"
+				" value, slope, window_points, message)"
+				" SELECT c.rule, c.series, c.metric, c.status, c.since, c.violations,"
+				" c.recoveries, c.counted_at, c.violating_since, c.missing_since,"
+				" c.started_at, c.recorded, c.told, c.told_at, c.acknowledged, c.severity,"
+				" c.fingerprint, c.value, c.slope, c.window_points, c.message"
+				" FROM changed_state c WHERE c.place IS NULL",
+				SPI_OK_INSERT, inserted);
+	rows_end(rows);
 }
 
 static void
-delete_states(List *changes)
-{
-	static SPIPlanPtr plan = NULL;
-	static const Oid types[2] = {TEXTOID, TEXTOID};
-	Column	   *columns = make_columns(types, 2, list_length(changes));
-	ListCell   *lc;
-
-	foreach(lc, changes)
-	{
-		const AlertChange *change = lfirst(lc);
-
-		if (change->state != NULL)
-			continue;
-		put_text(&columns[0], change->rule);
-		put_text(&columns[1], change->series);
-	}
-	if (columns[0].count == 0)
-		return;
-	execute_with_columns(&plan,
-						 "DELETE FROM deploydb.alert_state s USING unnest($1, $2) AS gone (rule, series)"
-						 " WHERE s.rule = gone.rule AND s.series = gone.series",
-						 SPI_OK_DELETE, columns, 2);
-}
-
-static void
-put_event(Column *column, const AlertChange *change, TimestampTz now)
+put_event(RowSet *rows, const AlertChange *change, TimestampTz now)
 {
 	const AlertEvent *e = change->event;
 
-	put_text(column++, change->rule);
-	put_text(column++, change->series);
-	put_text(column++, change->metric);
-	put_text(column++, severity_name(e->severity));
-	put_text(column++, e->resolved ? "resolved" : "firing");
-	put_text(column++, event_reason_name(e->reason));
-	put_number(column++, e->has_value, e->value);
-	put_number(column++, change->has_threshold, change->threshold);
-	put_number(column++, e->has_slope, e->slope);
-	put_text(column++, change->message);
-	put_text(column++, change->labels);
-	put_text(column++, change->runbook);
-	put_time(column++, e->started_at);
-	put_time(column++, now);
-	put(column++, true, BoolGetDatum(e->silenced));
+	put_text(rows, change->rule);
+	put_text(rows, change->series);
+	put_text(rows, change->metric);
+	put_text(rows, severity_name(e->severity));
+	put_text(rows, e->resolved ? "resolved" : "firing");
+	put_text(rows, event_reason_name(e->reason));
+	put_number(rows, e->has_value, e->value);
+	put_number(rows, change->has_threshold, change->threshold);
+	put_number(rows, e->has_slope, e->slope);
+	put_text(rows, change->message);
+	put(rows, change->labels != NULL, change->labels ? *change->labels : (Datum) 0);
+	put_text(rows, change->runbook);
+	put_time(rows, e->started_at);
+	put_time(rows, now);
+	put(rows, true, BoolGetDatum(e->silenced));
+	rows_add(rows);
 }
 
 static void
 write_events(List *changes, TimestampTz now)
 {
 	static SPIPlanPtr plan = NULL;
-	static const Oid types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		TEXTOID, FLOAT8OID, FLOAT8OID, FLOAT8OID, TEXTOID, TEXTOID, TEXTOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID};
-	Column	   *columns = make_columns(types, lengthof(types),
-									   list_length(changes));
+	RowSet	   *rows = rows_begin("new_event", event_columns,
+								  lengthof(event_columns));
+	bool		any = false;
 	ListCell   *lc;
 
 	foreach(lc, changes)
 	{
 		const AlertChange *change = lfirst(lc);
 
-		if (change->event != NULL)
-			put_event(columns, change, now);
+		if (change->event == NULL)
+			continue;
+		put_event(rows, change, now);
+		any = true;
 	}
-	if (columns[0].count == 0)
-		return;
-	execute_with_columns(&plan,
-						 "INSERT INTO deploydb.alert_event (rule, series, metric, severity, status,"
-						 " reason, value, threshold, trend_slope, message, labels, runbook,"
-						 " started_at, occurred_at, silenced)"
-						 " SELECT e.rule, e.series, e.metric, e.severity, e.status, e.reason,"
-						 " e.value, e.threshold, e.trend_slope, e.message, e.labels::jsonb"
-						 " || CASE WHEN e.series = '' THEN '{}' ELSE jsonb_build_object('series', e.series) END"
-						 " || c.labels, e.runbook, e.started_at, e.occurred_at, e.silenced"
-						 " FROM (SELECT deploydb.common_labels() AS labels OFFSET 0) c,"
-						 " unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-						 " WITH ORDINALITY AS e (rule, series, metric, severity, status, reason,"
-						 " value, threshold, trend_slope, message, labels, runbook, started_at,"
-						 " occurred_at, silenced, position)"
-						 " ORDER BY e.position",
-						 SPI_OK_INSERT, columns, lengthof(types));
+	rows_register(rows);
+	if (any)
+		owner_execute(&plan,
+					  "INSERT INTO deploydb.alert_event (rule, series, metric, severity, status,"
+					  " reason, value, threshold, trend_slope, message, labels, runbook,"
+					  " started_at, occurred_at, silenced)"
+					  " SELECT e.rule, e.series, e.metric, e.severity, e.status, e.reason,"
+					  " e.value, e.threshold, e.trend_slope, e.message, COALESCE(e.labels, '{}')"
+					  " || CASE WHEN e.series = '' THEN '{}' ELSE jsonb_build_object('series', e.series) END"
+					  " || c.labels, e.runbook, e.started_at, e.occurred_at, e.silenced"
+					  " FROM new_event e, (SELECT deploydb.common_labels() AS labels OFFSET 0) c",
+					  SPI_OK_INSERT, 0, NULL, NULL, NULL);
+	rows_end(rows);
 }
 
 void
@@ -385,7 +397,6 @@ alert_changes_write(List *changes, TimestampTz now)
 {
 	if (changes == NIL)
 		return;
-	delete_states(changes);
 	write_states(changes);
 	write_events(changes, now);
 }

@@ -3,8 +3,8 @@
  *		What an evaluation reads and writes: deploydb.alert_state and
  *		deploydb.alert_event.
  *
- * Gives: a state out of its row, and lists of changes that are written in one
- * statement for each table.
+ * Gives: a state out of its row, and lists of changes, however long, that
+ * are written by a few statements.
  * Needs: evaluation, rule, owner (the scope must be open).
  */
 #ifndef DEPLOYDB_ALERT_STATE_H
@@ -12,6 +12,7 @@
 
 #include "alerts/evaluation.h"
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 
 /* A part of a SELECT from deploydb.alert_state s; in the order of the enum. */
 #define STATE_COLUMNS \
@@ -36,12 +37,13 @@ typedef struct AlertChange
 	const char *rule;
 	const char *series;
 	const char *metric;
+	ItemPointer place;			/* of the state's row, or NULL */
 	const AlertState *state;	/* NULL: there is no state any more */
 	const AlertEvent *event;	/* NULL for none */
 	const char *message;		/* NULL where it stays what it was */
 	bool		has_threshold;
 	double		threshold;
-	const char *labels;			/* JSON, of the rule */
+	const Datum *labels;		/* jsonb, of the rule, or NULL */
 	const char *runbook;		/* or NULL */
 } AlertChange;
 

@@ -3,8 +3,8 @@
  *		Every rule evaluated, as the tick does it.
  *
  * One statement loads the rules, the newest value of each of their series and
- * what is known of these; evaluation.c decides; what changed is written, by
- * one statement for each table.  A rule that fires silences those whose parent
+ * what is known of these; evaluation.c decides; what changed is written, all
+ * of it at once.  A rule that fires silences those whose parent
  * it is, so that parents are evaluated first.
  *
  * Locking: the caller holds the tick's lock; see alert_state.h.
@@ -34,7 +34,7 @@ PG_FUNCTION_INFO_V1(deploydb_evaluate_alerts);
 /* The columns of the statement that loads; the rule's and state's follow. */
 enum LoadColumn
 {
-	LOAD_RULE, LOAD_SERIES, LOAD_SILENCED, LOAD_AT, LOAD_VALUE,
+	LOAD_RULE, LOAD_SERIES, LOAD_PLACE, LOAD_SILENCED, LOAD_AT, LOAD_VALUE,
 	LOAD_FINGERPRINT, LOAD_SEVERITY, LOAD_NOTE,
 	LOAD_RULE_COLUMNS,
 	LOAD_STATE_COLUMNS = LOAD_RULE_COLUMNS + RULE_COLUMN_COUNT,
@@ -86,7 +86,7 @@ load(TimestampTz now)
 	Datum		values[1] = {TimestampTzGetDatum(now)};
 
 	owner_execute(&plan,
-				  "SELECT COALESCE(r.id, s.rule), COALESCE(l.series, s.series),"
+				  "SELECT COALESCE(r.id, s.rule), COALESCE(l.series, s.series), s.ctid,"
 				  " q.all_rules OR r.id = ANY (q.rules),"
 				  " l.at, l.value, l.fingerprint, l.severity, l.note, " RULE_COLUMNS ", " STATE_COLUMNS
 				  " FROM deploydb.alert_rule r"
@@ -183,6 +183,8 @@ add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 	change->metric = condition != NULL ?
 		rule_text_or(rule, RULE_METRIC, "") :
 		text_or(row, LOAD_STATE_COLUMNS + STATE_METRIC, "");
+	change->place = row->nulls[LOAD_PLACE] ? NULL :
+		(ItemPointer) DatumGetPointer(row->values[LOAD_PLACE]);
 	change->state = state;
 	e->changes = lappend(e->changes, change);
 	if (event == NULL)
@@ -201,7 +203,8 @@ add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 		change->has_threshold = true;
 		change->threshold = condition->threshold;
 	}
-	change->labels = rule_text_or(rule, RULE_LABELS, "{}");
+	if (rule->values != NULL && !rule->nulls[RULE_LABELS])
+		change->labels = &rule->values[RULE_LABELS];
 	change->runbook = rule_text_or(rule, RULE_RUNBOOK, NULL);
 }
 

@@ -17,7 +17,7 @@
 	" r.direction, r.min_slope, r.window_samples, r.floor," \
 	" r.consecutive_periods, r.for_seconds, r.cooldown_seconds," \
 	" r.resolve_threshold, r.resolve_periods, r.no_data, r.parent," \
-	" r.labels::text, r.message_en, r.message_zh, r.runbook," \
+	" r.labels, r.message_en, r.message_zh, r.runbook," \
 	" r.enabled AND r.fault IS NULL"
 
 enum RuleColumn
