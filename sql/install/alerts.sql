@@ -129,27 +129,39 @@ COMMENT ON VIEW deploydb.active_alert IS
 	'Alerts: what fires now; told is false where a silence, a parent or the cooldown keeps the message back, and status is no_data where the lack of data is the alert';
 GRANT SELECT ON deploydb.active_alert TO pg_monitor, pg_database_owner;
 
+-- The id that an event has in the application's form of an alert.
+CREATE FUNCTION deploydb.alert_id(rule text, series text, at timestamptz, status text)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('%s:%s:%s', concat_ws('/', rule, NULLIF(series, '')), floor(extract(epoch FROM at) * 1000), status);
+END;
+COMMENT ON FUNCTION deploydb.alert_id(text, text, timestamptz, text) IS
+	'Alerts: what an event is called in messages and in JSON: rule/series:milliseconds:status';
+REVOKE ALL ON FUNCTION deploydb.alert_id(text, text, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.alert_id(text, text, timestamptz, text) TO pg_monitor, pg_database_owner;
+
 -- The application's form of an alert
-CREATE FUNCTION deploydb.alert_document(rule text, metric text, severity text, status text, message text,
+CREATE FUNCTION deploydb.alert_document(rule text, series text, metric text, severity text, status text, message text,
 	value double precision, threshold double precision, trend_slope double precision, labels jsonb, at timestamptz)
 RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT jsonb_build_object(
-			'id', format('%s:%s:%s', rule, floor(extract(epoch FROM at) * 1000), status),
-			'ruleId', rule, 'metric', metric, 'severity', severity, 'status', status, 'message', message,
+			'id', deploydb.alert_id(rule, series, at, status), 'ruleId', rule, 'series', series, 'metric', metric, 'severity', severity, 'status', status, 'message', message,
 			'value', value, 'labels', labels,
 			'occurredAt', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
 		|| CASE WHEN threshold IS NULL THEN '{}' ELSE jsonb_build_object('threshold', threshold) END
 		|| CASE WHEN trend_slope IS NULL THEN '{}' ELSE jsonb_build_object('trendSlope', trend_slope) END;
 END;
-COMMENT ON FUNCTION deploydb.alert_document(text, text, text, text, text, double precision, double precision,
+COMMENT ON FUNCTION deploydb.alert_document(text, text, text, text, text, text, double precision, double precision,
 	double precision, jsonb, timestamptz) IS
 	'Alerts: an alert with the field names that the application gives it';
-REVOKE ALL ON FUNCTION deploydb.alert_document(text, text, text, text, text, double precision, double precision,
+REVOKE ALL ON FUNCTION deploydb.alert_document(text, text, text, text, text, text, double precision, double precision,
 	double precision, jsonb, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.alert_document(text, text, text, text, text, double precision, double precision,
+GRANT EXECUTE ON FUNCTION deploydb.alert_document(text, text, text, text, text, text, double precision, double precision,
 	double precision, jsonb, timestamptz) TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.active_alerts()
@@ -158,9 +170,9 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT COALESCE(jsonb_agg(
-		deploydb.alert_document(a.rule, a.metric, a.severity, 'firing', a.message, a.value, a.threshold,
+		deploydb.alert_document(a.rule, a.series, a.metric, a.severity, 'firing', a.message, a.value, a.threshold,
 			a.trend_slope, a.labels, a.since)
-		|| jsonb_build_object('series', a.series, 'acknowledged', a.acknowledged, 'runbook', a.runbook)
+		|| jsonb_build_object('acknowledged', a.acknowledged, 'runbook', a.runbook)
 		ORDER BY a.severity, a.since, a.rule, a.series), '[]')
 	FROM deploydb.active_alert a;
 END;
@@ -182,9 +194,9 @@ BEGIN
 	END IF;
 	RETURN (
 		SELECT COALESCE(jsonb_agg(
-			deploydb.alert_document(e.rule, e.metric, e.severity, e.status, e.message, e.value, e.threshold,
+			deploydb.alert_document(e.rule, e.series, e.metric, e.severity, e.status, e.message, e.value, e.threshold,
 				e.trend_slope, e.labels, e.occurred_at)
-			|| jsonb_build_object('series', e.series, 'reason', e.reason, 'silenced', e.silenced, 'runbook', e.runbook)
+			|| jsonb_build_object('reason', e.reason, 'silenced', e.silenced, 'runbook', e.runbook)
 			ORDER BY e.id DESC), '[]')
 		FROM (SELECT n.* FROM deploydb.alert_event n ORDER BY n.id DESC LIMIT max_rows) e);
 END

@@ -172,6 +172,7 @@ CREATE FUNCTION deploydb.record_attempt(id bigint, status integer, retry_after t
 RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 AS $$
 #variable_conflict use_variable
@@ -233,6 +234,7 @@ CREATE FUNCTION deploydb.purge_messages(before timestamptz, max_rows integer)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 AS $$
 DECLARE

@@ -96,6 +96,7 @@ CREATE FUNCTION deploydb.choose_messages(hook text, format text, room integer, a
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 16
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
@@ -179,6 +180,7 @@ CREATE FUNCTION deploydb.sendable_message(number bigint, at timestamptz)
 RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
@@ -214,6 +216,7 @@ CREATE FUNCTION deploydb.claim_messages(max_messages integer)
 RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 16
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
@@ -275,6 +278,7 @@ CREATE FUNCTION deploydb.next_claim_at()
 RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off

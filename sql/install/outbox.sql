@@ -162,8 +162,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN jsonb_build_object('kind', 'alert',
-		'id', format('%s:%s:%s', concat_ws('/', event.rule, NULLIF(event.series, '')),
-			floor(extract(epoch FROM event.occurred_at) * 1000), event.status),
+		'id', deploydb.alert_id(event.rule, event.series, event.occurred_at, event.status),
 		'rule', event.rule, 'series', event.series, 'metric', event.metric, 'severity', event.severity,
 		'status', event.status, 'reason', event.reason, 'value', event.value, 'threshold', event.threshold,
 		'trend_slope', event.trend_slope, 'labels', event.labels, 'runbook', event.runbook,
@@ -184,6 +183,7 @@ CREATE FUNCTION deploydb.enqueue_events()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET enable_seqscan = off
 AS $$
 DECLARE

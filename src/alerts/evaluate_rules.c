@@ -89,7 +89,7 @@ load(TimestampTz now)
 				  "SELECT COALESCE(r.id, s.rule), COALESCE(l.series, s.series), s.ctid,"
 				  " q.all_rules OR r.id = ANY (q.rules),"
 				  " l.at, l.value, l.fingerprint, l.severity, l.note, " RULE_COLUMNS ", " STATE_COLUMNS
-				  " FROM deploydb.alert_rule r"
+				  " FROM " RULE_TABLES
 				  " LEFT JOIN deploydb.metric_latest l ON l.metric = r.metric AND r.enabled AND r.fault IS NULL"
 				  " FULL JOIN deploydb.alert_state s ON s.rule = r.id AND s.series = l.series"
 				  " CROSS JOIN (SELECT COALESCE(bool_or(n.rule IS NULL), false) AS all_rules,"
@@ -301,6 +301,7 @@ evaluate_row(Evaluation *e, RuleRows *rule, const SeriesRow *row,
 		Sample		sample;
 
 		sample_of(row, &sample);
+		circumstances.stale_us = rule_stale_us(rule->values, rule->nulls);
 		circumstances.muted = parent_fires ||
 			(!row->nulls[LOAD_SILENCED] &&
 			 DatumGetBool(row->values[LOAD_SILENCED]));
@@ -405,7 +406,6 @@ evaluate_all(TimestampTz now)
 	Evaluation	e = {0};
 
 	e.circumstances.now = now;
-	e.circumstances.stale_us = rule_stale_us();
 	load(now);
 	group_rows(&e);
 	for (int i = 0; i < e.count; i++)

@@ -17,8 +17,8 @@
 #include "compat.h"
 #include "settings.h"
 
-/* What others push each minute may come late a few times. */
-#define STALE_MIN (5 * SECS_PER_MINUTE * USECS_PER_SEC)
+/* Of a metric that nobody declared. */
+#define STALE_AFTER_SECONDS (5 * SECS_PER_MINUTE)
 #define STALE_INTERVALS 3
 
 static const char *const kinds[] = {"threshold", "trend"};
@@ -28,9 +28,12 @@ static const char *const directions[] = {"increasing", "decreasing"};
 static const char *const policies[] = {"keep", "alert", "ok"};
 
 int64
-rule_stale_us(void)
+rule_stale_us(const Datum *values, const bool *nulls)
 {
-	return Max(STALE_MIN, STALE_INTERVALS * INT64CONST(1000) *
+	int64		seconds = nulls[RULE_STALE_AFTER_SECONDS] ? STALE_AFTER_SECONDS :
+		DatumGetInt32(values[RULE_STALE_AFTER_SECONDS]);
+
+	return Max(seconds * USECS_PER_SEC, STALE_INTERVALS * INT64CONST(1000) *
 			   deploydb_metrics_collection_interval);
 }
 

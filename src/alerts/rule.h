@@ -11,14 +11,18 @@
 
 #include "alerts/evaluation.h"
 
-/* A part of a SELECT from deploydb.alert_rule r; in the order of the enum. */
+/* Rules with the metrics they are about. */
+#define RULE_TABLES \
+	"deploydb.alert_rule r LEFT JOIN deploydb.metric m ON m.name = r.metric"
+
+/* A part of a SELECT from these; in the order of the enum. */
 #define RULE_COLUMNS \
 	"r.id, r.metric, r.kind, r.severity, r.comparison, r.threshold," \
 	" r.direction, r.min_slope, r.window_samples, r.floor," \
 	" r.consecutive_periods, r.for_seconds, r.cooldown_seconds," \
 	" r.resolve_threshold, r.resolve_periods, r.no_data, r.parent," \
 	" r.labels, r.message_en, r.message_zh, r.runbook," \
-	" r.enabled AND r.fault IS NULL"
+	" r.enabled AND r.fault IS NULL, m.stale_after_seconds"
 
 enum RuleColumn
 {
@@ -27,7 +31,7 @@ enum RuleColumn
 	RULE_FLOOR, RULE_CONSECUTIVE_PERIODS, RULE_FOR_SECONDS,
 	RULE_COOLDOWN_SECONDS, RULE_RESOLVE_THRESHOLD, RULE_RESOLVE_PERIODS,
 	RULE_NO_DATA, RULE_PARENT, RULE_LABELS, RULE_MESSAGE_EN, RULE_MESSAGE_ZH,
-	RULE_RUNBOOK, RULE_ENABLED,
+	RULE_RUNBOOK, RULE_ENABLED, RULE_STALE_AFTER_SECONDS,
 	RULE_COLUMN_COUNT
 };
 
@@ -38,8 +42,8 @@ enum RuleColumn
 extern const char *rule_condition(const Datum *values, const bool *nulls,
 								  Condition *condition);
 
-/* A value that is older is none: some time, or some intervals. */
-extern int64 rule_stale_us(void);
+/* A value that is older is none: the metric says so, or some intervals. */
+extern int64 rule_stale_us(const Datum *values, const bool *nulls);
 
 /* Position of a text among names, or -1. */
 extern int	text_position(Datum text, const char *const *names, int count);

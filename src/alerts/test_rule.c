@@ -36,6 +36,7 @@ enum SampleColumn
 typedef struct RuleTest
 {
 	Condition	condition;
+	int64		stale_us;
 	AlertText	text;
 	AlertState	state;
 } RuleTest;
@@ -50,7 +51,7 @@ load_rule(Datum id, RuleTest *test)
 	const char *fault;
 
 	owner_execute(&plan,
-				  "SELECT " RULE_COLUMNS " FROM deploydb.alert_rule r WHERE r.id = $1",
+				  "SELECT " RULE_COLUMNS " FROM " RULE_TABLES " WHERE r.id = $1",
 				  SPI_OK_SELECT, 1, types, &id, NULL);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -64,6 +65,7 @@ load_rule(Datum id, RuleTest *test)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("rule \"%s\" cannot be evaluated", TextDatumGetCString(id)),
 				 errdetail("Reason: %s.", fault)));
+	test->stale_us = rule_stale_us(values, nulls);
 	test->text.rule = TextDatumGetCString(values[RULE_ID]);
 	test->text.metric = TextDatumGetCString(values[RULE_METRIC]);
 	test->text.series = "";
@@ -141,7 +143,7 @@ run_sample(RuleTest *test, ReturnSetInfo *rsinfo, const Datum *values,
 	sample.fingerprint = nulls[SAMPLE_FINGERPRINT] ? "" :
 		TextDatumGetCString(values[SAMPLE_FINGERPRINT]);
 	circumstances.now = sample.at;
-	circumstances.stale_us = rule_stale_us();
+	circumstances.stale_us = test->stale_us;
 	has_event = rule_evaluate(&test->condition, &test->state, &sample,
 							  &circumstances, &event);
 	if (has_event || test->state.status != before)

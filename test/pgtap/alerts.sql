@@ -39,7 +39,7 @@ END $$;
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(104);
+SELECT plan(110);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -119,6 +119,9 @@ SELECT is(deploydb.evaluate_rules(minute(112)), 0::bigint, 'what stays as it is 
 SELECT is((SELECT array_agg(series || ' ' || status ORDER BY series) FROM deploydb.alert_status WHERE rule = 'migration_drift'),
 	'{m1 firing,m2 ok}', 'each migration by itself');
 SELECT is(deploydb.active_alerts()->0->'labels'->>'series', 'm1', 'the series is a label');
+SELECT is(deploydb.alert_history(1)->0->>'id', (SELECT deploydb.event_message(e, false)->>'id'
+	FROM deploydb.alert_event e ORDER BY e.id DESC LIMIT 1), 'the history and the message call an event the same');
+SELECT matches(deploydb.active_alerts()->0->>'id', '^migration_drift/m1:[0-9]+:firing$', 'with its series');
 DELETE FROM deploydb.metric_latest WHERE metric = 'migration.deviations' AND series = 'm1';
 SELECT is(deploydb.evaluate_rules(minute(113)), 1::bigint, 'a migration that is forgotten drifts no more');
 SELECT is((SELECT status || ' ' || reason || ': ' || message FROM deploydb.alert_event ORDER BY id DESC LIMIT 1),
@@ -161,6 +164,22 @@ SELECT is(course('api_down', 'api.up', '{1,0,0,0,0,0,0,0,1}', 307), 'resolved - 
 SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{0.9,0.9,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', 320),
 	'- new - - - - - no_data -', 'no attempts are no failures');
 SELECT is(course('insight_missing', 'insight.coverage', '{NaN,NaN,0.5,NaN,0.5,0.5,1,1}', 340), '- - - - - new - resolved', 'NaN is no value');
+DELETE FROM deploydb.metric_latest;
+SELECT deploydb.evaluate_rules(minute(1999)) \g /dev/null
+UPDATE deploydb.metric SET stale_after_seconds = 3600 WHERE name = 'api.up';
+SELECT is(course('api_down', 'api.up', '{1}', 2000) || deploydb.evaluate_rules(minute(2059)), '-0',
+	'a value that its metric says is good for an hour is not missed before');
+SELECT is((SELECT count(*) FROM deploydb.test_rule('api_down', jsonb_build_array(jsonb_build_object('at', minute(0), 'value', 1),
+	jsonb_build_object('at', minute(1)), jsonb_build_object('at', minute(59)))) WHERE reason IS NOT NULL), 0::bigint,
+	'nor in a test of the rule');
+SELECT is(deploydb.evaluate_rules(minute(2061)), 1::bigint, 'but then');
+UPDATE deploydb.metric SET stale_after_seconds = 1 WHERE name = 'api.up';
+SELECT is(course('api_down', 'api.up', '{1}', 2070) || deploydb.evaluate_rules(minute(2072)), 'resolved1',
+	'and after three intervals, where it is good for less');
+DELETE FROM deploydb.metric WHERE name = 'api.up';
+DELETE FROM deploydb.metric_latest;
+DELETE FROM deploydb.alert_state;
+DELETE FROM deploydb.alert_event WHERE occurred_at >= minute(1999);
 
 -- parents
 SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{0.5,0.5}', 360), '- new', 'writes fail');

@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(102);
+SELECT plan(104);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -209,5 +209,14 @@ SELECT is(deploydb.health() ->> 'status', 'degraded', 'what cannot be measured i
 SELECT matches(deploydb.health() ->> 'timestamp', '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$', 'the time is UTC');
 SELECT matches(deploydb.prometheus_metrics(), E'# TYPE deploydb_api_up gauge\ndeploydb_api_up\\{database="[a-z0-9_]+"\\} 1\n',
 	'a metric as Prometheus reads it');
+
+-- a restore goes past the view's checks
+INSERT INTO deploydb.own_rule (id, metric, comparison, threshold, parent, changed_at, changed_by)
+	VALUES ('a', 'api.up', '<', 1, 'b', now(), 'me'), ('b', 'api.up', '<', 1, 'a', now(), 'me');
+SET client_min_messages = error;
+SELECT deploydb.tick() \g /dev/null
+RESET client_min_messages;
+SELECT is((SELECT array_agg(r.rule) FROM deploydb.rule_fault r), '{a}', 'a rule that cannot be evaluated is disabled');
+SELECT ok(deploydb.health() -> 'reasons' ? 'rule a cannot be evaluated: its parents form a circle', 'which health says, too');
 
 SELECT * FROM finish();
