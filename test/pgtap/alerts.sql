@@ -10,32 +10,7 @@ CREATE ROLE deploydb_test_monitor;
 GRANT pg_monitor TO deploydb_test_monitor;
 SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 
-CREATE FUNCTION minute(n double precision) RETURNS timestamptz LANGUAGE sql IMMUTABLE
-	AS $$ SELECT timestamptz '2030-01-01 00:00Z' + n * interval '1 minute' $$;
-CREATE PROCEDURE measure(n double precision, name text, measured double precision, which text DEFAULT '',
-	print text DEFAULT NULL, words text DEFAULT NULL, worse text DEFAULT NULL) LANGUAGE sql
-AS $$
-	INSERT INTO deploydb.metric_latest AS l (metric, series, at, value, fingerprint, note, severity)
-	VALUES (name, which, minute(n), measured, print, words, worse)
-	ON CONFLICT (metric, series) DO UPDATE SET at = EXCLUDED.at, value = EXCLUDED.value,
-		fingerprint = EXCLUDED.fingerprint, note = EXCLUDED.note, severity = EXCLUDED.severity
-$$;
--- Measures a value a minute, and gives what the rule's events were.
-CREATE FUNCTION course(about text, name text, measured double precision[], first double precision)
-RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	seen bigint := COALESCE((SELECT max(id) FROM deploydb.alert_event), 0);
-	course text[] := '{}';
-BEGIN
-	FOR i IN 1 .. array_length(measured, 1) LOOP
-		CALL measure(first + i - 1, name, measured[i]);
-		PERFORM deploydb.evaluate_rules(minute(first + i - 1));
-		course := course || COALESCE((SELECT string_agg(e.reason || CASE WHEN e.silenced THEN ' silently' ELSE '' END, '+' ORDER BY e.id)
-			FROM deploydb.alert_event e WHERE e.id > seen AND e.rule = about), '-');
-		seen := GREATEST(seen, (SELECT max(id) FROM deploydb.alert_event));
-	END LOOP;
-	RETURN array_to_string(course, ' ');
-END $$;
+\ir alert_course.psql
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
