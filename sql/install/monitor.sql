@@ -135,8 +135,8 @@ COMMENT ON FUNCTION deploydb.lock_tick() IS
 	'Monitoring: waits for its turn, as one tick or evaluation runs at a time';
 REVOKE ALL ON FUNCTION deploydb.lock_tick() FROM PUBLIC;
 
--- A part of the tick, in a scope of its own.
-CREATE FUNCTION deploydb.tick_part(call text, at timestamptz, before timestamptz,
+-- A part of the tick; in a scope of its own its error is a result.
+CREATE FUNCTION deploydb.tick_part(call text, at timestamptz, before timestamptz, scoped boolean DEFAULT true,
 	OUT result bigint, OUT error text, OUT ms double precision)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -144,18 +144,25 @@ AS $$
 DECLARE
 	begun timestamptz := clock_timestamp();
 BEGIN
-	EXECUTE 'SELECT ' || call INTO result USING at, before;
-	ms := extract(epoch FROM clock_timestamp() - begun) * 1000;
-EXCEPTION WHEN OTHERS THEN
-	error := format('%s: %s', split_part(call, '(', 1), SQLERRM);
+	IF scoped THEN
+		BEGIN
+			EXECUTE 'SELECT ' || call INTO result USING at, before;
+		EXCEPTION WHEN OTHERS THEN
+			error := format('%s: %s', split_part(call, '(', 1), SQLERRM);
+		END;
+	ELSE
+		EXECUTE 'SELECT ' || call INTO result USING at, before;
+	END IF;
 	ms := extract(epoch FROM clock_timestamp() - begun) * 1000;
 END
 $$;
-COMMENT ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz) IS
-	'Monitoring: calls one part of the tick; its error is a result';
-REVOKE ALL ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz, boolean) IS
+	'Monitoring: calls one part of the tick; in a scope of its own its error is a result';
+REVOKE ALL ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz, boolean) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.tick()
+-- A scope that writes takes a transaction id of its own: the monitor tries
+-- without any, and again with them where a part fails.
+CREATE FUNCTION deploydb.tick(scoped boolean DEFAULT true)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -179,7 +186,7 @@ BEGIN
 			'deploydb.purge_writes($2, 1000)', 'deploydb.purge_samples($2, 1000)', 'deploydb.purge_changes($2, 1000)',
 			'deploydb.purge_events($2, 1000)', 'deploydb.purge_messages($2, 1000)', 'deploydb.seal_log()']
 	LOOP
-		part := deploydb.tick_part(call, begun, begun - retention);
+		part := deploydb.tick_part(call, begun, begun - retention, scoped);
 		error := COALESCE(error, part.error);
 		IF call = 'deploydb.evaluate_rules($1)' THEN
 			events := COALESCE(part.result, 0);
@@ -205,9 +212,9 @@ BEGIN
 	RETURN events;
 END
 $$;
-COMMENT ON FUNCTION deploydb.tick() IS
-	'Monitoring: all that the monitor does each interval, in one transaction; returns the number of new events';
-REVOKE ALL ON FUNCTION deploydb.tick() FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.tick(boolean) IS
+	'Monitoring: all that the monitor does each interval, in one transaction, each part in a scope of its own or all in one; returns the number of new events';
+REVOKE ALL ON FUNCTION deploydb.tick(boolean) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.monitor_begins()
 RETURNS boolean

@@ -69,6 +69,7 @@ static MonitorExit exit_reason = EXIT_FAILED;
 static Oid	extension = InvalidOid; /* as it was when we began */
 static MemoryContext unit_context = NULL;
 static char *last_logged = NULL;	/* so that the log has it once */
+static int	last_sqlstate = 0;	/* of the unit that failed last */
 
 typedef struct SessionSetting
 {
@@ -202,6 +203,7 @@ unit_failed(const char *activity)
 	disable_all_timeouts(false);
 	QueryCancelPending = false;
 	error = CopyErrorData();
+	last_sqlstate = error->sqlerrcode;
 	message = psprintf("%s: %s", activity, error->message);
 	if (last_logged != NULL && strcmp(last_logged, message) == 0)
 		FlushErrorState();
@@ -255,6 +257,13 @@ unit_run(const char *activity, const char *sql, const char *parameter)
 	return failure;
 }
 
+static void
+record_error(const char *failure)
+{
+	(void) unit_run("recording an error",
+					"SELECT deploydb.record_monitor_error($1)", failure);
+}
+
 /* As unit_run(), and the error goes to where people look for it. */
 static bool
 unit_run_recorded(const char *activity, const char *sql)
@@ -262,8 +271,7 @@ unit_run_recorded(const char *activity, const char *sql)
 	char	   *failure = unit_run(activity, sql, NULL);
 
 	if (failure != NULL)
-		(void) unit_run("recording an error",
-						"SELECT deploydb.record_monitor_error($1)", failure);
+		record_error(failure);
 	return failure == NULL;
 }
 
@@ -378,10 +386,15 @@ handle_wake(SIGNAL_ARGS)
 static void
 tick(void)
 {
-	bool		ticked = unit_run_recorded("tick", "SELECT deploydb.tick()");
+	/* Scopes take transaction ids: there are none unless something fails. */
+	char	   *failure = unit_run("tick", "SELECT deploydb.tick(false)", NULL);
 
+	if (failure != NULL && last_sqlstate == ERRCODE_QUERY_CANCELED)
+		record_error(failure);	/* another try would take as long */
+	else if (failure != NULL)
+		(void) unit_run_recorded("tick", "SELECT deploydb.tick()");
 	if (unit_run_recorded("notifying", "SELECT deploydb.notify_events()") &&
-		ticked && last_logged != NULL)
+		failure == NULL && last_logged != NULL)
 	{
 		pfree(last_logged);
 		last_logged = NULL;
@@ -404,6 +417,7 @@ work(bool *begun)
 {
 	static int64 next_ms = 0;
 	static int64 last_ms = 0;
+	static int64 metrics_ms = 0;
 	static bool asked = false;
 	int64		now = clock_ms();
 
@@ -426,9 +440,16 @@ work(bool *begun)
 		last_ms = now;
 		tick();
 
-		/* Whoever asked waits for messages, and the next tick is near. */
-		if (!asked && user_metrics_run())
-			monitor_lock_alone();
+		/*
+		 * Whoever asked waits for messages, and the next tick is near; but
+		 * where somebody asks all the time, each interval has its turn.
+		 */
+		if (!asked || now >= metrics_ms + deploydb_metrics_collection_interval)
+		{
+			metrics_ms = now;
+			if (user_metrics_run())
+				monitor_lock_alone();
+		}
 		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
 		asked = false;
 	}

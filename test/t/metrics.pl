@@ -153,6 +153,12 @@ is(sql(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'}), '0', 'they
 is(sql('SELECT state FROM deploydb.worker_status'), 'running', 'nor lose the monitor\'s');
 sql(q{SELECT deploydb.drop_metric('thief.unlocks'), deploydb.drop_metric('thief.locks')});
 
+# Woken all the time, it has time for them, too.
+
+my $seen = sql(q{SELECT at FROM deploydb.metric_latest WHERE metric = 'thief.sets'});
+wait_for(qq{SELECT count(*) = 1 FROM deploydb.metric_latest, deploydb.wake_monitor() woken
+	WHERE metric = 'thief.sets' AND at > timestamptz '$seen' + interval '4 seconds'}, 'queries run while the monitor is woken all the time');
+
 # Writes that fail, and values from elsewhere
 
 sql(q{ALTER TABLE decision_insights ADD COLUMN triggers text[] NOT NULL DEFAULT '{}';
