@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -19,9 +20,16 @@
 
 #define RETRY_MS 5
 
+/* The statement, and its transaction, that waited in vain last. */
+static TimestampTz vain_statement = 0;
+static TimestampTz vain_transaction = 0;
+
 TimestampTz
 relation_lock_deadline(void)
 {
+	if (vain_statement == GetCurrentStatementStartTimestamp() &&
+		vain_transaction == GetCurrentTransactionStartTimestamp())
+		return GetCurrentTimestamp();
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 									   deploydb_lock_timeout);
 }
@@ -33,7 +41,14 @@ relation_lock_wait(Oid relid, LOCKMODE mode, TimestampTz deadline)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (GetCurrentTimestamp() >= deadline)
+		{
+			if (deadline != RELATION_LOCK_NO_WAIT)
+			{
+				vain_statement = GetCurrentStatementStartTimestamp();
+				vain_transaction = GetCurrentTransactionStartTimestamp();
+			}
 			return false;
+		}
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 RETRY_MS, PG_WAIT_EXTENSION);

@@ -15,7 +15,14 @@
 #include "datatype/timestamp.h"
 #include "storage/lockdefs.h"
 
-/* Now plus deploydb.lock_timeout. */
+/* A deadline that lies in the past. */
+#define RELATION_LOCK_NO_WAIT ((TimestampTz) 0)
+
+/*
+ * Now plus deploydb.lock_timeout; or now, where this statement has already
+ * waited for a lock in vain: so long it waits in all, however many tables are
+ * locked and whatever it calls.
+ */
 extern TimestampTz relation_lock_deadline(void);
 
 /* False when not had by then, or when the relation is gone. */

@@ -87,7 +87,8 @@ probe(const char *schema, const char *table, const char *column, int64 limit,
 	if (!OidIsValid(namespace) || IsolationIsSerializable() ||
 		IsInParallelMode())
 		return false;
-	relid = relation_lock_by_name(namespace, table, AccessShareLock, 0,
+	relid = relation_lock_by_name(namespace, table, AccessShareLock,
+								  RELATION_LOCK_NO_WAIT,
 								  &locked_out);
 	if (!OidIsValid(relid))
 		return false;
