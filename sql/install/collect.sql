@@ -36,11 +36,11 @@ AS $$
 		count(*) FILTER (WHERE r.severity = 'error' AND r.status IN ('unknown', 'stale')),
 		hashtextextended(string_agg(concat_ws(E'\t', r.status, r.object_type, r.object, r.property, r.actual), E'\n'
 			ORDER BY r.object_type, r.object, r.property) FILTER (WHERE r.is_error), 0)::text,
-		string_agg(CASE WHEN r.n > 4 OR NOT r.is_error THEN NULL WHEN r.n = 4 THEN 'and more'
-			ELSE concat(r.object_type, ' ', r.object, CASE r.status WHEN 'missing' THEN ' is missing'
-				WHEN 'unexpected' THEN ' is unexpected'
-				ELSE format(': %s is %s, expected %s', r.property, COALESCE(left(r.actual, 60), 'none'),
-					COALESCE(left(r.expected, 60), 'none')) END) END, '; ' ORDER BY r.n)
+		string_agg(CASE WHEN r.n > 4 OR NOT r.is_error THEN NULL WHEN r.n = 4 THEN deploydb.word('and more')
+			ELSE format(deploydb.word(CASE r.status WHEN 'missing' THEN '%s is missing' WHEN 'unexpected' THEN '%s is unexpected'
+					ELSE '%s: %s is %s, expected %s' END),
+				concat(r.object_type, ' ', r.object), r.property, COALESCE(left(r.actual, 60), deploydb.word('none')),
+				COALESCE(left(r.expected, 60), deploydb.word('none'))) END, '; ' ORDER BY r.n)
 	FROM (SELECT m.*, m.severity = 'error' AND m.status IN ('missing', 'different', 'unexpected') AS is_error,
 				count(*) FILTER (WHERE m.severity = 'error' AND m.status IN ('missing', 'different', 'unexpected'))
 					OVER (PARTITION BY m.migration ROWS UNBOUNDED PRECEDING) AS n
@@ -99,11 +99,11 @@ BEGIN
 			IF found.unknown > 0 THEN
 				value := NULL;
 				fingerprint := NULL;
-				note := 'could not be looked at';
+				note := deploydb.word('could not be looked at');
 			ELSIF found.errors > 0 AND migrates_since > now - interval '5 minutes' THEN
 				value := NULL;
 				fingerprint := NULL;
-				note := 'Prisma migrates';
+				note := deploydb.word('Prisma migrates');
 			ELSE
 				value := found.errors;
 				fingerprint := found.fingerprint;
@@ -137,9 +137,10 @@ RETURNS text
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT 'most often ' || string_agg(format('%s (%s, %s times)', COALESCE(f.condition, 'an error'), f.sqlstate,
-		f.attempts), ', ' ORDER BY f.attempts DESC)
+	SELECT format(deploydb.word('most often %s'), string_agg(format(deploydb.word('%s (%s, %s times)'),
+		COALESCE(f.condition, deploydb.word('an error')), f.sqlstate, f.attempts), ', ' ORDER BY f.attempts DESC))
 	FROM (SELECT w.* FROM deploydb.write_failures(period, target) w ORDER BY w.attempts DESC LIMIT 2) AS f
+	HAVING count(*) > 0
 $$;
 COMMENT ON FUNCTION deploydb.failures_in_words(text, text) IS
 	'Monitoring: why writes fail; a part of collect_metrics()';
@@ -172,8 +173,8 @@ BEGIN
 
 		metric := 'insight.write.success_rate';
 		value := CASE WHEN verdict IN ('ok', 'breached') THEN rate END;
-		note := CASE WHEN value IS NULL THEN format('too few to tell: %s writes in 15 minutes', counted.attempts)
-			WHEN rate < 1 THEN concat_ws('; ', format('%s of %s in 15 minutes failed',
+		note := CASE WHEN value IS NULL THEN format(deploydb.word('too few to tell: %s writes in 15 minutes'), counted.attempts)
+			WHEN rate < 1 THEN concat_ws('; ', format(deploydb.word('%s of %s in 15 minutes failed'),
 				counted.attempts - counted.succeeded, counted.attempts),
 				deploydb.failures_in_words('15 minutes', watched.target)) END;
 		RETURN NEXT;
@@ -198,7 +199,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT 'insight.write.burn', concat_ws(' ', NULLIF(w.series, ''), b.long_window || ' and ' || b.short_window),
 		b.burning::integer::double precision, NULL::text,
-		CASE WHEN b.burning THEN format('%s and %s times as fast as allowed, limit %s',
+		CASE WHEN b.burning THEN format(deploydb.word('%s and %s times as fast as allowed, limit %s'),
 			round(b.long_rate::numeric, 1), round(b.short_rate::numeric, 1), b.factor) END,
 		b.severity, NULL::jsonb
 	FROM deploydb.watched_table() w
@@ -220,7 +221,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
 	metric := 'rollback.error_rate';
-	SELECT l.metric, l.value, format('pushed at %s', to_char(l.at, 'HH24:MI:SS'))
+	SELECT l.metric, l.value, format(deploydb.word('pushed at %s'), to_char(l.at, 'HH24:MI:SS'))
 	INTO series, value, note
 	FROM deploydb.metric_latest l JOIN deploydb.metric m ON m.name = l.metric
 	WHERE l.metric = 'http.error_rate.5xx' AND l.series = ''
@@ -232,7 +233,7 @@ BEGIN
 		RETURN QUERY
 		SELECT 'rollback.error_rate', concat_ws(' ', NULLIF(w.series, ''), 'insight.write.failure_rate'),
 			b.failures::double precision / b.attempts, NULL::text,
-			concat_ws('; ', format('%s of %s in 5 minutes failed', b.failures, b.attempts),
+			concat_ws('; ', format(deploydb.word('%s of %s in 5 minutes failed'), b.failures, b.attempts),
 				CASE WHEN b.failures > 0 THEN deploydb.failures_in_words('5 minutes', w.target) END),
 			NULL::text, NULL::jsonb
 		FROM deploydb.watched_table() w
@@ -275,8 +276,8 @@ BEGIN
 		'  WHERE r.state = ''SUCCESS'' AND NOT r."isSimulation") d',
 		insights, records, measure_coverage.at - interval '1 hour', measure_coverage.at - interval '3 seconds')), '/');
 	value := counts[1]::double precision / NULLIF(counts[2]::double precision, 0);
-	note := CASE WHEN value IS NULL THEN 'no decision in an hour'
-		WHEN value < 1 THEN format('%s of %s decisions in an hour lack theirs', counts[2]::bigint - counts[1]::bigint, counts[2]) END;
+	note := CASE WHEN value IS NULL THEN deploydb.word('no decision in an hour')
+		WHEN value < 1 THEN format(deploydb.word('%s of %s decisions in an hour lack theirs'), counts[2]::bigint - counts[1]::bigint, counts[2]) END;
 	RETURN NEXT;
 END
 $$;
@@ -306,7 +307,7 @@ BEGIN
 		'  WHERE n."timestamp" > %L AND n."timestamp" <= %L ORDER BY n."timestamp" DESC LIMIT 10000) r'
 		' WHERE NOT r."isSimulation"',
 		records, measure_confidence.at - interval '5 minutes', measure_confidence.at))::double precision;
-	note := CASE WHEN value IS NULL THEN 'no decision in 5 minutes' END;
+	note := CASE WHEN value IS NULL THEN deploydb.word('no decision in 5 minutes') END;
 	RETURN NEXT;
 END
 $$;
@@ -461,7 +462,7 @@ BEGIN
 	IF to_regclass('deploydb.outbox') IS NOT NULL THEN
 		RETURN QUERY
 		SELECT 'webhook.backlog', '', COALESCE(sum(b.pending), 0)::double precision, NULL::text,
-			string_agg(format('%s for %s', b.pending, b.webhook), ', ' ORDER BY b.pending DESC, b.webhook), NULL::text, NULL::jsonb
+			string_agg(format(deploydb.word('%s for %s'), b.pending, b.webhook), ', ' ORDER BY b.pending DESC, b.webhook), NULL::text, NULL::jsonb
 		FROM (SELECT o.webhook, count(*) AS pending FROM deploydb.outbox o
 			  WHERE o.state IN ('pending', 'sending') GROUP BY o.webhook) AS b;
 	END IF;

@@ -29,60 +29,12 @@ COMMENT ON FUNCTION deploydb.cut_text(text, integer) IS
 	'Webhooks: a text cut to so many bytes of UTF-8, with a mark';
 REVOKE ALL ON FUNCTION deploydb.cut_text(text, integer) FROM PUBLIC;
 
--- The words and sentences of messages in deploydb.language.  Chinese stands here
--- as bytes of UTF-8, so that this script is read in any encoding.
 CREATE FUNCTION deploydb.word(english text)
 RETURNS text
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	chinese bytea;
-BEGIN
-	IF current_setting('deploydb.language') <> 'zh' OR getdatabaseencoding() <> 'UTF8' THEN
-		RETURN english;
-	END IF;
-	chinese := CASE english
-		WHEN 'FIRING' THEN '\xe5918ae8ada6e4b8ad'
-		WHEN 'RESOLVED' THEN '\xe5b7b2e681a2e5a48d'
-		WHEN 'NOTICE' THEN '\xe9809ae79fa5'
-		WHEN 'Status' THEN '\xe78ab6e68081'
-		WHEN 'Metric' THEN '\xe68c87e6a087'
-		WHEN 'Value' THEN '\xe580bc'
-		WHEN 'Threshold' THEN '\xe99888e580bc'
-		WHEN 'Trend' THEN '\xe8b68be58abf'
-		WHEN 'min' THEN '\xe58886e9929f'
-		WHEN 'Runbook' THEN '\xe5a484e79086e6898be5868c'
-		WHEN 'firing' THEN '\xe5918ae8ada6e4b8ad'
-		WHEN 'resolved' THEN '\xe5b7b2e681a2e5a48d'
-		WHEN 'notice' THEN '\xe9809ae79fa5'
-		WHEN 'This is a test of deploydb.'
-			THEN '\xe8bf99e698af206465706c6f79646220e79a84e6b58be8af95e6b688e681afe38082'
-		WHEN 'webhook %s keeps failing (%s); its messages wait'
-			THEN '\x776562686f6f6b20257320e68c81e7bbade5a4b1e8b4a5efbc882573efbc89efbc9be58f91e7bb99e5ae83e79a84e6b688e681afe6ada3e59ca8e7ad89e5be85'
-		WHEN 'webhook %s works again' THEN '\x776562686f6f6b20257320e5b7b2e681a2e5a48de6ada3e5b8b8'
-		WHEN '%s messages (firing: %s, resolved: %s): '
-			THEN '\xe585b120257320e69da1e6b688e681afefbc88e5918ae8ada6efbc9a2573efbc8ce681a2e5a48defbc9a2573efbc89efbc9a'
-		WHEN 'Deployment %s has started.'
-			THEN '\xe983a8e7bdb220257320e5b7b2e5bc80e5a78be38082'
-		WHEN 'Deployment %s: its migrations are verified.'
-			THEN '\xe983a8e7bdb2202573efbc9ae8bf81e7a7bbe5b7b2e9aa8ce8af81e38082'
-		WHEN 'Deployment %s is finished: %s.'
-			THEN '\xe983a8e7bdb220257320e5b7b2e7bb93e69d9fefbc9a2573e38082'
-		WHEN 'Deployment %s after 24 hours: %s.'
-			THEN '\xe983a8e7bdb220257320323420e5b08fe697b6e5908eefbc9a2573e38082'
-		WHEN 'Migration %s was rolled back by %s: %s' THEN '\xe8bf81e7a7bb20257320e5b7b2e794b120257320e59b9ee6bb9aefbc9a2573'
-		WHEN 'Migration %s was restored by %s.' THEN '\xe8bf81e7a7bb20257320e5b7b2e794b120257320e681a2e5a48de38082'
-		WHEN 'all targets are met' THEN '\xe68980e69c89e79baee6a087e59d87e5b7b2e8bebee68890'
-		WHEN 'succeeded' THEN '\xe68890e58a9f'
-		WHEN 'rolled_back' THEN '\xe5b7b2e59b9ee6bb9a'
-		WHEN 'aborted' THEN '\xe5b7b2e4b8ade6ada2'
-		END;
-	RETURN COALESCE(convert_from(chinese, 'UTF8'), english);
-END
-$$;
+AS 'MODULE_PATHNAME', 'deploydb_word'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION deploydb.word(text) IS
-	'Webhooks: a word or sentence of messages in deploydb.language';
+	'Webhooks: a word or sentence of messages and notes in deploydb.language';
 REVOKE ALL ON FUNCTION deploydb.word(text) FROM PUBLIC;
 
 -- As in production, vocabulary on main.

@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(104);
+SELECT plan(107);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -163,6 +163,11 @@ SELECT deploydb.collect_metrics(now()) \g /dev/null
 SELECT is(latest('migration.deviations', '20251203071615_add_decision_insights'), 1::double precision, 'and what deviates is counted');
 SELECT is(note('migration.deviations', '20251203071615_add_decision_insights'),
 	'column decision_insights.user_id: type is character varying(10), expected text', 'in words, too');
+SET deploydb.language = 'zh';
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(note('migration.deviations', '20251203071615_add_decision_insights'),
+	'column decision_insights.user_id：type 为 character varying(10)，应为 text', 'likewise in Chinese');
+RESET deploydb.language;
 ALTER TABLE decision_insights ALTER user_id TYPE text;
 
 -- Decisions, in UTC whatever the session's time zone
@@ -182,6 +187,14 @@ INSERT INTO decision_insights VALUES ('i', 'd1', 'u', '{}', '{}', NULL, 'h', now
 SELECT deploydb.collect_metrics(now()) \g /dev/null
 SELECT is(latest('insight.coverage'), 0.25::double precision, 'a quarter of the decisions has an insight');
 SELECT is(note('insight.coverage'), '3 of 4 decisions in an hour lack theirs', 'in words');
+SET deploydb.language = 'zh';
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(note('insight.coverage'), '一小时内 3 个决策缺少洞察（共 4 个）', 'and in Chinese');
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body)
+SELECT 'pager', 'notice', 'x', 'P3', 'notice', '' FROM generate_series(1, 2);
+SELECT is((SELECT m.note FROM deploydb.measure_backlog(now()) m), '2 条待发往 pager', 'as is what waits for whom');
+DELETE FROM deploydb.outbox;
+RESET deploydb.language;
 SELECT is(latest('decision.confidence.p50'), 0.2::double precision, 'the median confidence');
 CREATE TABLE other_layout AS SELECT id, "decisionId", "timestamp" AT TIME ZONE 'UTC' AS "timestamp", confidence,
 	"ingestionStatus", "isSimulation" FROM decision_records;
