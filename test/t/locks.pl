@@ -70,6 +70,12 @@ my ($status, $out, $err) = $node->psql('postgres', q{
 	SET statement_timeout = '100ms';
 	SELECT deploydb_verify_migration('view')});
 like($err, qr/canceling statement due to statement timeout/, 'a wait can be cancelled');
+send_sql($other, 'LOCK TABLE decision_insights IN ACCESS EXCLUSIVE MODE;');
+is($node->safe_psql('postgres', q{
+		SET client_min_messages = error;
+		SET deploydb.lock_timeout = '2s';
+		SELECT bool_and(deploydb_verify_migration(m) IS NULL), clock_timestamp() - statement_timestamp() < interval '8 seconds'
+		FROM unnest('{insights,view,insights,view}'::text[]) m}), 't|t', 'a statement that finds four locked waits once');
 send_sql($other, 'ROLLBACK;');
 
 # Whoever alters the table himself is not locked out by that

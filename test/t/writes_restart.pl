@@ -71,6 +71,21 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'");
 $node->start;
 is(counted($node, 'decision_insights'), '0|0|0', 'what was saved before a time without counting is not taken up');
 sql('DELETE FROM decision_insights WHERE id < 0');
+
+# What the monitor measures of them, as of a minute: the values, and the counts they are of
+sub measure
+{
+	my $minute = shift;
+	my $at = "timestamptz '2030-01-01 00:00Z' + interval '$minute minutes'";
+	sql("SELECT deploydb.collect_metrics($at), deploydb.evaluate_rules($at)");
+	return split /\|/, sql(q{SELECT string_agg(concat_ws('|', value, readings -> -1 -> 1), '|' ORDER BY metric) FROM deploydb.metric_latest
+		WHERE metric IN ('db.errors.per_min', 'db.slow_queries.per_min')});
+}
+$node->psql('postgres', "SET deploydb.slow_query_threshold = 0;\n" . 'SELECT 1/0;' x 30 . 'SELECT 1;' x 30, on_error_stop => 0);
+measure(0);
+my (undef, $errors_before, undef, $slow_before) = measure(1);
+cmp_ok($errors_before, '>=', 30, 'many errors were counted');
+cmp_ok($slow_before, '>=', 30, 'and many slow statements');
 my $postmaster = slurp_file($node->data_dir . '/postmaster.pid');
 $postmaster =~ s/\n.*//s;
 $node->kill9;
@@ -87,6 +102,16 @@ sql('SELECT deploydb.take_write_sample()');
 is(sql('SELECT attempts, succeeded, failed, gaps FROM deploydb.write_stats()'), '3|2|1|1', 'and the gap is marked');
 like(sql('SELECT kind, at < until, name FROM deploydb.write_gap'), qr/^lost\|t\|decision_insights$/, 'from the last sample on');
 like(sql('SELECT marks FROM deploydb.write_history()'), qr/lost at/, 'in the history too');
+foreach my $minute (2, 3)
+{
+	my ($errors, $errors_counted, $slow_per_min, $slow_counted) = measure($minute);
+	cmp_ok($errors_counted, '<', $errors_before, 'errors are counted from zero');
+	cmp_ok($slow_counted, '<', $slow_before, 'and slow statements');
+	ok($errors >= 0 && $slow_per_min >= 0, 'neither became fewer');
+}
+is(sql('SELECT count(*) FROM deploydb.metric_sample WHERE value < 0'), '0', 'no rate is negative');
+is(sql('SELECT bool_and(long_rate >= 0 AND short_rate >= 0) FROM deploydb.burn_rates()'), 't', 'nor is what the error budget burns at');
+is(sql(q{SELECT count(*) FROM deploydb.alert_event WHERE metric ~ '^db'}), '0', 'and nobody is alarmed');
 
 # Names
 sql('SELECT deploydb.reset_write_stats()');
