@@ -64,18 +64,18 @@ BEGIN
 		writes_since := deploydb.writes_since(done_at);
 		SELECT COALESCE(array_agg(r.reason ORDER BY r.n), '{}'), COALESCE(min(r.severity), 'ok') INTO reasons, verdict
 		FROM (VALUES
-			(1, newest_done IS NULL, 'error', 'none is finished and good'),
+			(1, newest_done IS NULL, 'error', deploydb.word('none is finished and good')),
 			(2, done_at < clock_timestamp() - max_age, 'error',
-				format('the newest is %s old', date_trunc('second', clock_timestamp() - done_at))),
+				format(deploydb.word('the newest is %s old'), date_trunc('second', clock_timestamp() - done_at))),
 			(3, EXISTS (SELECT FROM deploydb.backup b WHERE b.tool = backup_status.tool AND b.status IN ('failed', 'interrupted', 'corrupt')
-				AND b.started_at > COALESCE(done_at, '-infinity')), 'warning', 'the last one went wrong'),
-			(4, newest_verified IS DISTINCT FROM newest_done, 'warning', 'the newest is not verified'),
-			(5, newest_done IS NOT NULL AND newest_restore_tested IS NULL, 'warning', 'none was ever restored'),
+				AND b.started_at > COALESCE(done_at, '-infinity')), 'warning', deploydb.word('the last one went wrong')),
+			(4, newest_verified IS DISTINCT FROM newest_done, 'warning', deploydb.word('the newest is not verified')),
+			(5, newest_done IS NOT NULL AND newest_restore_tested IS NULL, 'warning', deploydb.word('none was ever restored')),
 			(6, (SELECT b.size_stored < 0.5 * (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY o.size_stored)
 					FROM (SELECT x.size_stored FROM deploydb.backup x WHERE x.tool = b.tool AND x.type = b.type AND x.method = b.method
 						AND x.database = b.database AND x.id < b.id AND x.status IN ('done', 'verified', 'restore_tested', 'expired')
 						ORDER BY x.id DESC LIMIT 5) o)
-				FROM deploydb.backup b WHERE b.id = newest_done), 'warning', 'the newest is less than half as big as those before')
+				FROM deploydb.backup b WHERE b.id = newest_done), 'warning', deploydb.word('the newest is less than half as big as those before'))
 			) AS r (n, applies, severity, reason)
 		WHERE r.applies;
 		RETURN NEXT;
@@ -115,11 +115,11 @@ AS $$
 BEGIN
 	RETURN QUERY
 	SELECT s.verdict, concat_ws(': ', s.tool, COALESCE(NULLIF(array_to_string(s.reasons, ', '), ''),
-			format('finished %s', to_char(s.done_at, 'YYYY-MM-DD HH24:MI')))),
+			format(deploydb.word('finished %s'), to_char(s.done_at, 'YYYY-MM-DD HH24:MI')))),
 		CASE WHEN s.verdict <> 'ok' THEN 'SELECT * FROM deploydb.backup_status();' END
 	FROM deploydb.backup_status() s;
 	IF NOT FOUND THEN
-		RETURN QUERY SELECT 'warning', 'none is recorded', 'deploydb-dump, or deploydb.import_backups()';
+		RETURN QUERY SELECT 'warning', deploydb.word('none is recorded'), 'deploydb-dump, or deploydb.import_backups()';
 	END IF;
 END
 $$;

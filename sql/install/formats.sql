@@ -36,6 +36,7 @@ LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION deploydb.word(text) IS
 	'Webhooks: a word or sentence of messages and notes in deploydb.language';
 REVOKE ALL ON FUNCTION deploydb.word(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.word(text) TO pg_monitor, pg_database_owner;
 
 -- As in production, vocabulary on main.
 CREATE FUNCTION deploydb.message_origin(message jsonb)

@@ -325,19 +325,19 @@ BEGIN
 	late := s.state IN ('running', 'suspended')
 		AND COALESCE(s.last_tick_at, s.started_at) < clock_timestamp() - s.interval_ms * 3 * interval '1 millisecond';
 	RETURN QUERY SELECT t.* FROM (VALUES
-		(s.state = 'standby', 'ok', 'none runs on a standby', NULL),
-		(s.state = 'stopped' AND NOT preloaded, 'warning', 'none runs: not preloaded',
+		(s.state = 'standby', 'ok', deploydb.word('none runs on a standby'), NULL),
+		(s.state = 'stopped' AND NOT preloaded, 'warning', deploydb.word('none runs: not preloaded'),
 			'SELECT deploydb.start_monitor();'),
-		(s.state IN ('stopped', 'stopping') AND current_setting('deploydb.monitor') = 'off', 'warning', 'switched off',
+		(s.state IN ('stopped', 'stopping') AND current_setting('deploydb.monitor') = 'off', 'warning', deploydb.word('switched off'),
 			'ALTER SYSTEM RESET deploydb.monitor;'),
-		(s.state = 'stopped' AND s.started_at IS NULL, 'ok', 'starts', NULL),
-		(s.state IN ('stopped', 'stopping'), 'error', 'none runs', 'SHOW deploydb.databases;'),
-		(s.state = 'waiting', 'warning', 'waits for newer SQL objects', 'ALTER EXTENSION deploydb UPDATE;'),
-		(late, 'error', format('no tick since %s', to_char(s.last_tick_at, 'YYYY-MM-DD HH24:MI:SS')),
+		(s.state = 'stopped' AND s.started_at IS NULL, 'ok', deploydb.word('starts'), NULL),
+		(s.state IN ('stopped', 'stopping'), 'error', deploydb.word('none runs'), 'SHOW deploydb.databases;'),
+		(s.state = 'waiting', 'warning', deploydb.word('waits for newer SQL objects'), 'ALTER EXTENSION deploydb UPDATE;'),
+		(late, 'error', format(deploydb.word('no tick since %s'), to_char(s.last_tick_at, 'YYYY-MM-DD HH24:MI:SS')),
 			'SELECT * FROM deploydb.worker_status;'),
 		(s.last_error_at >= s.last_tick_at, 'warning', left(s.last_error, 200), 'SELECT * FROM deploydb.worker_status;'),
-		(s.state = 'suspended', 'warning', 'a copy: sends nothing', 'SELECT deploydb.adopt();'),
-		(true, 'ok', 'ticks every ' || current_setting('deploydb.metrics_collection_interval'), NULL)
+		(s.state = 'suspended', 'warning', deploydb.word('a copy: sends nothing'), 'SELECT deploydb.adopt();'),
+		(true, 'ok', format(deploydb.word('ticks every %s'), current_setting('deploydb.metrics_collection_interval')), NULL)
 	) AS v (applies, verdict, detail, next_step), LATERAL (SELECT v.verdict, v.detail, v.next_step) AS t
 	WHERE v.applies LIMIT 1;
 END

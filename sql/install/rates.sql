@@ -543,12 +543,12 @@ DECLARE
 	stats record;
 BEGIN
 	IF NOT deploydb.is_preloaded() THEN
-		RETURN QUERY SELECT 'warning', 'not counted: deploydb is not preloaded',
+		RETURN QUERY SELECT 'warning', deploydb.word('not counted: deploydb is not preloaded'),
 			'SELECT * FROM deploydb.check_environment();';
 		RETURN;
 	END IF;
 	IF current_setting('deploydb.track_writes') = 'off' THEN
-		RETURN QUERY SELECT 'warning', 'not counted: switched off', 'ALTER SYSTEM RESET deploydb.track_writes;';
+		RETURN QUERY SELECT 'warning', deploydb.word('not counted: switched off'), 'ALTER SYSTEM RESET deploydb.track_writes;';
 		RETURN;
 	END IF;
 	FOR stats IN SELECT * FROM deploydb.write_stats() s
@@ -559,23 +559,23 @@ BEGIN
 		tables := tables + 1;
 	END LOOP;
 	IF NOT EXISTS (SELECT FROM deploydb.tracked_table) THEN
-		RETURN QUERY SELECT 'warning', 'no table is tracked', $q$SELECT deploydb.track('decision_insights');$q$;
+		RETURN QUERY SELECT 'warning', deploydb.word('no table is tracked'), $q$SELECT deploydb.track('decision_insights');$q$;
 		RETURN;
 	END IF;
 	IF tables > 0 THEN
 		RETURN QUERY SELECT CASE WHEN worst.verdict = 'breached' THEN 'error' ELSE 'ok' END,
-			regexp_replace(worst.relation, '^public\.', '') || CASE WHEN worst.attempts = 0 THEN ': no write in 24 hours'
-				ELSE format(': %s %% of %s writes in 24 hours succeeded',
-					trunc((100 * worst.success_rate)::numeric, 2), worst.attempts) END,
+			format(deploydb.word(CASE WHEN worst.attempts = 0 THEN '%s: no write in 24 hours'
+					ELSE '%s: %s %% of %s writes in 24 hours succeeded' END),
+				regexp_replace(worst.relation, '^public\.', ''), trunc((100 * worst.success_rate)::numeric, 2), worst.attempts),
 			CASE WHEN worst.verdict = 'breached' OR worst.success_rate < 1
 				THEN 'SELECT * FROM deploydb.write_failures();' END;
 	END IF;
 	IF EXISTS (SELECT FROM deploydb.tracked_table t WHERE NOT EXISTS (
 			SELECT FROM deploydb.write_counters() c WHERE c.schema = t.schema AND c.name = t.name)) THEN
-		RETURN QUERY SELECT 'warning', 'no room to count every tracked table', 'SHOW deploydb.max_tracked;';
+		RETURN QUERY SELECT 'warning', deploydb.word('no room to count every tracked table'), 'SHOW deploydb.max_tracked;';
 	END IF;
 	IF tables > 1 THEN
-		RETURN QUERY SELECT 'ok', format('%s more tables, none worse', tables - 1),
+		RETURN QUERY SELECT 'ok', format(deploydb.word('%s more tables, none worse'), tables - 1),
 			'SELECT * FROM deploydb.write_stats();';
 	END IF;
 END

@@ -253,18 +253,18 @@ DECLARE
 BEGIN
 	SELECT v.* INTO broken FROM deploydb.verify_log() v;
 	IF NOT broken.intact THEN
-		RETURN QUERY SELECT 'error', format('the log: entry %s was %s', broken.entry, broken.problem), 'SELECT * FROM deploydb.verify_log();';
+		RETURN QUERY SELECT 'error', format(deploydb.word('the log: entry %s was %s'), broken.entry, broken.problem), 'SELECT * FROM deploydb.verify_log();';
 		RETURN;
 	END IF;
 	SELECT x.* INTO d FROM deploydb.deployment x WHERE x.id = deploydb.current_deployment();
 	IF d.id IS NULL THEN
-		RETURN QUERY SELECT 'ok', 'none yet', NULL::text;
+		RETURN QUERY SELECT 'ok', deploydb.word('none yet'), NULL::text;
 	ELSIF d.finished_at IS NOT NULL THEN
 		RETURN QUERY SELECT 'ok', format('%s: %s', deploydb.deployment_name(d.id), deploydb.word(d.outcome)), NULL::text;
 	ELSE
 		SELECT count(*) INTO missing FROM deploydb.missing_to_go(d.id, deploydb.current_stage(d.id));
 		RETURN QUERY SELECT CASE WHEN missing > 0 OR d.started_at < clock_timestamp() - interval '24 hours' THEN 'warning' ELSE 'ok' END,
-			format('%s: open since %s, %s missing', deploydb.deployment_name(d.id), to_char(d.started_at, 'YYYY-MM-DD HH24:MI'), missing),
+			format(deploydb.word('%s: open since %s, %s missing'), deploydb.deployment_name(d.id), to_char(d.started_at, 'YYYY-MM-DD HH24:MI'), missing),
 			'SELECT deploydb.go_no_go();';
 	END IF;
 END

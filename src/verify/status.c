@@ -27,6 +27,7 @@
 #include "facts/escape.h"
 #include "verify/message.h"
 #include "verify/verification.h"
+#include "words.h"
 
 #define DETAIL_WIDTH 31
 #define MAX_MIGRATION_ROWS 8
@@ -91,8 +92,8 @@ area_extension(List *rows)
 
 	same = strcmp(installed, DEPLOYDB_VERSION) == 0;
 	return add_row(rows, "extension", same ? "ok" : "warning",
-				   same ? psprintf("version %s", installed) :
-				   psprintf("library %s, SQL objects %s",
+				   same ? psprintf(word("version %s"), installed) :
+				   psprintf(word("library %s, SQL objects %s"),
 							DEPLOYDB_VERSION, installed),
 				   same ? NULL : "ALTER EXTENSION deploydb UPDATE;");
 }
@@ -108,22 +109,34 @@ short_name(const char *migration)
 }
 
 static char *
+count_of_errors(int count)
+{
+	return psprintf(word(count == 1 ? "%d error" : "%d errors"), count);
+}
+
+static char *
+count_of_warnings(int count)
+{
+	return psprintf(word(count == 1 ? "%d warning" : "%d warnings"), count);
+}
+
+static char *
 migration_detail(const Verification *v)
 {
 	const char *name = short_name(v->expectation->migration);
 
 	if (v->expectation->stale != NULL)
-		return psprintf("%s: stale", name);
+		return psprintf(word("%s: stale"), name);
 	if (v->errors + v->warnings + v->infos + v->unknown == 0)
-		return psprintf("%s: as expected", name);
+		return psprintf(word("%s: as expected"), name);
 	if (v->errors == 0 && v->unknown > 0)
-		return psprintf("%s: %d not found out", name, v->unknown);
+		return psprintf(word("%s: %d not found out"), name, v->unknown);
 	if (v->errors == 0)
-		return psprintf("%s: %s", name, v->warnings > 0 ?
-						message_count(v->warnings, "warning") :
-						message_count(v->infos, "info"));
-	return psprintf("%s: %s, %s", name, message_count(v->errors, "error"),
-					message_count(v->warnings, "warning"));
+		return psprintf(word("%s: %s"), name, v->warnings > 0 ?
+						count_of_warnings(v->warnings) :
+						psprintf(word(v->infos == 1 ? "%d info" : "%d infos"), v->infos));
+	return psprintf(word("%s: %s, %s"), name, count_of_errors(v->errors),
+					count_of_warnings(v->warnings));
 }
 
 static List *
@@ -158,12 +171,12 @@ area_migrations(List *rows)
 	if (hidden > 0)
 		rows = add_row(rows, "migration", shown == MAX_MIGRATION_ROWS - 1 ? "unknown" : "ok",
 					   shown == MAX_MIGRATION_ROWS - 1 ?
-					   psprintf("%d more", hidden) :
-					   psprintf("%d others as expected", hidden),
+					   psprintf(word("%d more"), hidden) :
+					   psprintf(word("%d others as expected"), hidden),
 					   shown == MAX_MIGRATION_ROWS - 1 ?
 					   "SELECT * FROM deploydb.migration_report();" : NULL);
 	if (expectations == NIL)
-		rows = add_row(rows, "migration", "unknown", "none is registered", NULL);
+		rows = add_row(rows, "migration", "unknown", word("none is registered"), NULL);
 	return rows;
 }
 
@@ -179,13 +192,13 @@ area_ledger(List *rows)
 	bool		doubtful;
 
 	if (!OidIsValid(schema))
-		return add_row(rows, "ledger", "ok", "no _prisma_migrations here", NULL);
+		return add_row(rows, "ledger", "ok", word("no _prisma_migrations here"), NULL);
 	ledger = ledger_read(schema);
 	if (ledger->access != LEDGER_READ)
 		return add_row(rows, "ledger", "unknown",
-					   ledger->access == LEDGER_LOCKED ? "it is locked" :
-					   ledger->access == LEDGER_NO_RIGHTS ? "no right to read it" :
-					   "not a table of Prisma's", NULL);
+					   ledger->access == LEDGER_LOCKED ? word("it is locked") :
+					   ledger->access == LEDGER_NO_RIGHTS ? word("no right to read it") :
+					   word("not a table of Prisma's"), NULL);
 
 	foreach(lc, ledger->rows)
 		counts[((LedgerRow *) lfirst(lc))->state]++;
@@ -205,7 +218,7 @@ area_ledger(List *rows)
 	doubtful = counts[LEDGER_CLAIMED] + counts[LEDGER_LOCK_LEFT_BEHIND] > 0;
 	return add_row(rows, "ledger",
 				   counts[LEDGER_FAILED] > 0 ? "error" : doubtful ? "warning" : "ok",
-				   detail.len > 0 ? detail.data : "empty",
+				   detail.len > 0 ? detail.data : word("empty"),
 				   counts[LEDGER_FAILED] > 0 || doubtful ?
 				   "SELECT * FROM deploydb.ledger();" : NULL);
 }
@@ -229,10 +242,10 @@ area_server(List *rows)
 										   SPI_tuptable->tupdesc, 2, &isnull));
 	SPI_finish();
 	if (errors + warnings == 0)
-		return add_row(rows, "server", "ok", "fit for deploydb", NULL);
+		return add_row(rows, "server", "ok", word("fit for deploydb"), NULL);
 	return add_row(rows, "server", errors > 0 ? "error" : "warning",
-				   psprintf("%s, %s", message_count((int) errors, "error"),
-							message_count((int) warnings, "warning")),
+				   psprintf(word("%s, %s"), count_of_errors((int) errors),
+							count_of_warnings((int) warnings)),
 				   "SELECT * FROM deploydb.check_environment();");
 }
 

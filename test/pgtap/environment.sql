@@ -14,7 +14,7 @@ AS $$ SELECT e.status, e.actual, e.required, e.hint FROM deploydb.check_environm
 CREATE FUNCTION told(item text) RETURNS text LANGUAGE sql
 AS $$ SELECT concat_ws(' ', i.status, i.hint) FROM item(told.item) i $$;
 
-SELECT plan(63);
+SELECT plan(66);
 
 SELECT is(array_agg(DISTINCT e.status) <@ '{ok,warning,error,not_measured,unknown}', true, 'known statuses only')
 FROM deploydb.check_environment() e;
@@ -155,6 +155,16 @@ RESET ROLE;
 BEGIN READ ONLY;
 SELECT lives_ok('SELECT * FROM deploydb.check_environment()', 'it works in a read-only transaction');
 COMMIT;
+
+-- the overview in both languages: states and statements stay as they are
+SET deploydb.language = zh;
+SELECT results_eq($$SELECT area, verdict, regexp_replace(detail, E'\\s+', ' ', 'g') FROM deploydb_status()
+	WHERE area IN ('migration', 'ledger', 'backup')$$, $$VALUES
+	('migration', 'error', 'add_decision_insights：1 个错误，0 个警告'), ('ledger', 'ok', '此处没有 _prisma_migrations'),
+	('backup', 'warning', '没有备份记录')$$, 'the status in Chinese');
+SELECT is((SELECT count(*) FROM deploydb_status() WHERE detail !~ '[一-龥]'), 0::bigint, 'all of it');
+SET deploydb.language = en;
+SELECT is((SELECT count(*) FROM deploydb_status() WHERE detail ~ '[一-龥]'), 0::bigint, 'none of it in English');
 
 DROP OWNED BY deploydb_test_app, deploydb_test_owner, "deploydb_test Reader" CASCADE;
 DROP ROLE deploydb_test_app, deploydb_test_owner, "deploydb_test Reader";

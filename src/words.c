@@ -1,0 +1,150 @@
+/*
+ * words.c
+ *		What deploydb says to people, in Chinese.
+ *
+ * Locking: none.  Errors: see words.h.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "facts/escape.h"
+#include "settings.h"
+#include "words.h"
+
+typedef struct Translation
+{
+	const char *english;
+	const char *chinese;
+} Translation;
+
+static const Translation words[] = {
+	{"FIRING", "告警中"},
+	{"RESOLVED", "已恢复"},
+	{"NOTICE", "通知"},
+	{"firing", "告警中"},
+	{"resolved", "已恢复"},
+	{"notice", "通知"},
+	{"Status", "状态"},
+	{"Metric", "指标"},
+	{"Value", "值"},
+	{"Threshold", "阈值"},
+	{"Trend", "趋势"},
+	{"min", "分钟"},
+	{"Runbook", "处理手册"},
+	{"This is a test of deploydb.", "这是 deploydb 的测试消息。"},
+	{"webhook %s keeps failing (%s); its messages wait",
+	"webhook %s 持续失败（%s）；发给它的消息正在等待"},
+	{"webhook %s works again", "webhook %s 已恢复正常"},
+	{"%s messages (firing: %s, resolved: %s): ",
+	"共 %s 条消息（告警：%s，恢复：%s）："},
+
+	/* deployments */
+	{"Deployment %s has started.", "部署 %s 已开始。"},
+	{"Deployment %s: its migrations are verified.", "部署 %s：迁移已验证。"},
+	{"Deployment %s is finished: %s.", "部署 %s 已结束：%s。"},
+	{"Deployment %s after 24 hours: %s.", "部署 %s 24 小时后：%s。"},
+	{"Migration %s was rolled back by %s: %s", "迁移 %s 已由 %s 回滚：%s"},
+	{"all targets are met", "所有目标均已达成"},
+	{"succeeded", "成功"},
+	{"rolled_back", "已回滚"},
+	{"aborted", "已中止"},
+
+	/* status */
+	{"version %s", "版本 %s"},
+	{"library %s, SQL objects %s", "库 %s，SQL 对象 %s"},
+	{"%s: stale", "%s：期望已过期"},
+	{"%s: as expected", "%s：符合预期"},
+	{"%s: %d not found out", "%s：%d 项无法确认"},
+	{"%s: %s, %s", "%s：%s，%s"},
+	{"%s: %s", "%s：%s"},
+	{"%s, %s", "%s，%s"},
+	{"%d error", "%d 个错误"},
+	{"%d errors", "%d 个错误"},
+	{"%d warning", "%d 个警告"},
+	{"%d warnings", "%d 个警告"},
+	{"%d info", "%d 条信息"},
+	{"%d infos", "%d 条信息"},
+	{"%d more", "另有 %d 个"},
+	{"%d others as expected", "其余 %d 个符合预期"},
+	{"none is registered", "尚未登记"},
+	{"no _prisma_migrations here", "此处没有 _prisma_migrations"},
+	{"it is locked", "被锁定"},
+	{"no right to read it", "无权读取"},
+	{"not a table of Prisma's", "不是 Prisma 的表"},
+	{"empty", "为空"},
+	{"fit for deploydb", "满足要求"},
+	{"not counted: deploydb is not preloaded", "未计数：deploydb 未预加载"},
+	{"not counted: switched off", "未计数：已关闭"},
+	{"no table is tracked", "没有跟踪任何表"},
+	{"%s: no write in 24 hours", "%s：24 小时内没有写入"},
+	{"%s: %s %% of %s writes in 24 hours succeeded", "%s：24 小时内成功率 %s %%（共写入 %s 次）"},
+	{"no room to count every tracked table", "没有足够空间为每个跟踪的表计数"},
+	{"%s more tables, none worse", "另有 %s 个表，均不更差"},
+	{"none runs on a standby", "备库上不运行"},
+	{"none runs: not preloaded", "未运行：未预加载"},
+	{"switched off", "已关闭"},
+	{"starts", "正在启动"},
+	{"none runs", "未运行"},
+	{"waits for newer SQL objects", "等待更新的 SQL 对象"},
+	{"no tick since %s", "自 %s 起没有采集"},
+	{"a copy: sends nothing", "副本：不发送消息"},
+	{"ticks every %s", "每 %s 采集一次"},
+	{"none is recorded", "没有备份记录"},
+	{"none is finished and good", "没有已完成且完好的备份"},
+	{"the newest is %s old", "最新的备份已有 %s"},
+	{"the last one went wrong", "最近一次失败"},
+	{"the newest is not verified", "最新的备份未校验"},
+	{"none was ever restored", "从未做过恢复测试"},
+	{"the newest is less than half as big as those before", "最新的备份不及之前的一半大"},
+	{"finished %s", "完成于 %s"},
+	{"none yet", "尚无"},
+	{"the log: entry %s was %s", "日志：第 %s 条有问题（%s）"},
+	{"%s: open since %s, %s missing", "%s：自 %s 起进行中，缺 %s 项"},
+
+	/* notes */
+	{"%s is missing", "%s 缺失"},
+	{"%s is unexpected", "%s 不应存在"},
+	{"%s: %s is %s, expected %s", "%s：%s 为 %s，应为 %s"},
+	{"none", "无"},
+	{"and more", "等等"},
+	{"could not be looked at", "无法查看"},
+	{"Prisma migrates", "Prisma 正在迁移"},
+	{"most often %s", "最常见：%s"},
+	{"%s (%s, %s times)", "%s（%s，%s 次）"},
+	{"an error", "错误"},
+	{"too few to tell: %s writes in 15 minutes",
+	"数据太少，无法判断：15 分钟内写入 %s 次"},
+	{"%s of %s in 15 minutes failed", "15 分钟内失败 %s 次（共 %s 次）"},
+	{"%s of %s in 5 minutes failed", "5 分钟内失败 %s 次（共 %s 次）"},
+	{"%s and %s times as fast as allowed, limit %s",
+	"速度为允许值的 %s 倍和 %s 倍（上限 %s 倍）"},
+	{"pushed at %s", "推送于 %s"},
+	{"no decision in an hour", "一小时内没有决策"},
+	{"%s of %s decisions in an hour lack theirs",
+	"一小时内 %s 个决策缺少洞察（共 %s 个）"},
+	{"no decision in 5 minutes", "5 分钟内没有决策"},
+	{"%s for %s", "%s 条待发往 %s"},
+};
+
+const char *
+word(const char *english)
+{
+	const char *chinese = NULL;
+
+	if (deploydb_language == LANGUAGE_ZH)
+		for (size_t i = 0; i < lengthof(words) && chinese == NULL; i++)
+			if (strcmp(words[i].english, english) == 0)
+				chinese = utf8_to_server(words[i].chinese);
+	return chinese ? chinese : english;
+}
+
+PG_FUNCTION_INFO_V1(deploydb_word);
+
+Datum
+deploydb_word(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(word(text_to_cstring(PG_GETARG_TEXT_PP(0)))));
+}
