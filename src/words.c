@@ -47,6 +47,7 @@ static const Translation words[] = {
 	{"Deployment %s is finished: %s.", "部署 %s 已结束：%s。"},
 	{"Deployment %s after 24 hours: %s.", "部署 %s 24 小时后：%s。"},
 	{"Migration %s was rolled back by %s: %s", "迁移 %s 已由 %s 回滚：%s"},
+	{"Migration %s was restored by %s.", "迁移 %s 已由 %s 恢复。"},
 	{"all targets are met", "所有目标均已达成"},
 	{"succeeded", "成功"},
 	{"rolled_back", "已回滚"},
@@ -101,6 +102,10 @@ static const Translation words[] = {
 	{"the newest is less than half as big as those before", "最新的备份不及之前的一半大"},
 	{"finished %s", "完成于 %s"},
 	{"none yet", "尚无"},
+	{"no migration has a rollback script", "没有带回滚脚本的迁移"},
+	{"%s: rehearsed", "%s：回滚已演练"},
+	{"%s: not rehearsed", "%s：回滚未演练"},
+	{"%s kept in deploydb_backup since %s", "%s 次回滚的表保留在 deploydb_backup 中（自 %s）"},
 	{"the log: entry %s was %s", "日志：第 %s 条有问题（%s）"},
 	{"%s: open since %s, %s missing", "%s：自 %s 起进行中，缺 %s 项"},
 

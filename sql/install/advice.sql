@@ -92,16 +92,16 @@ BEGIN
 	WHERE k.rollback_ddl ~ '[^[:space:]]' ORDER BY k.migration COLLATE "C" DESC LIMIT 1;
 	short := regexp_replace(newest, '^\d+_', '');
 	IF newest IS NULL THEN
-		RETURN QUERY SELECT 'ok', 'no migration has a rollback script', NULL::text;
+		RETURN QUERY SELECT 'ok', deploydb.word('no migration has a rollback script'), NULL::text;
 	ELSIF deploydb.rollback_rehearsed(newest) THEN
-		RETURN QUERY SELECT 'ok', format('%s: rehearsed', short), NULL::text;
+		RETURN QUERY SELECT 'ok', format(deploydb.word('%s: rehearsed'), short), NULL::text;
 	ELSE
-		RETURN QUERY SELECT 'warning', format('%s: not rehearsed', short), 'deploydb.rehearse_rollback()';
+		RETURN QUERY SELECT 'warning', format(deploydb.word('%s: not rehearsed'), short), 'deploydb.rehearse_rollback()';
 	END IF;
 	SELECT count(*) AS n, min(r.at) AS at INTO kept
 	FROM deploydb.rollback r WHERE r.state = 'rolled_back' AND r.moved <> '[]';
 	IF kept.n > 0 THEN
-		RETURN QUERY SELECT 'warning', format('%s kept in deploydb_backup since %s', kept.n, to_char(kept.at, 'YYYY-MM-DD')),
+		RETURN QUERY SELECT 'warning', format(deploydb.word('%s kept in deploydb_backup since %s'), kept.n, to_char(kept.at, 'YYYY-MM-DD')),
 			'SELECT * FROM deploydb.rollback;';
 	END IF;
 END

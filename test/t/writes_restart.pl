@@ -81,7 +81,7 @@ sub measure
 	return split /\|/, sql(q{SELECT string_agg(concat_ws('|', value, readings -> -1 -> 1), '|' ORDER BY metric) FROM deploydb.metric_latest
 		WHERE metric IN ('db.errors.per_min', 'db.slow_queries.per_min')});
 }
-$node->psql('postgres', "SET deploydb.slow_query_threshold = 0;\n" . 'SELECT 1/0;' x 30 . 'SELECT 1;' x 30, on_error_stop => 0);
+$node->psql('postgres', "SET deploydb.slow_query_threshold = 1;\n" . 'SELECT 1/0;' x 30 . 'SELECT pg_sleep(0.003);' x 30, on_error_stop => 0);
 measure(0);
 my (undef, $errors_before, undef, $slow_before) = measure(1);
 cmp_ok($errors_before, '>=', 30, 'many errors were counted');
