@@ -62,14 +62,14 @@ BEGIN
 	since := measured.since;
 	RETURN NEXT;
 
-	trigger := 'users';			-- attested
+	trigger := 'users';			-- attested: met is a reason, as with the others
 	SELECT a.met, concat_ws(': ', a.who, a.note) AS value, a.at INTO measured
 	FROM deploydb.attestation a
 	WHERE a.item = 'rollback.users' AND a.deployment = deploydb.current_deployment()
 	ORDER BY a.id DESC LIMIT 1;
-	verdict := CASE WHEN measured.met IS NULL THEN 'not_measured' WHEN measured.met THEN 'not_met' ELSE 'met' END;
+	verdict := CASE WHEN measured.met IS NULL THEN 'not_measured' WHEN measured.met THEN 'met' ELSE 'not_met' END;
 	value := COALESCE(NULLIF(measured.value, ''), 'nobody has said: SELECT deploydb.attest(''rollback.users'', true or false, ''...'');');
-	since := CASE WHEN NOT measured.met THEN measured.at END;
+	since := CASE WHEN measured.met THEN measured.at END;
 	RETURN NEXT;
 END
 $$;

@@ -74,14 +74,14 @@ INSERT INTO deploydb.metric_sample (metric, series, at, value)
 VALUES ('rollback.error_rate', 'http', now() - interval '9 minutes', 0.06), ('rollback.error_rate', 'http', now() - interval '10 minutes', 0.04),
 	('api.up', '', now() - interval '7 minutes', 1), ('api.up', '', now() - interval '6 minutes', 0);
 SELECT deploydb.deployment_start('v1') \g /dev/null
-SELECT deploydb.attest('rollback.users', false, 'they call') \g /dev/null
+SELECT deploydb.attest('rollback.users', true, 'they call') \g /dev/null
 SELECT results_eq('SELECT trigger, verdict, date_trunc(''minute'', now() - since)::text FROM deploydb.rollback_advice()', $$
 	VALUES ('error_rate', 'met', '00:09:00'), ('api_down', 'met', '00:06:00'), ('data_lost', 'met', NULL), ('users', 'met', '00:00:00')$$,
 	'all four, and since when');
 UPDATE deploydb.metric_latest SET value = 0.05 WHERE metric = 'rollback.error_rate';
 UPDATE deploydb.metric_sample SET at = now() - interval '4 minutes' WHERE metric = 'api.up' AND value = 0;
 UPDATE deploydb.metric_latest SET value = 0.99 WHERE metric = 'insight.coverage';
-SELECT deploydb.attest('rollback.users', true, 'all is well') \g /dev/null
+SELECT deploydb.attest('rollback.users', false, 'all is well') \g /dev/null
 SELECT is((SELECT string_agg(verdict, ', ') FROM deploydb.rollback_advice()), 'not_met, not_met, not_met, not_met', 'none of them');
 
 SELECT * FROM finish();
