@@ -73,8 +73,10 @@ BEGIN
 		GREATEST(extract(epoch FROM current_setting('deploydb.lock_timeout')::interval) * 1000, 1)::integer::text, true);
 	FOR try IN 1 .. tries LOOP
 		BEGIN
-			IF NOT pg_try_advisory_xact_lock(72707369) AND NOT force THEN
-				RAISE EXCEPTION USING ERRCODE = 'lock_not_available', MESSAGE = 'Prisma''s lock';
+			IF force THEN
+				PERFORM pg_try_advisory_xact_lock(72707369);
+			ELSE
+				PERFORM pg_advisory_xact_lock(72707369);
 			END IF;
 			IF cardinality(relations) > 0 THEN
 				PERFORM deploydb.as_caller(format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', array_to_string(relations, ', ')));
@@ -375,3 +377,25 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION deploydb.rollback_migration(bigint, text, boolean) IS
 	'Rollback: carries a plan out in one transaction; tables are moved to deploydb_backup, not dropped; returns the id of its row in table rollback';
 REVOKE ALL ON FUNCTION deploydb.rollback_migration(bigint, text, boolean) FROM PUBLIC;
+
+-- Loads the library, which knows of what stays.  Where it cannot be loaded, the
+-- extension is dropped all the same.
+CREATE FUNCTION deploydb.extension_goes()
+RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM deploydb.library_version();
+EXCEPTION WHEN OTHERS THEN
+	NULL;
+END
+$$;
+COMMENT ON FUNCTION deploydb.extension_goes() IS
+	'Rollback: before DROP EXTENSION, so that it says what stays; an event trigger''s';
+REVOKE ALL ON FUNCTION deploydb.extension_goes() FROM PUBLIC;
+CREATE EVENT TRIGGER deploydb_extension_goes ON ddl_command_start
+	WHEN TAG IN ('DROP EXTENSION')
+	EXECUTE FUNCTION deploydb.extension_goes();
+COMMENT ON EVENT TRIGGER deploydb_extension_goes IS
+	'Rollback: lets DROP EXTENSION say what stays';

@@ -194,6 +194,62 @@ $blocker->quit;
 is(ledger('waits'), 'applied different', 'running: and is applied then');
 is(verdict('waits'), 'true', 'running: and verifies');
 
+# Deployed, rolled back, deployed again, restored
+chapter('rollback');
+write_migration($migration, $ddl);
+register($migration, $ddl);
+$node->safe_psql($database, sprintf('SELECT deploydb.register_migration(%s, ddl, NULL, %s) FROM deploydb.known_migration WHERE migration = %1$s',
+	"'$migration'", q{'DROP TABLE "decision_insights"'}));
+
+sub roll_back
+{
+	my $name = shift // 'insights';
+	return $node->safe_psql($database, qq{
+		SET client_min_messages = error;
+		SELECT deploydb.rollback_migration((deploydb.plan_rollback('$name') ->> 'id')::bigint, 'a test')});
+}
+
+sub insights { return $node->safe_psql($database, 'SELECT string_agg(id, $$,$$ ORDER BY id) FROM decision_insights'); }
+
+sub insert_insight
+{
+	my $id = shift;
+	return $node->safe_psql($database, qq{INSERT INTO decision_insights VALUES ('$id', '$id', 'u', '{}', '{}', NULL, 'h', now(), now())});
+}
+
+($ok, $said) = prisma('deploy');
+ok($ok, 'rollback: deployed') or diag $said;
+insert_insight('first');
+is(roll_back(), '1', 'rollback: rolled back');
+is(ledger() =~ /^(\w+)/ && $1, 'rolled_back', 'rollback: which the ledger has');
+($ok, $said) = prisma('deploy');
+ok($ok && $said =~ /$migration/, 'rollback: Prisma deploys it again') or diag $said;
+is(verdict(), 'true', 'rollback: and it verifies');
+insert_insight('second');
+is($node->safe_psql($database, q{
+		SET client_min_messages = error;
+		SELECT r ->> 'ledger', r -> 'kept_apart' -> 'rows' FROM deploydb.restore_rolled_back(1) r}),
+	'applied again since|{"public.decision_insights": 1}', 'rollback: the first is restored, the second kept apart');
+is(insights(), 'first', 'rollback: with its rows');
+is(verdict(), 'true', 'rollback: which verifies, too');
+($ok, $said) = prisma('deploy');
+ok($ok && $said =~ /No pending migrations/, 'rollback: and for Prisma all is as it should be') or diag $said;
+
+# One that fails half way, is rolled back, mended and deployed
+write_migration('20260101000000_fails', "CREATE TABLE half (id int);\nSELECT 1 / 0;\n");
+$node->safe_psql($database, q{SELECT deploydb.register_migration('20260101000000_fails', 'CREATE TABLE half (id int)', NULL, 'DROP TABLE half')});
+($ok, $said) = prisma('deploy');
+ok(!$ok, 'failed: Prisma says so') or diag $said;
+($ok, $said) = prisma('deploy');
+ok(!$ok && $said =~ /P3009/, 'failed: and refuses the next one') or diag $said;
+$node->safe_psql($database, 'CREATE TABLE half ()');
+is(roll_back('fails'), '3', 'failed: it is rolled back, with the half that is there');
+is(ledger('fails') =~ /^(\w+)/ && $1, 'rolled_back', 'failed: which the ledger has');
+write_migration('20260101000000_fails', "CREATE TABLE half (id int);\n");
+($ok, $said) = prisma('deploy');
+ok($ok, 'failed: mended, it is deployed') or diag $said;
+is(verdict('fails'), 'true', 'failed: and verifies');
+
 # Upserts by Prisma's client, with transactions that fail, and an error that is
 # swallowed in JavaScript: its own account and the server's counters are equal.
 chapter('client');
