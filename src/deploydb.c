@@ -34,6 +34,7 @@ _PG_init(void)
 	wake_init();
 	hide_statement_init();
 	acting_init();
+	truncation_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		writes_init();

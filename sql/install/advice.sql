@@ -28,6 +28,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
 	measured record;
+	cut record;
 BEGIN
 	trigger := 'error_rate';	-- over 5 %
 	SELECT count(*) AS n, string_agg(format('%s: %s %%', m.series, round((m.value * 100)::numeric, 2)), ', ' ORDER BY m.series) AS value,
@@ -50,16 +51,21 @@ BEGIN
 		WHEN measured.down THEN format('down since %s', to_char(since, 'HH24:MI:SS')) ELSE 'up' END;
 	RETURN NEXT;
 
-	trigger := 'data_lost';		-- decisions without an insight
+	trigger := 'data_lost';		-- decisions without an insight, TRUNCATE
 	SELECT count(*) AS n, min(m.value) AS value, bool_or(m.value < 0.99) AS met,
 		min(deploydb.beyond_since('insight.coverage', m.series, 0.99, 'infinity')) FILTER (WHERE m.value < 0.99) AS since
 	INTO measured
 	FROM deploydb.metric_value m WHERE m.metric = 'insight.coverage';
-	verdict := CASE WHEN measured.met THEN 'met' WHEN measured.n = 0 THEN 'not_measured' ELSE 'not_met' END;
+	SELECT count(*) AS n, min(c.at) AS since, string_agg(DISTINCT c.object, ', ') AS objects INTO cut
+	FROM deploydb.definition_change c
+	WHERE c.command = 'TRUNCATE TABLE' AND c.at >= COALESCE(
+		(SELECT d.started_at FROM deploydb.deployment d WHERE d.id = deploydb.current_deployment()),
+		clock_timestamp() - interval '1 day');
+	verdict := CASE WHEN measured.met OR cut.n > 0 THEN 'met' WHEN measured.n = 0 THEN 'not_measured' ELSE 'not_met' END;
 	value := concat_ws('; ', CASE WHEN measured.n = 0 THEN 'no decisions to look at'
 			ELSE format('%s %% of the decisions have an insight', round((measured.value * 100)::numeric, 2)) END,
-		'TRUNCATE is not measured');
-	since := measured.since;
+		'TRUNCATE of ' || cut.objects, CASE WHEN NOT deploydb.is_preloaded() THEN 'TRUNCATE is not measured, as deploydb is not preloaded' END);
+	since := LEAST(measured.since, cut.since);
 	RETURN NEXT;
 
 	trigger := 'users';			-- attested: met is a reason, as with the others

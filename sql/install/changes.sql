@@ -138,6 +138,35 @@ COMMENT ON FUNCTION deploydb.change_lost(text) IS
 	'Monitoring: warns and counts when a change could not be noted';
 REVOKE ALL ON FUNCTION deploydb.change_lost(text) FROM PUBLIC;
 
+-- Called by the library for each relation that a TRUNCATE emptied.
+CREATE FUNCTION deploydb.note_truncation(relation bigint)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '1s'
+AS $$
+DECLARE
+	object text;
+BEGIN
+	SELECT format('%I.%I', n.nspname, c.relname) INTO object
+	FROM pg_class c
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.oid = relation::oid AND n.nspname NOT IN ('deploydb', 'deploydb_backup') AND c.relpersistence <> 't'
+		AND (deploydb.is_watched(c.relname, c.relname)
+			OR EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation = note_truncation.relation));
+	IF object IS NOT NULL THEN
+		PERFORM deploydb.note_change('TRUNCATE TABLE', 'table', object);
+	END IF;
+	RETURN object IS NOT NULL;
+EXCEPTION WHEN OTHERS THEN
+	PERFORM deploydb.change_lost(SQLERRM);
+	RETURN false;
+END
+$$;
+COMMENT ON FUNCTION deploydb.note_truncation(bigint) IS
+	'Monitoring: notes that a watched table was truncated';
+REVOKE ALL ON FUNCTION deploydb.note_truncation(bigint) FROM PUBLIC;
+
 -- Both run for any role, whatever its rights are.
 CREATE FUNCTION deploydb.definition_changed()
 RETURNS event_trigger

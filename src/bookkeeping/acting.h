@@ -23,4 +23,7 @@ extern Oid	acting_user(void);
 /* Installs the hook that tells of what stays; called once, from _PG_init. */
 extern void acting_init(void);
 
+/* truncation.c: notes TRUNCATE; called once, from _PG_init. */
+extern void truncation_init(void);
+
 #endif							/* DEPLOYDB_ACTING_H */

@@ -84,4 +84,12 @@ UPDATE deploydb.metric_latest SET value = 0.99 WHERE metric = 'insight.coverage'
 SELECT deploydb.attest('rollback.users', false, 'all is well') \g /dev/null
 SELECT is((SELECT string_agg(verdict, ', ') FROM deploydb.rollback_advice()), 'not_met, not_met, not_met, not_met', 'none of them');
 
+TRUNCATE decision_insights CASCADE;
+SELECT is((SELECT string_agg(concat_ws(' ', command, object), ', ' ORDER BY object) FROM deploydb.definition_change WHERE command ~ 'TRUNCATE'),
+	'TRUNCATE TABLE public.child, TRUNCATE TABLE public.decision_insights', 'what is truncated is noted, by CASCADE, too');
+SELECT is((SELECT verdict FROM deploydb.rollback_advice() WHERE trigger = 'data_lost'), 'met', 'and is a reason');
+CREATE TABLE unwatched (id integer);
+TRUNCATE unwatched;
+SELECT is((SELECT count(*) FROM deploydb.definition_change WHERE command ~ 'TRUNCATE'), 2::bigint, 'tables that are not watched are nobody''s business');
+
 SELECT * FROM finish();
