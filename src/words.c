@@ -107,6 +107,11 @@ static const Translation words[] = {
 	{"%s: not rehearsed", "%s：回滚未演练"},
 	{"%s kept in deploydb_backup since %s", "%s 次回滚的表保留在 deploydb_backup 中（自 %s）"},
 	{"the log: entry %s was %s", "日志：第 %s 条有问题（%s）"},
+	{"the log: %s", "日志：%s"},
+	{"changed", "被更改"},
+	{"removed", "被删除"},
+	{"put in between", "被插入"},
+	{"the seal was changed, or one before it removed", "封印被更改，或之前的封印被删除"},
 	{"%s: open since %s, %s missing", "%s：自 %s 起进行中，缺 %s 项"},
 
 	/* notes */

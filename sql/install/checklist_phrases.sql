@@ -339,6 +339,8 @@ INSERT INTO deploydb.builtin_phrase (english, chinese) VALUES
 		deploydb.from_utf8('\xe5b7b2e5a4b1e69588')),
 	('revoked',
 		deploydb.from_utf8('\xe5b7b2e692a4e59b9e')),
+	('unknown',
+		deploydb.from_utf8('\xe69caae79fa5')),
 	('superseded',
 		deploydb.from_utf8('\xe5b7b2e8a2abe58f96e4bba3')),
 	('it is not as it was sealed',

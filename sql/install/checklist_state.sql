@@ -210,10 +210,10 @@ LANGUAGE sql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 AS $$
-	SELECT encode(sha256(convert_to(jsonb_build_object(
+	SELECT deploydb.text_hash(jsonb_build_object(
 		'items', (SELECT jsonb_agg(i.definition ORDER BY i.key COLLATE "C") FROM deploydb.items_of(checklist_hash.deployment) i),
 		'attestations', (SELECT jsonb_agg(jsonb_build_array(a.id, a.item, a.met, a.note, a.at, a.who) ORDER BY a.id)
-			FROM deploydb.attestation a WHERE a.deployment = checklist_hash.deployment))::text, 'UTF8')), 'hex')
+			FROM deploydb.attestation a WHERE a.deployment = checklist_hash.deployment))::text)
 	WHERE deployment IS NOT NULL
 $$;
 COMMENT ON FUNCTION deploydb.checklist_hash(bigint) IS

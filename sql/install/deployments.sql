@@ -102,6 +102,31 @@ COMMENT ON FUNCTION deploydb.open_deployment_or_error() IS
 REVOKE ALL ON FUNCTION deploydb.open_deployment_or_error() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.open_deployment_or_error() TO pg_monitor, pg_database_owner;
 
+-- The same, and locked until the transaction ends: one session acts at a time.
+CREATE FUNCTION deploydb.lock_open_deployment()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	open bigint := deploydb.open_deployment_or_error();
+	locked deploydb.deployment;
+BEGIN
+	SELECT d.* INTO locked FROM deploydb.deployment d WHERE d.id = open FOR UPDATE;
+	IF locked.finished_at IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('deployment %s is finished', locked.id),
+			DETAIL = format('%s finished it at %s: %s.', locked.finished_by,
+				to_char(locked.finished_at, 'YYYY-MM-DD HH24:MI:SS TZ'), locked.outcome);
+	END IF;
+	RETURN locked.id;
+END
+$$;
+COMMENT ON FUNCTION deploydb.lock_open_deployment() IS
+	'Deployment: the id of the one that is open, locked, or an error';
+REVOKE ALL ON FUNCTION deploydb.lock_open_deployment() FROM PUBLIC;
+
 -- Is it there, exactly?  NULL where that cannot be found out.
 CREATE FUNCTION deploydb.migration_is_there(migration text)
 RETURNS boolean
@@ -221,9 +246,10 @@ BEGIN
 		SELECT d.* INTO other FROM deploydb.deployment d WHERE d.finished_at IS NULL;
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_in_use',
-			MESSAGE = concat_ws(' ', 'deployment', other.id, 'is open'),
-			DETAIL = format('%s: opened by %s at %s.', deploydb.deployment_name(other.id), other.started_by,
-				to_char(other.started_at, 'YYYY-MM-DD HH24:MI:SS TZ')),
+			MESSAGE = CASE WHEN other.id IS NULL THEN 'another deployment is open' ELSE format('deployment %s is open', other.id) END,
+			DETAIL = CASE WHEN other.id IS NULL THEN 'It is newer than what this transaction sees.'
+				ELSE format('%s: opened by %s at %s.', deploydb.deployment_name(other.id), other.started_by,
+					to_char(other.started_at, 'YYYY-MM-DD HH24:MI:SS TZ')) END,
 			HINT = 'Close it first: SELECT deploydb.deployment_finish(''aborted'');, or with outcome succeeded or rolled_back.';
 	END;
 	WITH quiet AS (
@@ -252,6 +278,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	open bigint;
 	finished deploydb.deployment;
 BEGIN
 	PERFORM deploydb.primary_or_error();
@@ -262,13 +289,11 @@ BEGIN
 				ELSE format('invalid outcome: "%s"', outcome) END,
 			HINT = 'It is succeeded, rolled_back or aborted.';
 	END IF;
+	open := deploydb.lock_open_deployment();
 	UPDATE deploydb.deployment d
 	SET finished_at = clock_timestamp(), finished_by = session_user, outcome = outcome
-	WHERE d.finished_at IS NULL
+	WHERE d.id = open
 	RETURNING d.* INTO finished;
-	IF finished.id IS NULL THEN
-		PERFORM deploydb.open_deployment_or_error();
-	END IF;
 	UPDATE deploydb.silence s SET until = clock_timestamp(), ended_by = session_user
 	WHERE s.id = finished.silence AND s.until > clock_timestamp();
 	PERFORM deploydb.keep_checklist(finished.id);
@@ -297,7 +322,13 @@ BEGIN
 	IF open IS NULL OR deploydb.missing_migrations(open) <> '{}' THEN
 		RETURN 0;
 	END IF;
-	UPDATE deploydb.deployment d SET verified_at = watch_deployment.at WHERE d.id = open AND d.verified_at IS NULL;
+	-- the monitor waits for nobody who is about to finish it: there is a next tick
+	UPDATE deploydb.deployment d SET verified_at = watch_deployment.at
+	WHERE d.id = (SELECT l.id FROM deploydb.deployment l
+		WHERE l.id = open AND l.verified_at IS NULL AND l.finished_at IS NULL FOR UPDATE SKIP LOCKED);
+	IF NOT FOUND THEN
+		RETURN 0;
+	END IF;
 	PERFORM deploydb.add_log_line(open, 'migration verified', 'ok',
 		(SELECT array_to_string(d.migrations, ', ') FROM deploydb.deployment d WHERE d.id = open));
 	PERFORM deploydb.tell_team(format(deploydb.word('Deployment %s: its migrations are verified.'), deploydb.deployment_name(open)), 'P3');

@@ -67,6 +67,24 @@ REVOKE ALL ON FUNCTION deploydb.only_added() FROM PUBLIC;
 CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON deploydb.log_entry
 	FOR EACH STATEMENT EXECUTE FUNCTION deploydb.only_added();
 
+-- Of its UTF-8, so that a dump restored in another encoding gives the same; of
+-- its bytes as they are where these are no text in UTF-8.
+CREATE FUNCTION deploydb.text_hash(content text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN encode(sha256(convert_to(content, 'UTF8')), 'hex');
+EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character OR undefined_function THEN
+	RETURN encode(sha256(convert_to(content, getdatabaseencoding())), 'hex');
+END
+$$;
+COMMENT ON FUNCTION deploydb.text_hash(text) IS
+	'Deployment: SHA-256 of a text, in any encoding';
+REVOKE ALL ON FUNCTION deploydb.text_hash(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.text_hash(text) TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.add_log_line(deployment bigint, action text, status text, note text)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

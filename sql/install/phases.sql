@@ -35,7 +35,7 @@ COMMENT ON TABLE deploydb.deployment_phase IS
 GRANT SELECT ON deploydb.deployment_phase TO pg_monitor, pg_database_owner;
 SELECT pg_extension_config_dump('deploydb.deployment_phase', '');
 
--- Locks the phase until the transaction ends.
+-- Locks the deployment until the transaction ends.
 CREATE FUNCTION deploydb.phase_or_error(phase text)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -43,11 +43,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	open bigint := deploydb.open_deployment_or_error();
+	open bigint := deploydb.lock_open_deployment();
 BEGIN
-	PERFORM FROM deploydb.deployment_phase p
-	WHERE p.deployment = open AND p.phase = phase FOR UPDATE;
-	IF NOT FOUND THEN
+	IF phase IS NULL OR NOT EXISTS (SELECT FROM deploydb.deployment_phase p WHERE p.deployment = open AND p.phase = phase) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = CASE WHEN phase IS NULL THEN 'null_value_not_allowed' ELSE 'undefined_object' END,
 			MESSAGE = CASE WHEN phase IS NULL THEN 'phase must not be NULL' ELSE format('phase "%s" does not exist', phase) END,
@@ -57,7 +55,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.phase_or_error(text) IS
-	'Deployment: the open one, its phase being locked, or an error where it has no such phase';
+	'Deployment: the open one, locked, or an error where it has no such phase';
 REVOKE ALL ON FUNCTION deploydb.phase_or_error(text) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.phase_start(phase text, owner text DEFAULT NULL)

@@ -336,7 +336,7 @@ BEGIN
 		|| (SELECT string_agg(format(E'- [%s] %s: %s %s: %s\n', CASE WHEN s.valid THEN 'x' ELSE ' ' END,
 				deploydb.label(r.role), COALESCE(deploydb.md_text(s.person), '____________'), deploydb.phrase('Date'),
 				concat_ws(', ', COALESCE(deploydb.md_time(s.at), '______'), deploydb.md_text(s.signed_by),
-					CASE WHEN NOT s.valid THEN deploydb.label(s.state) END, deploydb.md_text(s.revoke_reason),
+					CASE WHEN s.valid IS NOT TRUE THEN deploydb.label(s.state) END, deploydb.md_text(s.revoke_reason),
 					CASE WHEN NOT s.distinct_signers THEN deploydb.phrase('one may sign for several roles') END,
 					deploydb.md_text(s.note))), '' ORDER BY r.n)
 			FROM unnest(ARRAY['technical_lead', 'dba', 'devops']) WITH ORDINALITY AS r (role, n)

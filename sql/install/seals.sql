@@ -41,12 +41,12 @@ INSERT INTO deploydb.log_horizon DEFAULT VALUES;
 
 CREATE FUNCTION deploydb.entry_hash(entry deploydb.log_entry)
 RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT encode(sha256(convert_to(jsonb_build_array(entry.id, entry.deployment,
+	SELECT deploydb.text_hash(jsonb_build_array(entry.id, entry.deployment,
 		(extract(epoch FROM entry.at) * 1000000)::bigint, entry.who, entry.application, entry.action, entry.status,
-		entry.note)::text, 'UTF8')), 'hex')
+		entry.note)::text)
 $$;
 COMMENT ON FUNCTION deploydb.entry_hash(deploydb.log_entry) IS
 	'Deployment: SHA-256 of an entry of the log';
@@ -55,10 +55,10 @@ GRANT EXECUTE ON FUNCTION deploydb.entry_hash(deploydb.log_entry) TO pg_monitor,
 
 CREATE FUNCTION deploydb.seal_hash(before text, last_entry bigint, entries text[], hashes text[])
 RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT encode(sha256(convert_to(jsonb_build_array(before, last_entry, entries, hashes)::text, 'UTF8')), 'hex')
+	SELECT deploydb.text_hash(jsonb_build_array(before, last_entry, entries, hashes)::text)
 $$;
 COMMENT ON FUNCTION deploydb.seal_hash(text, bigint, text[], text[]) IS
 	'Deployment: SHA-256 over a seal''s entries and the hash of the seal before';
@@ -106,7 +106,7 @@ REVOKE ALL ON FUNCTION deploydb.seal_log() FROM PUBLIC;
 -- The seals whose hash is not what it must be, and entries that are not as sealed.
 CREATE FUNCTION deploydb.broken_seals()
 RETURNS TABLE (seal bigint, entry bigint, problem text)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH sealed AS (
@@ -114,7 +114,7 @@ AS $$
 		FROM deploydb.log_seal s, unnest(s.entries, s.hashes) AS e (id, hash)
 	), chained AS (
 		SELECT s.*, lag(s.hash) OVER (ORDER BY s.id) AS before,
-			COALESCE(lag(s.last_entry) OVER (ORDER BY s.id), 0) AS first_entry
+			COALESCE(lag(s.last_entry) OVER (ORDER BY s.id), -9223372036854775808) AS first_entry
 		FROM deploydb.log_seal s
 	)
 	SELECT c.seal, c.entry, c.problem FROM (
@@ -137,11 +137,11 @@ GRANT EXECUTE ON FUNCTION deploydb.broken_seals() TO pg_monitor, pg_database_own
 
 CREATE FUNCTION deploydb.verify_log()
 RETURNS TABLE (intact boolean, sealed bigint, unsealed bigint, entry bigint, problem text, head text)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT b.problem IS NULL,
-		(SELECT sum(cardinality(s.entries)) FROM deploydb.log_seal s)::bigint,
+		(SELECT COALESCE(sum(cardinality(s.entries)), 0) FROM deploydb.log_seal s)::bigint,
 		(SELECT count(*) FROM deploydb.log_entry l
 			WHERE l.id > COALESCE((SELECT max(s.last_entry) FROM deploydb.log_seal s), 0)),
 		b.entry, b.problem,

@@ -25,7 +25,8 @@ SELECT pg_extension_config_dump('deploydb.sign_off', '');
 SELECT pg_extension_config_dump('deploydb.sign_off_id_seq', '');
 
 -- What a signature is about: the migrations as they are, their rows in the
--- ledger, the items of the checklist and what was attested.
+-- ledger, the items of the checklist and what was attested.  NULL where a lock
+-- keeps that from being known.
 CREATE FUNCTION deploydb.signed_state(deployment bigint)
 RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -34,21 +35,29 @@ SET timezone = 'UTC'
 AS $$
 #variable_conflict use_variable
 DECLARE
-	state jsonb;
+	names text[] := (SELECT d.migrations FROM deploydb.deployment d WHERE d.id = deployment);
+	there jsonb;
+	ledger jsonb;
+	known boolean;
 BEGIN
-	SELECT jsonb_build_object('version', d.version, 'checklist', deploydb.checklist_hash(d.id),
-		'migrations', (SELECT jsonb_agg(jsonb_build_array(m.name,
-				deploydb.migration_fingerprint(k.migration, deploydb.watched_schema(k.migration)), deploydb.known_checksum(m.name)) ORDER BY m.n)
-			FROM unnest(d.migrations) WITH ORDINALITY AS m (name, n)
-				LEFT JOIN deploydb.known_migration k ON k.migration = m.name),
-		'ledger', (SELECT jsonb_agg(jsonb_build_array(l.migration, l.state, l.checksum, l.started_at, l.finished_at) ORDER BY l.migration)
-			FROM deploydb.ledger() l WHERE l.migration = ANY (d.migrations)))
-	INTO state FROM deploydb.deployment d WHERE d.id = deployment;
-	RETURN encode(sha256(convert_to(state::text, 'UTF8')), 'hex');
+	SELECT jsonb_agg(jsonb_build_array(m.name, m.fingerprint, deploydb.known_checksum(m.name)) ORDER BY m.n),
+		bool_and(m.fingerprint IS NOT NULL OR m.migration IS NULL)
+	INTO there, known
+	FROM (SELECT n.name, n.n, k.migration,
+			deploydb.migration_fingerprint(k.migration, deploydb.watched_schema(k.migration)) AS fingerprint
+		FROM unnest(names) WITH ORDINALITY AS n (name, n)
+			LEFT JOIN deploydb.known_migration k ON k.migration = n.name) m;
+	SELECT jsonb_agg(jsonb_build_array(l.migration, l.state, l.checksum, l.started_at, l.finished_at) ORDER BY l.migration),
+		COALESCE(bool_and(l.state IS NOT NULL) AND known, known, true)
+	INTO ledger, known
+	FROM deploydb.ledger() l WHERE l.migration = ANY (names);
+	RETURN (SELECT deploydb.text_hash(jsonb_build_object('version', d.version, 'checklist', deploydb.checklist_hash(d.id),
+			'migrations', there, 'ledger', ledger)::text)
+		FROM deploydb.deployment d WHERE d.id = deployment AND known);
 END
 $$;
 COMMENT ON FUNCTION deploydb.signed_state(bigint) IS
-	'Deployment: SHA-256 of what a sign-off is bound to: the migrations, their rows in the ledger, the checklist and its attestations';
+	'Deployment: SHA-256 of what a sign-off is bound to: the migrations, their rows in the ledger, the checklist and its attestations; NULL while that cannot be read';
 REVOKE ALL ON FUNCTION deploydb.signed_state(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.signed_state(bigint) TO pg_monitor, pg_database_owner;
 
@@ -56,15 +65,16 @@ CREATE VIEW deploydb.sign_off_status AS
 	SELECT s.id, s.deployment, s.role, s.person, s.note, s.signed_by, s.signed_at AS at, s.distinct_signers,
 		CASE WHEN s.revoked_at IS NOT NULL THEN 'revoked'
 			WHEN s.id <> max(s.id) OVER (PARTITION BY s.deployment, s.role) THEN 'superseded'
-			WHEN s.bound_to <> n.state THEN 'void' ELSE 'signed' END AS state,
-		s.revoked_at IS NULL AND s.bound_to IS NOT DISTINCT FROM COALESCE(n.state, s.bound_to)
-			AND s.id = max(s.id) OVER (PARTITION BY s.deployment, s.role) AS valid,
+			WHEN NOT n.current OR s.bound_to = n.state THEN 'signed'
+			WHEN n.state IS NULL THEN 'unknown' ELSE 'void' END AS state,
+		s.revoked_at IS NULL AND s.id = max(s.id) OVER (PARTITION BY s.deployment, s.role)
+			AND (NOT n.current OR s.bound_to = n.state) AS valid,
 		s.revoked_at, s.revoked_by, s.revoke_reason
-	FROM (SELECT d.id, CASE WHEN d.id = deploydb.current_deployment() THEN deploydb.signed_state(d.id) END AS state
-		FROM deploydb.deployment d) n
+	FROM (SELECT d.id, d.id = c.id AS current, CASE WHEN d.id = c.id THEN deploydb.signed_state(d.id) END AS state
+		FROM deploydb.deployment d, (SELECT deploydb.current_deployment()) c (id)) n
 		JOIN deploydb.sign_off s ON s.deployment = n.id;
 COMMENT ON VIEW deploydb.sign_off_status IS
-	'Deployment: sign-offs, and whether each is good: void once what it was about has changed, before another deployment began';
+	'Deployment: sign-offs, and whether each is good: void once what it was about has changed, before another deployment began; unknown while that cannot be read';
 GRANT SELECT ON deploydb.sign_off_status TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.signing_role(role text)
@@ -97,12 +107,22 @@ DECLARE
 	signing text := deploydb.signing_role(role);
 	wanted bigint;
 	other record;
+	state text;
 	signed bigint;
 BEGIN
 	PERFORM deploydb.primary_or_error();
 	wanted := deploydb.deployment_or_error(deployment);
-	-- one at a time, so that two sessions cannot both be the only ones
-	PERFORM FROM deploydb.deployment d WHERE d.id = wanted FOR UPDATE;
+	-- one at a time, so that two sessions cannot both be the only ones; a row of
+	-- its own, so that neither can one with an older snapshot
+	UPDATE deploydb.deployment d SET version = d.version WHERE d.id = wanted;
+	state := deploydb.signed_state(wanted);
+	IF state IS NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'lock_not_available',
+			MESSAGE = 'what is to be signed cannot be read',
+			DETAIL = 'A table of its migrations, or Prisma''s ledger, is locked, or is none.',
+			HINT = 'SELECT * FROM deploydb.migration_report(); and deploydb.ledger() tell more.';
+	END IF;
 	SELECT s.role, s.signed_by, s.at INTO other FROM deploydb.sign_off_status s
 	WHERE s.deployment = wanted AND s.valid AND (s.role = signing
 		OR s.signed_by = session_user AND current_setting('deploydb.distinct_signers')::boolean)
@@ -122,7 +142,7 @@ BEGIN
 	END IF;
 	INSERT INTO deploydb.sign_off AS s (deployment, role, person, note, signed_by, distinct_signers, bound_to)
 	VALUES (wanted, signing, COALESCE(NULLIF(btrim(person), ''), session_user), note, session_user,
-		current_setting('deploydb.distinct_signers')::boolean, deploydb.signed_state(wanted))
+		current_setting('deploydb.distinct_signers')::boolean, state)
 	RETURNING s.id INTO signed;
 	PERFORM deploydb.add_log_line(wanted, 'signed off', 'ok', concat_ws(': ', signing, NULLIF(btrim(person), ''), note));
 	RETURN signed;
@@ -253,7 +273,8 @@ DECLARE
 BEGIN
 	SELECT v.* INTO broken FROM deploydb.verify_log() v;
 	IF NOT broken.intact THEN
-		RETURN QUERY SELECT 'error', format(deploydb.word('the log: entry %s was %s'), broken.entry, broken.problem), 'SELECT * FROM deploydb.verify_log();';
+		RETURN QUERY SELECT 'error', CASE WHEN broken.entry IS NULL THEN format(deploydb.word('the log: %s'), deploydb.word(broken.problem))
+			ELSE format(deploydb.word('the log: entry %s was %s'), broken.entry, deploydb.word(broken.problem)) END, 'SELECT * FROM deploydb.verify_log();';
 		RETURN;
 	END IF;
 	SELECT x.* INTO d FROM deploydb.deployment x WHERE x.id = deploydb.current_deployment();

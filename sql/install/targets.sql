@@ -58,12 +58,11 @@ BEGIN
 	samples := 0;
 	verdict := 'not_measured';
 	IF deploydb.is_preloaded() AND NOT pg_is_in_recovery() THEN
-		SELECT round((w.success_rate * 100)::numeric, 2) || ' %', w.attempts,
-			CASE WHEN COALESCE(w.attempts, 0) = 0 THEN 'not_measured' WHEN w.success_rate > 0.99 THEN 'met' ELSE 'unmet' END
+		SELECT round(s.share * 100, 2) || ' %', COALESCE(s.attempts, 0),
+			CASE WHEN s.share IS NULL THEN 'not_measured' WHEN s.share > 0.99 THEN 'met' ELSE 'unmet' END
 		INTO actual, samples, verdict
-		FROM deploydb.write_stats(seconds || ' seconds') w WHERE w.relation ~ '(^|\.)decision_insights$';
-		samples := COALESCE(samples, 0);
-		verdict := COALESCE(verdict, 'not_measured');
+		FROM (SELECT sum(w.attempts)::bigint AS attempts, sum(w.succeeded) / NULLIF(sum(w.attempts), 0) AS share
+			FROM deploydb.write_stats(seconds || ' seconds') w WHERE w.relation ~ '(^|\.)decision_insights$') s;
 	END IF;
 	RETURN NEXT;
 END
@@ -73,15 +72,19 @@ COMMENT ON FUNCTION deploydb.write_target(timestamptz) IS
 REVOKE ALL ON FUNCTION deploydb.write_target(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.write_target(timestamptz) TO pg_monitor, pg_database_owner;
 
--- Alerts that fire now, but for those about what is expected of a deployment.
+-- Alerts that fire now, as a monitor that ticks knows.
 CREATE FUNCTION deploydb.alert_target()
 RETURNS TABLE (metric text, target text, actual text, samples bigint, verdict text)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT 'active_alerts', '0', CASE WHEN m.ticks > 0 THEN a.firing::text END, m.ticks,
-		CASE WHEN m.ticks = 0 THEN 'not_measured' WHEN a.firing = 0 THEN 'met' ELSE 'unmet' END
-	FROM (SELECT count(*) AS firing FROM deploydb.active_alert) a, deploydb.monitor_state m
+BEGIN
+	RETURN QUERY
+	SELECT 'active_alerts', '0', CASE WHEN m.ticks THEN a.firing::text END, CASE WHEN m.ticks THEN m.n ELSE 0 END,
+		CASE WHEN NOT m.ticks THEN 'not_measured' WHEN a.firing = 0 THEN 'met' ELSE 'unmet' END
+	FROM (SELECT count(*) AS firing FROM deploydb.active_alert) a,
+		(SELECT s.ticks AS n, deploydb.monitor_silent() IS NULL AS ticks FROM deploydb.monitor_state s) m;
+END
 $$;
 COMMENT ON FUNCTION deploydb.alert_target() IS
 	'Deployment: the target that nothing fires; a part of targets()';

@@ -22,7 +22,7 @@ CREATE FUNCTION states() RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION missing(stage text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(m ->> 'item', ' ') FROM jsonb_array_elements(deploydb.go_no_go(NULL, stage) -> 'missing') m $$;
 
-SELECT plan(81);
+SELECT plan(83);
 
 -- problems
 SELECT throws_ok($$SELECT deploydb.go_no_go()$$, '42704', 'there is no deployment yet');
@@ -134,7 +134,7 @@ SELECT is((SELECT string_agg(state, ',' ORDER BY id) FROM deploydb.sign_off_stat
 SELECT ok((SELECT detail LIKE 'v2: open since %' FROM deploydb_status() WHERE area = 'deployment'), 'the status has it');
 
 -- seals
-SELECT is((SELECT concat_ws('|', intact, sealed, unsealed > 10, entry, head) FROM deploydb.verify_log()), 't|t', 'nothing is sealed yet');
+SELECT is((SELECT concat_ws('|', intact, sealed, unsealed > 10, entry, head) FROM deploydb.verify_log()), 't|0|t', 'nothing is sealed yet');
 SELECT is(deploydb.seal_log(), 0::bigint, 'seen');
 SELECT is(deploydb.seal_log(), 0::bigint, 'no more of these can come once what runs has ended');
 SELECT cmp_ok(deploydb.seal_log(), '>', 10::bigint, 'sealed');
@@ -154,12 +154,18 @@ ROLLBACK;
 BEGIN;
 DELETE FROM deploydb.log_entry WHERE id IN (2, 5);
 SELECT is((SELECT concat_ws('|', intact, entry, problem) FROM deploydb.verify_log()), 'f|2|removed', 'removed');
-INSERT INTO deploydb.log_entry (id, who, application, action, status) OVERRIDING SYSTEM VALUE VALUES (0, 'x', '', 'x', 'ok'), (2, 'x', '', 'x', 'ok');
+INSERT INTO deploydb.log_entry (id, who, application, action, status) OVERRIDING SYSTEM VALUE VALUES (2, 'x', '', 'x', 'ok');
 SELECT is((SELECT concat_ws('|', intact, entry, problem) FROM deploydb.verify_log()), 'f|2|changed', 'put in its place');
+ROLLBACK;
+BEGIN;
+INSERT INTO deploydb.log_entry (id, who, application, action, status) OVERRIDING SYSTEM VALUE VALUES (-1, 'x', '', 'x', 'ok');
+SELECT is((SELECT concat_ws('|', intact, entry, problem) FROM deploydb.verify_log()), 'f|-1|put in between', 'put before all of it');
 ROLLBACK;
 BEGIN;
 DELETE FROM deploydb.log_seal WHERE id = 1;
 SELECT ok(NOT intact, 'a seal removed') FROM deploydb.verify_log();
+SELECT is((SELECT detail FROM deploydb.status_of_deployment()), 'the log: the seal was changed, or one before it removed',
+	'which the status says as well');
 ROLLBACK;
 SELECT ok(intact, 'as it was') FROM deploydb.verify_log();
 
