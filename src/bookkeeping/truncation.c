@@ -51,7 +51,7 @@ static bool
 can_be_noted(void)
 {
 	Oid			types[1] = {INT8OID};
-	List	   *name = list_make2(makeString("deploydb"), makeString("note_truncation"));
+	List	   *name = lappend(list_make1(makeString("deploydb")), makeString("note_truncation"));
 
 	return own_work_level == 0 &&
 		OidIsValid(get_extension_oid("deploydb", true)) &&
