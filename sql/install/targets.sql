@@ -124,7 +124,8 @@ GRANT EXECUTE ON FUNCTION deploydb.targets(bigint) TO pg_monitor, pg_database_ow
 
 -- A part of the tick: after 24 hours, also where the deployment is finished, the
 -- outcome is kept, logged and told.  What is older than a week has no samples
--- of its own time any more that would be worth it.
+-- of its own time any more that would be worth it.  A monitor that has begun
+-- and not ticked yet leaves it to its next tick, as only then it knows what fires.
 CREATE FUNCTION deploydb.note_targets(at timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -139,6 +140,7 @@ BEGIN
 	FOR due IN
 		SELECT d.id FROM deploydb.deployment d
 		WHERE d.started_at <= note_targets.at - interval '24 hours' AND d.started_at > note_targets.at - interval '8 days'
+			AND NOT EXISTS (SELECT FROM deploydb.monitor_state m WHERE m.started_at > COALESCE(m.last_tick_at, '-infinity'))
 			AND NOT EXISTS (SELECT FROM deploydb.deployment_target t WHERE t.deployment = d.id)
 		ORDER BY d.id
 	LOOP
