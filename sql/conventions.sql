@@ -31,6 +31,10 @@ SELECT proname FROM member_function
 	AND NOT ('search_path=pg_catalog, pg_temp' = ANY (COALESCE(proconfig, '{}')));
 SELECT DISTINCT lanname FROM member_function ORDER BY 1;
 
+-- settings of ours are read by what loads the library that defines them
+SELECT proname FROM member_function WHERE prosrc ~ 'current_setting\(''deploydb';
+SELECT relname FROM member_relation WHERE relkind = 'v' AND pg_get_viewdef(oid) ~ 'current_setting\(''deploydb';
+
 -- these run with their owner's rights, and no others
 SELECT proname FROM member_function WHERE prosecdef ORDER BY 1;
 

@@ -2,16 +2,22 @@
  * settings.c
  *		Every setting (GUC) of deploydb.
  *
- * Locking: none.  Errors: none of its own; the server reports bad values.
+ * Locking: none.  Errors: none of its own; the server reports bad values, and
+ * settings that are none.
  */
 #include "postgres.h"
 
 #include <limits.h>
 
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 
+#include "compat.h"
 #include "settings.h"
+
+PG_FUNCTION_INFO_V1(deploydb_setting);
 
 int			deploydb_lock_timeout = 1000;
 char	   *deploydb_app_role = NULL;
@@ -260,4 +266,13 @@ settings_init(void)
 	define_of_webhooks();
 
 	MarkGUCPrefixReserved("deploydb");
+}
+
+/* A setting by its name without prefix, also where this loads the library. */
+Datum
+deploydb_setting(PG_FUNCTION_ARGS)
+{
+	char	   *name = psprintf("deploydb.%s", text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	PG_RETURN_TEXT_P(cstring_to_text(GetConfigOptionByName(name, NULL, false)));
 }

@@ -77,7 +77,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT jsonb_build_object('cluster_name', current_setting('cluster_name'), 'database', current_database(),
-		'environment', current_setting('deploydb.environment'));
+		'environment', deploydb.setting('environment'));
 END;
 COMMENT ON FUNCTION deploydb.common_labels() IS
 	'Alerts: the labels that every message carries';

@@ -206,7 +206,7 @@ BEGIN
 	result := CASE
 		WHEN newer IS NOT NULL THEN 'superseded'
 		WHEN verdict = 'retry' AND (message.kind = 'test'
-			OR message.attempts >= current_setting('deploydb.webhook_max_attempts')::integer) THEN 'dead'
+			OR message.attempts >= deploydb.setting('webhook_max_attempts')::integer) THEN 'dead'
 		WHEN verdict = 'retry' THEN 'pending'
 		ELSE verdict END;
 	IF verdict = 'retry' THEN

@@ -11,7 +11,7 @@ AS $$
 	WHERE b.status IN ('done', 'verified', 'restore_tested') AND b.system_identifier = s.system_identifier::text
 		AND b.method <> 'table_copy' AND b.relations IS NULL AND (b.method <> 'pg_dump' OR b.database = current_database())
 		AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp()) AND (before IS NULL OR b.finished_at < before)
-		AND b.finished_at > COALESCE(before, clock_timestamp()) - current_setting('deploydb.backup_max_age')::interval
+		AND b.finished_at > COALESCE(before, clock_timestamp()) - deploydb.setting('backup_max_age')::interval
 	ORDER BY b.finished_at DESC, b.id DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION deploydb.fit_backup(timestamptz) IS
@@ -47,7 +47,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-	max_age interval := current_setting('deploydb.backup_max_age')::interval;
+	max_age interval := deploydb.setting('backup_max_age')::interval;
 BEGIN
 	FOR tool IN SELECT DISTINCT b.tool FROM deploydb.backup b ORDER BY 1
 	LOOP

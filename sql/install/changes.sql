@@ -110,7 +110,7 @@ AS $$
 	SELECT deploydb.wake_monitor();
 	INSERT INTO deploydb.definition_change (command, object_type, object, statement)
 	VALUES (command, object_type, object,
-		CASE WHEN current_setting('deploydb.capture_statements')::boolean THEN current_query() END)
+		CASE WHEN deploydb.setting('capture_statements')::boolean THEN current_query() END)
 	RETURNING true
 $$;
 COMMENT ON FUNCTION deploydb.note_change(text, text, text) IS

@@ -27,7 +27,7 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT COALESCE((SELECT p.chinese FROM deploydb.builtin_phrase p
-		WHERE p.english = phrase.english AND current_setting('deploydb.language') = 'zh'), english)
+		WHERE p.english = phrase.english AND deploydb.setting('language') = 'zh'), english)
 $$;
 COMMENT ON FUNCTION deploydb.phrase(text) IS
 	'Checklist: a phrase in deploydb.language, as it is where there is no translation';

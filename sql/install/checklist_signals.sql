@@ -200,7 +200,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	app_role text := NULLIF(current_setting('deploydb.app_role', true), '');
+	app_role text := NULLIF(deploydb.setting('app_role'), '');
 	period text;
 	found jsonb;
 	problems text;
@@ -238,7 +238,7 @@ BEGIN
 		(found ->> 'decisionId' IS NULL, 'waiting', deploydb.phrase('there is no decision yet')),
 		(problems = 'missing', 'waiting', format(deploydb.phrase('decision %s: %s'), found ->> 'decisionId', problems)),
 		(problems <> '', 'unmet', format(deploydb.phrase('decision %s: %s'), found ->> 'decisionId', problems)),
-		(coverage.coverage < current_setting('deploydb.write_success_target')::double precision, 'unmet',
+		(coverage.coverage < deploydb.setting('write_success_target')::double precision, 'unmet',
 			format(deploydb.phrase('%s of %s decisions since the migration have no insight'), coverage.missing, coverage.decisions)),
 		(true, 'met', format(deploydb.phrase('decision %s was read back; %s of %s decisions since the migration have their insight'),
 			found ->> 'decisionId', COALESCE(coverage.with_insight, 0), COALESCE(coverage.decisions, 0)))

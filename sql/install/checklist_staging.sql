@@ -79,7 +79,7 @@ BEGIN
 		'fact_format', deploydb.fact_format(),
 		'system_identifier', (SELECT s.system_identifier::text FROM pg_control_system() s),
 		'database', current_database(),
-		'source', concat_ws(', ', NULLIF(current_setting('deploydb.environment'), ''),
+		'source', concat_ws(', ', NULLIF(deploydb.setting('environment'), ''),
 			concat_ws(' on ', current_database(), NULLIF(current_setting('cluster_name'), ''))),
 		'measured_at', to_jsonb(clock_timestamp()),
 		'migrations', COALESCE((

@@ -150,7 +150,7 @@ AS $$
 DECLARE
 	wanted bigint := COALESCE(checklist.deployment, deploydb.current_deployment());
 	scope record;
-	zh boolean := current_setting('deploydb.language') = 'zh';
+	zh boolean := deploydb.setting('language') = 'zh';
 	i record;
 	said deploydb.attestation;
 	seen record;

@@ -32,7 +32,7 @@ BEGIN
 			WHEN l.per_minute = 0 THEN 'Infinity'
 			WHEN tokens IS NULL OR tokens_at IS NULL OR tokens = 'Infinity' OR tokens_at > at THEN l.per_minute
 			ELSE LEAST(l.per_minute, tokens + extract(epoch FROM at - tokens_at) * l.per_minute / 60) END
-		FROM (SELECT current_setting('deploydb.webhook_max_per_minute')::double precision AS per_minute) AS l);
+		FROM (SELECT deploydb.setting('webhook_max_per_minute')::double precision AS per_minute) AS l);
 END
 $$;
 COMMENT ON FUNCTION deploydb.rate_tokens(double precision, timestamptz, timestamptz) IS
@@ -304,7 +304,7 @@ BEGIN
 				< CASE WHEN s.opened_at IS NULL THEN deploydb.webhook_share() ELSE 1 END
 	LOOP
 		SELECT GREATEST(o.next_attempt_at, hook.paused_until, hook.probe_at, CASE WHEN hook.tokens < 1 THEN at
-			+ (1 - hook.tokens) * interval '60 seconds' / current_setting('deploydb.webhook_max_per_minute')::double precision END)
+			+ (1 - hook.tokens) * interval '60 seconds' / deploydb.setting('webhook_max_per_minute')::double precision END)
 		INTO due_at
 		FROM deploydb.outbox o
 		WHERE o.webhook = hook.name AND o.state = 'pending' AND o.kind <> 'test'
@@ -343,7 +343,7 @@ BEGIN
 		finished_at = CASE WHEN l.spent THEN clock_timestamp() END,
 		next_attempt_at = clock_timestamp(), last_error = 'the monitor ended before the answer came'
 	FROM (
-		SELECT s.id, s.attempts >= current_setting('deploydb.webhook_max_attempts')::integer
+		SELECT s.id, s.attempts >= deploydb.setting('webhook_max_attempts')::integer
 		FROM deploydb.outbox s
 		WHERE s.state = 'sending' AND s.claimed_by IS DISTINCT FROM (SELECT m.restarts FROM deploydb.monitor_state m)
 		FOR UPDATE SKIP LOCKED) AS l (id, spent)

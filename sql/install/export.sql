@@ -9,7 +9,7 @@ CREATE VIEW deploydb.metric_value AS
 		JOIN deploydb.metric m ON m.name = l.metric
 	WHERE l.value IS NOT NULL AND m.enabled
 		AND l.at > now() - GREATEST(make_interval(secs => m.stale_after_seconds),
-			3 * COALESCE(current_setting('deploydb.metrics_collection_interval', true)::interval, '30 s'));
+			3 * COALESCE(deploydb.setting('metrics_collection_interval')::interval, '30 s'));
 COMMENT ON VIEW deploydb.metric_value IS
 	'Monitoring: the newest value of each metric and series, where it is not too old';
 GRANT SELECT ON deploydb.metric_value TO pg_monitor, pg_database_owner;

@@ -437,7 +437,7 @@ AS $$
 		LEFT JOIN pg_roles r ON CASE WHEN s.owner_oid IS NULL THEN r.rolname = o.owner ELSE r.oid::bigint = s.owner_oid END
 	WHERE o.query IS NOT NULL AND o.enabled AND s.disabled_at IS NULL
 		AND (l.at IS NULL OR l.at > clock_timestamp()
-			OR l.at <= clock_timestamp() - current_setting('deploydb.metrics_collection_interval')::interval / 2)
+			OR l.at <= clock_timestamp() - deploydb.setting('metrics_collection_interval')::interval / 2)
 	ORDER BY l.at NULLS FIRST, o.name
 $$;
 COMMENT ON FUNCTION deploydb.due_metric() IS

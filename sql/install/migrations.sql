@@ -9,6 +9,17 @@ CREATE SCHEMA deploydb;
 COMMENT ON SCHEMA deploydb IS 'Deployment checks: migrations, backups, rollbacks, write success, alerts';
 GRANT USAGE ON SCHEMA deploydb TO pg_monitor, pg_database_owner;
 
+-- current_setting() knows a setting of ours only where the library is loaded,
+-- which calling this does.
+CREATE FUNCTION deploydb.setting(name text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'deploydb_setting'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION deploydb.setting(text) IS
+	'Environment: the value of a setting of deploydb, named without its prefix';
+REVOKE ALL ON FUNCTION deploydb.setting(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.setting(text) TO pg_monitor, pg_database_owner;
+
 --
 -- Known migrations, and what they expect
 --
@@ -536,7 +547,7 @@ AS $$
 			LEFT JOIN pg_roles r ON r.oid = s.setrole
 		WHERE lower(split_part(c.option, '=', 1)) = 'timezone'
 			AND (s.setdatabase = 0 OR s.setdatabase = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
-			AND (s.setrole = 0 OR r.rolname = current_setting('deploydb.app_role', true))
+			AND (s.setrole = 0 OR r.rolname = deploydb.setting('app_role'))
 		UNION ALL
 		SELECT 5, NULL, 'server', s.setting
 		FROM pg_settings s
@@ -654,7 +665,7 @@ LANGUAGE sql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH setting AS (
-		SELECT NULLIF(current_setting('deploydb.app_role', true), '') AS role
+		SELECT NULLIF(deploydb.setting('app_role'), '') AS role
 	), app AS (
 		SELECT r.*, (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid) AS connections
 		FROM setting s
@@ -710,7 +721,7 @@ SET quote_all_identifiers = off
 AS $$
 	WITH app AS (
 		SELECT r.oid, r.rolname FROM pg_roles r
-		WHERE r.rolname = current_setting('deploydb.app_role', true)
+		WHERE r.rolname = deploydb.setting('app_role')
 	), migrated AS MATERIALIZED (
 		SELECT c.oid, n.oid AS schema_oid, n.nspname, c.relname
 		FROM pg_class c

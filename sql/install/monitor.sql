@@ -170,8 +170,8 @@ AS $$
 DECLARE
 	begun timestamptz := clock_timestamp();
 	preloaded boolean := deploydb.is_preloaded();	-- which also loads the library
-	retention interval := current_setting('deploydb.retention')::interval;
-	tick_interval interval := current_setting('deploydb.metrics_collection_interval')::interval;
+	retention interval := deploydb.setting('retention')::interval;
+	tick_interval interval := deploydb.setting('metrics_collection_interval')::interval;
 	call text;
 	part record;
 	events bigint := 0;
@@ -328,7 +328,7 @@ BEGIN
 		(s.state = 'standby', 'ok', deploydb.word('none runs on a standby'), NULL),
 		(s.state = 'stopped' AND NOT preloaded, 'warning', deploydb.word('none runs: not preloaded'),
 			'SELECT deploydb.start_monitor();'),
-		(s.state IN ('stopped', 'stopping') AND current_setting('deploydb.monitor') = 'off', 'warning', deploydb.word('switched off'),
+		(s.state IN ('stopped', 'stopping') AND deploydb.setting('monitor') = 'off', 'warning', deploydb.word('switched off'),
 			'ALTER SYSTEM RESET deploydb.monitor;'),
 		(s.state = 'stopped' AND s.started_at IS NULL, 'ok', deploydb.word('starts'), NULL),
 		(s.state IN ('stopped', 'stopping'), 'error', deploydb.word('none runs'), 'SHOW deploydb.databases;'),
@@ -337,7 +337,7 @@ BEGIN
 			'SELECT * FROM deploydb.worker_status;'),
 		(s.last_error_at >= s.last_tick_at, 'warning', left(s.last_error, 200), 'SELECT * FROM deploydb.worker_status;'),
 		(s.state = 'suspended', 'warning', deploydb.word('a copy: sends nothing'), 'SELECT deploydb.adopt();'),
-		(true, 'ok', format(deploydb.word('ticks every %s'), current_setting('deploydb.metrics_collection_interval')), NULL)
+		(true, 'ok', format(deploydb.word('ticks every %s'), deploydb.setting('metrics_collection_interval')), NULL)
 	) AS v (applies, verdict, detail, next_step), LATERAL (SELECT v.verdict, v.detail, v.next_step) AS t
 	WHERE v.applies LIMIT 1;
 END

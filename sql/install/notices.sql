@@ -181,7 +181,7 @@ BEGIN
 	COMMIT;
 	-- the time that sending may take, and some for the monitor to come round
 	until := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) (
-		pg_catalog.current_setting('deploydb.webhook_timeout')::pg_catalog.interval
+		deploydb.setting('webhook_timeout')::pg_catalog.interval
 		OPERATOR(pg_catalog.+) '10 seconds'::pg_catalog.interval);
 	LOOP
 		SELECT t.state, t.status, t.stage, t.ms, t.error INTO state, status, stage, ms, error

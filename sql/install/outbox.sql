@@ -87,7 +87,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN jsonb_build_object('cluster_name', current_setting('cluster_name'), 'database', current_database(),
-		'environment', current_setting('deploydb.environment'));
+		'environment', deploydb.setting('environment'));
 END
 $$;
 COMMENT ON FUNCTION deploydb.message_source() IS

@@ -180,7 +180,7 @@ AS $$
 		WHEN t.target < 1 AND t.target > 0 AND attempts < ceil(ln(0.05) / ln(t.target)) THEN 'insufficient_data'
 		WHEN succeeded < t.target * attempts THEN 'breached'
 		ELSE 'ok' END
-	FROM (SELECT current_setting('deploydb.write_success_target')::double precision AS target) AS t
+	FROM (SELECT deploydb.setting('write_success_target')::double precision AS target) AS t
 $$;
 COMMENT ON FUNCTION deploydb.write_verdict(bigint, bigint, double precision) IS
 	'Writes: whether deploydb.write_success_target is met, as far as the number of attempts can tell';
@@ -276,7 +276,7 @@ DECLARE
 	objective double precision;
 BEGIN
 	PERFORM deploydb.counted_or_error();
-	objective := current_setting('deploydb.write_success_target');
+	objective := deploydb.setting('write_success_target');
 	RETURN QUERY
 	WITH counted AS MATERIALIZED (
 		SELECT w.*, w.succeeded + w.failed + w.rolled_back + w.rejected AS attempts
@@ -382,7 +382,7 @@ BEGIN
 	FROM deploydb.write_window(deploydb.period_start(period), target) w
 	WHERE NOT w.others;
 	rate := round((failures::double precision / NULLIF(attempts, 0)
-		/ NULLIF(1 - current_setting('deploydb.write_success_target')::double precision, 0))::numeric, 6);
+		/ NULLIF(1 - deploydb.setting('write_success_target')::double precision, 0))::numeric, 6);
 END
 $$;
 COMMENT ON FUNCTION deploydb.burn_rate(text, text) IS
@@ -547,7 +547,7 @@ BEGIN
 			'SELECT * FROM deploydb.check_environment();';
 		RETURN;
 	END IF;
-	IF current_setting('deploydb.track_writes') = 'off' THEN
+	IF deploydb.setting('track_writes') = 'off' THEN
 		RETURN QUERY SELECT 'warning', deploydb.word('not counted: switched off'), 'ALTER SYSTEM RESET deploydb.track_writes;';
 		RETURN;
 	END IF;

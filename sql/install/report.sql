@@ -118,7 +118,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	zh boolean := current_setting('deploydb.language') = 'zh';
+	zh boolean := deploydb.setting('language') = 'zh';
 BEGIN
 	RETURN deploydb.md_head(ARRAY['Metric', 'Target', 'Actual', 'Samples', 'Status', 'How it is measured'])
 		|| COALESCE((SELECT string_agg(deploydb.md_row(ARRAY[COALESCE(CASE WHEN zh THEN i.title_zh END, i.title_en, t.metric),
@@ -139,7 +139,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	zh boolean := current_setting('deploydb.language') = 'zh';
+	zh boolean := deploydb.setting('language') = 'zh';
 	s record;
 	chapter text;
 	document text := '';
@@ -309,7 +309,7 @@ BEGIN
 		|| (SELECT string_agg(deploydb.md_row(ARRAY[deploydb.phrase(v.name), v.value]), '' ORDER BY v.n)
 			FROM (VALUES (1, 'PostgreSQL', current_setting('server_version')),
 				(2, 'deploydb', (SELECT x.extversion FROM pg_extension x WHERE x.extname = 'deploydb')),
-				(3, 'Database', concat_ws(', ', NULLIF(current_setting('deploydb.environment'), ''), current_database(),
+				(3, 'Database', concat_ws(', ', NULLIF(deploydb.setting('environment'), ''), current_database(),
 					NULLIF(current_setting('cluster_name'), ''))),
 				(4, 'Time zone', current_setting('TimeZone')),
 				(5, 'Standby', pg_is_in_recovery()::text),
@@ -376,7 +376,7 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	wanted bigint := deploydb.deployment_or_error(deployment);
-	outer_language text := current_setting('deploydb.language');
+	outer_language text := deploydb.setting('language');
 	part text;
 	written text;
 	document text := '';

@@ -219,7 +219,7 @@ BEGIN
 	PERFORM deploydb.check_rolling_back(reason);
 	PERFORM deploydb.standing_rollback(id);
 	SELECT r.* INTO old FROM deploydb.rollback r WHERE r.id = id;
-	until := old.at + current_setting('deploydb.rollback_retention')::interval;
+	until := old.at + deploydb.setting('rollback_retention')::interval;
 	IF until > clock_timestamp() AND old.moved <> '[]' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',

@@ -70,7 +70,7 @@ DECLARE
 	holders text;
 BEGIN
 	PERFORM set_config('lock_timeout',
-		GREATEST(extract(epoch FROM current_setting('deploydb.lock_timeout')::interval) * 1000, 1)::integer::text, true);
+		GREATEST(extract(epoch FROM deploydb.setting('lock_timeout')::interval) * 1000, 1)::integer::text, true);
 	FOR try IN 1 .. tries LOOP
 		BEGIN
 			IF force THEN
@@ -156,7 +156,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	app text := NULLIF(current_setting('deploydb.app_role', true), '');
+	app text := NULLIF(deploydb.setting('app_role'), '');
 	whom text;
 BEGIN
 	SELECT string_agg(concat_ws(' ', COALESCE(w.role, 'somebody') || CASE WHEN w.pid IS NOT NULL THEN ', process ' || w.pid ELSE '' END || ':',

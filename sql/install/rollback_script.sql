@@ -355,7 +355,7 @@ AS $$
 			AND a.pid <> pg_backend_pid() AND a.query_start > clock_timestamp() - interval '1 minute'
 	WHERE a.query ~* '\m(insert|update|delete|merge|copy|truncate)\M' AND strpos(a.query, t.name) > 0
 	UNION
-	SELECT t.relation, NULLIF(current_setting('deploydb.app_role', true), ''), NULL, NULL,
+	SELECT t.relation, NULLIF(deploydb.setting('app_role'), ''), NULL, NULL,
 		format('%s counted in the last minute', w.succeeded + w.prepared)
 	FROM changed t
 		JOIN deploydb.tracked k ON format('%I.%I', k.schema, k.name) = t.relation AND k.enabled

@@ -125,7 +125,7 @@ BEGIN
 	END IF;
 	SELECT s.role, s.signed_by, s.at INTO other FROM deploydb.sign_off_status s
 	WHERE s.deployment = wanted AND s.valid AND (s.role = signing
-		OR s.signed_by = session_user AND current_setting('deploydb.distinct_signers')::boolean)
+		OR s.signed_by = session_user AND deploydb.setting('distinct_signers')::boolean)
 	ORDER BY s.role = signing DESC LIMIT 1;
 	IF other.role = signing THEN
 		RAISE EXCEPTION USING
@@ -142,7 +142,7 @@ BEGIN
 	END IF;
 	INSERT INTO deploydb.sign_off AS s (deployment, role, person, note, signed_by, distinct_signers, bound_to)
 	VALUES (wanted, signing, COALESCE(NULLIF(btrim(person), ''), session_user), note, session_user,
-		current_setting('deploydb.distinct_signers')::boolean, state)
+		deploydb.setting('distinct_signers')::boolean, state)
 	RETURNING s.id INTO signed;
 	PERFORM deploydb.add_log_line(wanted, 'signed off', 'ok', concat_ws(': ', signing, NULLIF(btrim(person), ''), note));
 	RETURN signed;

@@ -88,7 +88,7 @@ BEGIN
 			DETAIL = 'It is not shown, as it may hold a secret.',
 			HINT = 'It begins with https:// or http://, names a host, and has no blanks and no characters that are not ASCII.';
 	END IF;
-	IF url ~* '^http:' AND current_setting('deploydb.webhook_allow', true) = '' THEN
+	IF url ~* '^http:' AND deploydb.setting('webhook_allow') = '' THEN
 		RAISE WARNING USING
 			ERRCODE = '01000',
 			MESSAGE = format('%s is not sent to, as it is not by https', deploydb.url_origin(url)),
