@@ -43,7 +43,6 @@ check_kind(Oid relid, const RangeVar *range)
 {
 	char		kind = get_rel_relkind(relid);
 	char		persistence = get_rel_persistence(relid);
-	const char *schema = get_namespace_name(get_rel_namespace(relid));
 
 	if (pg_class_aclmask(relid, GetUserId(), ACL_ALL_RIGHTS_RELATION,
 						 ACLMASK_ANY) == 0)
@@ -55,13 +54,19 @@ check_kind(Oid relid, const RangeVar *range)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be tracked", range->relname),
 				 errdetail("Tables and partitioned tables can be tracked; views, foreign tables, temporary tables and the like cannot.")));
-	if (schema != NULL &&
-		(strncmp(schema, "pg_", 3) == 0 || strcmp(schema, "deploydb") == 0 ||
-		 strcmp(schema, "information_schema") == 0))
+}
+
+/* Whether the table is there or not. */
+static void
+check_schema(const TableName *table)
+{
+	if (strncmp(table->schema, "pg_", 3) == 0 ||
+		strcmp(table->schema, "deploydb") == 0 ||
+		strcmp(table->schema, "information_schema") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("\"%s\" cannot be tracked", range->relname),
-				 errdetail("It is a table of schema \"%s\".", schema)));
+				 errmsg("\"%s\" cannot be tracked", table->name),
+				 errdetail("It is a table of schema \"%s\".", table->schema)));
 }
 
 /*
@@ -81,6 +86,10 @@ table_name(const char *relation, bool must_be_trackable)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("a table is named by itself or with its schema")));
 	range = makeRangeVarFromNameList(names);
+	if (range->relname[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("the name of a table must not be empty")));
 	relid = RangeVarGetRelid(range, NoLock, true);
 	if (OidIsValid(relid) && must_be_trackable)
 		check_kind(relid, range);
@@ -93,6 +102,8 @@ table_name(const char *relation, bool must_be_trackable)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"%s\" does not exist", range->relname)));
+	if (must_be_trackable)
+		check_schema(&result);
 	return result;
 }
 

@@ -10,7 +10,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') AS granted
 CREATE SCHEMA odd;
 CREATE SCHEMA "Sch.ema";
 
-SELECT plan(37);
+SELECT plan(43);
 
 SELECT is((SELECT format('%s.%s %s', schema, name, built_in) FROM deploydb.tracked_table),
 	'public.decision_insights t', 'the built-in table is tracked from the beginning');
@@ -61,7 +61,8 @@ CREATE TABLE an_indexed (id int PRIMARY KEY);
 SELECT throws_ok(format('SELECT deploydb.track(%L)', relation), state, NULL, state || ': ' || COALESCE(relation, 'NULL'))
 	FROM (VALUES ('a_view', '42809'), ('a_matview', '42809'), ('a_sequence', '42809'), ('a_temp', '42809'),
 		('a_foreign', '42809'), ('an_indexed_pkey', '42809'), ('pg_class', '42939'), ('deploydb.tracked', '42939'),
-		('', '42602'), ('a.b.c', '42602'), ('"open', '42602'), (NULL, '22004')) AS t (relation, state);
+		('pg_temp.nowhere', '42939'), ('pg_catalog.nowhere', '42939'), ('information_schema.nowhere', '42939'), ('deploydb.nowhere', '42939'),
+		('', '42602'), ('a.b.c', '42602'), ('"open', '42602'), ('""', '42602'), ('public.""', '42602'), (NULL, '22004')) AS t (relation, state);
 SELECT is((SELECT count(*) FROM deploydb.tracked_table), 1::bigint, 'and nothing is');
 
 -- Who may
@@ -80,3 +81,5 @@ SELECT throws_ok($$ SELECT deploydb.track('secret') $$, '42501', NULL, 'others m
 RESET ROLE;
 
 SELECT * FROM finish();
+DROP OWNED BY deploydb_test_nobody, deploydb_test_operator;
+DROP ROLE deploydb_test_nobody, deploydb_test_operator;
