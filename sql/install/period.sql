@@ -82,12 +82,12 @@ BEGIN
 	EXCEPTION WHEN data_exception THEN
 		seconds := NULL;
 	END;
-	IF seconds IS NULL OR seconds < 1 OR seconds = 'infinity' THEN
+	IF seconds IS NULL OR seconds < 1 OR seconds > 36525 * 86400.0 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = CASE WHEN bucket IS NULL THEN 'bucket must not be NULL'
 				ELSE format('invalid bucket: "%s"', bucket) END,
-			DETAIL = 'A bucket is a second or longer, without months and years.',
+			DETAIL = 'A bucket is of one second to 36525 days, without months and years.',
 			HINT = 'Write it as an interval, such as ''1 hour'' or ''5 minutes''.';
 	END IF;
 	RETURN seconds;

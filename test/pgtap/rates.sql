@@ -62,7 +62,7 @@ SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, form
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
 	unnest(ARRAY['NULL', '''''', '''-1 hour''', '''0 s''', '''infinity''', '''5000000 years''', '''soon''']) p;
 SELECT throws_ok(format('SELECT deploydb.write_history(''1 day'', %s)', b), '22023', NULL, 'bucket ' || b)
-FROM unnest(ARRAY['NULL', '''''', '''-1 hour''', '''0 s''', '''infinity''', '''1 month''', '''soon''']) b;
+FROM unnest(ARRAY['NULL', '''''', '''-1 hour''', '''0 s''', '''infinity''', '''1 month''', '''soon''', '''1000000000 days''']) b;
 
 -- targets
 SELECT throws_ok(format('SELECT deploydb.%s', f), '42P01', 'table nowhere is not tracked', f)
