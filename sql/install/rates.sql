@@ -240,7 +240,7 @@ BEGIN
 			ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'target, failures and reason must not be NULL';
 	END IF;
-	IF failures <= 0 OR btrim(reason) = '' OR length(reason) > 200 THEN
+	IF failures <= 0 OR reason !~ '[^[:space:]]' OR length(reason) > 200 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = 'client failures are at least one, with a reason of at most 200 characters';
@@ -297,7 +297,9 @@ BEGIN
 		 WHERE g.schema = c.schema AND g.name = c.name AND g.kind <> 'reset' AND g.until >= c.since),
 		COALESCE(o.attempts, 0), COALESCE(o.succeeded, 0),
 		(SELECT COALESCE(sum(f.failures), 0)::bigint FROM deploydb.client_failure f
-		 WHERE f.schema = c.schema AND f.name = c.name AND f.reported_at > start)
+		 WHERE f.schema = c.schema AND f.name = c.name AND f.reported_at > GREATEST(start, (
+			SELECT t.reset_at FROM deploydb.write_target t
+			WHERE t.schema = c.schema AND t.name = c.name AND NOT t.others)))
 	FROM counted c
 		CROSS JOIN LATERAL deploydb.wilson_bounds(c.succeeded, c.attempts) b
 		CROSS JOIN LATERAL deploydb.write_latency(start, c.schema, c.name) l

@@ -56,7 +56,7 @@ BEGIN
 	UPDATE deploydb.write_failure_sample SET since = since - interval '1 year';
 END $$;
 
-SELECT plan(133);
+SELECT plan(137);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -199,14 +199,17 @@ SELECT results_eq($$SELECT client_failures, attempts FROM deploydb.write_stats('
 SELECT is(deploydb.write_success_rate('7 days', 'w'), 9 / 13::float8, 'in no rate');
 SELECT throws_ok(format('SELECT deploydb.report_client_failures(%s)', a), state, NULL, 'not reported: ' || a)
 FROM (VALUES ('''w'', 0, ''x''', '22023'), ('''w'', -1, ''x''', '22023'), ('''w'', 1, '' ''', '22023'),
+	('''w'', 1, E''\t\n''', '22023'),
 	('NULL, 1, ''x''', '22004'), ('''w'', NULL, ''x''', '22004'), ('''w'', 1, NULL', '22004')) AS v (a, state);
 
 -- reset
 SELECT ok(deploydb.reset_write_stats('w'), 'reset');
 SELECT is(deploydb.write_success_rate('7 days', 'w'), NULL, 'nothing since');
 SELECT is_empty($$SELECT * FROM deploydb.write_failures('7 days', 'w')$$, 'no failure since');
-SELECT results_eq($$SELECT attempts, verdict, gaps, p99_ms, error_budget_left FROM deploydb.write_stats('7 days', 'w')$$,
-	$$VALUES (0::bigint, 'no_traffic', 0::bigint, NULL::float8, NULL::float8)$$, 'nor anything else');
+SELECT results_eq($$SELECT attempts, verdict, gaps, p99_ms, error_budget_left, client_failures FROM deploydb.write_stats('7 days', 'w')$$,
+	$$VALUES (0::bigint, 'no_traffic', 0::bigint, NULL::float8, NULL::float8, 0::bigint)$$, 'nor anything else');
+SELECT ok(deploydb.report_client_failures('w', 2, 'network'), 'reported after it');
+SELECT is((SELECT client_failures FROM deploydb.write_stats('7 days', 'w')), 2::bigint, 'which is shown');
 CALL write_w(1, 1);
 SELECT is(deploydb.write_success_rate('7 days', 'w'), 0.5::float8, 'it counts on');
 SELECT is((SELECT attempts FROM deploydb.write_failures('7 days', 'w')), 1::bigint, 'its failures too');
