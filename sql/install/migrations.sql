@@ -844,6 +844,33 @@ GRANT EXECUTE ON FUNCTION deploydb.check_environment() TO pg_monitor, pg_databas
 -- Rights
 --
 
+-- Whatever acts calls this first, so that its error says where to go.
+CREATE FUNCTION deploydb.primary_or_error()
+RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	primary_server text;
+BEGIN
+	IF NOT pg_is_in_recovery() THEN
+		RETURN true;
+	END IF;
+	SELECT format('%s, port %s', r.sender_host, r.sender_port) INTO primary_server
+	FROM pg_stat_wal_receiver r WHERE r.sender_host IS NOT NULL;
+	RAISE EXCEPTION USING
+		ERRCODE = 'read_only_sql_transaction',
+		MESSAGE = 'this server is a standby',
+		DETAIL = 'Everything can be read here, and nothing written.',
+		HINT = CASE WHEN primary_server IS NULL THEN 'Call it on the primary.'
+			ELSE format('Call it on the primary: %s.', primary_server) END;
+END
+$$;
+COMMENT ON FUNCTION deploydb.primary_or_error() IS
+	'Deployment: true, or on a standby an error that names the primary';
+REVOKE ALL ON FUNCTION deploydb.primary_or_error() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.primary_or_error() TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.grant_access(role text, access text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

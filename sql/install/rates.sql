@@ -235,6 +235,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM deploydb.primary_or_error();
 	IF num_nulls(target, failures, reason) > 0 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'null_value_not_allowed',
@@ -510,6 +511,7 @@ DECLARE
 	wanted text := deploydb.tracked_or_error(target);
 	moment timestamptz;
 BEGIN
+	PERFORM deploydb.primary_or_error();
 	PERFORM deploydb.take_write_sample();
 	moment := GREATEST(clock_timestamp(), (SELECT max(e.at) FROM deploydb.write_epoch e));
 	UPDATE deploydb.write_target t SET reset_at = moment

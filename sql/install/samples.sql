@@ -149,6 +149,7 @@ DECLARE
 	taken integer := 0;
 	moment timestamptz;
 BEGIN
+	PERFORM deploydb.primary_or_error();
 	-- one at a time, in the order of their times whatever the clock does
 	LOCK TABLE deploydb.write_epoch IN SHARE ROW EXCLUSIVE MODE;
 	moment := GREATEST(clock_timestamp(),

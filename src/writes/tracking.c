@@ -107,6 +107,19 @@ table_name(const char *relation, bool must_be_trackable)
 	return result;
 }
 
+/* The error of all that act, which says where to go. */
+static void
+primary_or_error(void)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnerScope	scope;
+
+	owner_begin(&scope);
+	owner_execute(&plan, "SELECT deploydb.primary_or_error()",
+				  SPI_OK_SELECT, 0, NULL, NULL, NULL);
+	owner_end(&scope);
+}
+
 /* Runs a statement over (schema, name, who); true when it changed a row. */
 static bool
 change(SPIPlanPtr *plan, const char *sql, int expected, TableName table)
@@ -160,6 +173,7 @@ deploydb_track(PG_FUNCTION_ARGS)
 	TableName	table = table_name(relation_argument(fcinfo), true);
 	bool		changed;
 
+	primary_or_error();
 	changed = change(&plan,
 					 "INSERT INTO deploydb.tracked AS t (schema, name, built_in, enabled, tracked_at, tracked_by)"
 					 " SELECT $1, $2, false, true, pg_catalog.clock_timestamp(), $3"
@@ -201,6 +215,7 @@ deploydb_untrack(PG_FUNCTION_ARGS)
 	TableName	table = table_name(relation_argument(fcinfo), false);
 	bool		changed;
 
+	primary_or_error();
 	if (counters_there())
 		sample_last();
 	changed = change(&switch_off,

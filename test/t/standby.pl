@@ -57,6 +57,13 @@ catch_up();
 is($standby->safe_psql('postgres', q{SELECT state IS NULL, note FROM deploydb.ledger('add_decision_insights')}),
 	't|public._prisma_migrations is not a table as Prisma makes it', 'an unlogged ledger has no rows here');
 
+foreach my $call (q{track('w')}, q{untrack('decision_insights')}, 'reset_write_stats()',
+	q{report_client_failures('decision_insights', 1, 'x')}, 'take_write_sample()')
+{
+	my ($ended, $got, $error) = $standby->psql('postgres', "\\set VERBOSITY verbose\nSELECT deploydb.$call");
+	like($error, qr/ERROR:  25006: this server is a standby.*HINT:  Call it on the primary/s, "no $call");
+}
+
 $standby->promote;
 is($standby->safe_psql('postgres', q{SELECT status FROM deploydb.smoke_test('unlogged') WHERE step = 'write'}),
 	'ok', 'after promotion the smoke test writes');
