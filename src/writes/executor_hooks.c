@@ -36,13 +36,22 @@ static ExecutorFinish_hook_type previous_finish = NULL;
 /* Time of the client's own statement so far. */
 static const QueryDesc *own_query = NULL;
 static uint64 own_microseconds = 0;
+static uint64 own_waited = 0;
 
 void
 slow_statement_check(uint64 microseconds)
 {
+	microseconds -= Min(own_waited, microseconds);
+	own_waited = 0;
 	if (deploydb_slow_query_threshold >= 0 && own_work_level == 0 &&
 		microseconds > (uint64) deploydb_slow_query_threshold * 1000)
 		counters_add_slow_statement();
+}
+
+void
+slow_statement_waited(uint64 microseconds)
+{
+	own_waited += microseconds;
 }
 
 /*

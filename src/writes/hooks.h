@@ -37,4 +37,7 @@ microseconds_since(instr_time start)
 /* A client's own statement took that long. */
 extern void slow_statement_check(uint64 microseconds);
 
+/* So much of it was waiting for what the client wanted to wait for. */
+extern void slow_statement_waited(uint64 microseconds);
+
 #endif							/* DEPLOYDB_HOOKS_H */

@@ -166,9 +166,13 @@ look(const char *sql, Look *args, bool *isnull)
 static void
 wait_a_moment(int64 milliseconds)
 {
+	instr_time	start;
+
+	INSTR_TIME_SET_CURRENT(start);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 (long) milliseconds, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+	slow_statement_waited(microseconds_since(start));
 	CHECK_FOR_INTERRUPTS();
 }
 

@@ -90,6 +90,15 @@ unlike($out, qr/problems/, 'a cancelled wait ends');
 like($out, qr/still here/, 'and leaves the transaction its savepoints');
 $session->quit;
 
+# To wait is not to be slow.
+is($primary->safe_psql('postgres', q{
+	SET deploydb.slow_query_threshold = '500ms';
+	SELECT deploydb.slow_queries() AS before \gset
+	SELECT deploydb.wait_insight('nowhere', 700) \g /dev/null
+	DO $$ BEGIN PERFORM deploydb.wait_insight('nowhere', 700); END $$;
+	SELECT pg_sleep(0.6) \g /dev/null
+	SELECT deploydb.slow_queries() - :before}), '1', 'a statement that waited for an insight is no slow one');
+
 # An error in a look is the caller's to catch, and leaves nothing behind.
 is($primary->safe_psql('postgres', q{
 	CREATE FUNCTION caught() RETURNS text LANGUAGE plpgsql AS $$
