@@ -9,6 +9,7 @@
 
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/syscache.h"
 
@@ -35,6 +36,16 @@ app_role_init(void)
 	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
 }
 
+/* Without a catalog: the roles' names as they were when they were set. */
+static bool
+is_set_to(const char *setting, const char *name)
+{
+	const char *value = GetConfigOption(setting, true, false);
+
+	return value != NULL && strcmp(value, name) == 0;
+}
+
+/* SET ROLE makes others the application, and not the application others. */
 bool
 app_role_is_other(bool may_look)
 {
@@ -45,10 +56,11 @@ app_role_is_other(bool may_look)
 	if (!cached || strcmp(NameStr(cached_name), name) != 0)
 	{
 		if (!may_look)
-			return false;
+			return !is_set_to("session_authorization", name) &&
+				!is_set_to("role", name);
 		cached_role = get_role_oid(name, true);
 		strlcpy(NameStr(cached_name), name, NAMEDATALEN);
 		cached = true;
 	}
-	return GetOuterUserId() != cached_role;
+	return GetSessionUserId() != cached_role && GetOuterUserId() != cached_role;
 }

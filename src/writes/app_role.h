@@ -15,9 +15,8 @@
 extern void app_role_init(void);
 
 /*
- * True when deploydb.app_role is set and the session, or what it did SET ROLE
- * to, is another role.  Without may_look, what is not cached is taken for the
- * application.
+ * True when deploydb.app_role is set and neither the session's role nor what
+ * it did SET ROLE to is that one.  Without may_look no catalog is read.
  */
 extern bool app_role_is_other(bool may_look);
 

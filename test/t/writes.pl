@@ -61,6 +61,7 @@ is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), {}, 'a
 $watcher->{dbh}->do($_) foreach 'CREATE ROLE app LOGIN', 'GRANT ALL ON w TO app', "ALTER DATABASE postgres SET deploydb.app_role = 'app'",
 	'CREATE FUNCTION as_owner(bigint) RETURNS void SECURITY DEFINER LANGUAGE sql AS $$ INSERT INTO w VALUES ($1, 1) $$';
 my $other = Writes::connect_client($node, ++$number);
+$other->{dbh}->do('INSERT INTO w (nope) VALUES (1)');
 $other->{dbh}->do('INSERT INTO w VALUES (1000001, 1)');
 $other->{dbh}->do('INSERT INTO w VALUES (1000001, 1)');
 $other->{dbh}->do('SET ROLE app; INSERT INTO w VALUES (1000002, 1)');
@@ -69,7 +70,16 @@ $other->{dbh}->do('INSERT INTO w (nope) VALUES (1)');
 is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), { w => { succeeded => 2, rows_written => 2, rejected => 1 } },
 	'the application\'s, a function of its owner\'s included');
 is_deeply($watcher->{dbh}->selectrow_arrayref(q{SELECT others_attempts, others_succeeded FROM deploydb.write_stats(target => 'w')}),
-	[ 2, 1 ], 'others\' apart');
+	[ 3, 1 ], 'others\' apart');
+$watcher->{dbh}->do('GRANT nobody_writes TO app');
+$before = Writes::counters($watcher->{dbh});
+my $app = DBI->connect('dbi:Pg:dbname=postgres;host=' . $node->host . ';port=' . $node->port, 'app', '', { PrintError => 0, RaiseError => 0 });
+$app->do('SET ROLE nobody_writes');
+$app->do('INSERT INTO w (nope) VALUES (1)');
+$app->do('INSERT INTO w VALUES (1000004, 1)');
+$app->disconnect;
+is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), { w => { rejected => 1, failed => 1 } },
+	'the application\'s failures stay its own, whatever it does SET ROLE to');
 $watcher->{dbh}->do('ALTER DATABASE postgres RESET deploydb.app_role');
 
 # Statements at top level that take long
