@@ -58,8 +58,10 @@ look_for_rejected(const ErrorData *error)
 	StatementTarget named;
 	WriteTarget target;
 
-	if (error->elevel != ERROR || IsParallelWorker() || !deploydb_track_writes ||
-		own_work_level > 0 ||
+	/* What runs while its session is ended is counted by the abort. */
+	if ((error->elevel != ERROR &&
+		 (error->elevel != FATAL || attempts_started())) ||
+		IsParallelWorker() || !deploydb_track_writes || own_work_level > 0 ||
 		!rejected_statement(error, &named) ||
 		!counters_find_name(MyDatabaseId, named.schema, named.name, &target))
 		return;

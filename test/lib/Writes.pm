@@ -18,7 +18,8 @@ our $slowness = $ENV{DEPLOYDB_SLOWNESS} || 1;
 our @KINDS = qw(succeeded failed rolled_back rejected swallowed prepared unaccounted rows_written);
 
 # Tables: w is plain; p has partitions, of which p_low is tracked too; child
-# refers to w, late has a deferred constraint, follower a foreign key's actions.
+# refers to w, late has a deferred constraint, follower a foreign key's actions;
+# held is locked now and then, as by a migration.
 sub setup_sql
 {
 	return q{
@@ -70,8 +71,9 @@ sub setup_sql
 	CREATE RULE put_new AS ON INSERT TO rules DO ALSO INSERT INTO w VALUES (NEW.id, 1);
 	CREATE TABLE changing (id bigint PRIMARY KEY);
 	CREATE TABLE follower (id bigint REFERENCES changing (id) ON UPDATE CASCADE ON DELETE SET NULL);
+	CREATE TABLE held (id bigint);
 	INSERT INTO w SELECT -n, 1 FROM generate_series(1, 200) n;
-	SELECT deploydb.track(t) FROM unnest('{w,p,p_low,child,late,follower}'::text[]) t;
+	SELECT deploydb.track(t) FROM unnest('{w,p,p_low,child,late,follower,held}'::text[]) t;
 	};
 }
 
@@ -488,6 +490,33 @@ our %ways = (
 			$done ? ok_rows($c, 'w', 1) : note_down($c, 'w', 'rolled_back');
 		}
 		$other->disconnect;
+	},
+	locked_out => sub {
+		my $c = shift;
+		my $other = $c->{connect}->();
+		my $prepared = $c->{dbh}->prepare('INSERT INTO held VALUES ($1)', { pg_server_prepare => 1 });
+		defined $prepared->execute(fresh($c)) or die $c->{dbh}->errstr;
+		good($other, 'BEGIN; LOCK TABLE held');
+		good($c->{dbh}, "SET lock_timeout = '20ms'");
+		bad($c->{dbh}, 'INSERT INTO held VALUES (1)', '55P03');
+		bad($c->{dbh}, 'COPY held FROM STDIN', '55P03');
+		die 'was not locked out' if defined $prepared->execute(fresh($c));
+		good($c->{dbh}, 'RESET lock_timeout; SET statement_timeout = ' . 200 * $slowness);
+		bad($c->{dbh}, 'INSERT INTO held VALUES (1)', '57014');
+		good($c->{dbh}, 'RESET statement_timeout');
+		undef $prepared;
+
+		my $pid = $c->{dbh}->{pg_pid};
+		$c->{dbh}->do('INSERT INTO held VALUES (1)', { pg_async => DBD::Pg::PG_ASYNC() });
+		wait_for($c->{connect}->(), "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid");
+		good($other, "SELECT pg_terminate_backend($pid, 10000)");
+		$c->{dbh}->pg_result;
+		$c->{dbh}->disconnect;
+		good($other, 'ROLLBACK');
+		$c->{dbh} = $other;
+		ok_rows($c, 'held', 1);
+		note_down($c, 'held', 'failed');
+		note_down($c, 'held', 'rejected', 4);
 	},
 	deadlock => sub {
 		my $c = shift;
