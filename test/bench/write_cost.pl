@@ -1,13 +1,15 @@
 # write_cost.pl
 #		CPU time that a backend takes for a fixed number of transactions, without
-#		deploydb, with it, and with pg_stat_statements; the servers take turns, and
-#		a figure is the median over the rounds of the ratio within a round.
+#		deploydb, with it, and with pg_stat_statements, and the throughput of one
+#		client meanwhile; the servers take turns, and a ratio is the median over
+#		the rounds of those within a round.
 use strict;
 use warnings;
 
 use DBI;
 use File::Temp;
 use List::Util qw(shuffle);
+use Time::HiRes;
 
 my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 201;
 my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 600;
@@ -61,30 +63,37 @@ sub cpu_time
 	return (split ' ', <$file>)[0];
 }
 
+# Microseconds of CPU time for a transaction, and transactions a second
 sub measure
 {
 	my ($server, $sql) = @_;
 	my $statement = $server->{statement}{$sql} //=
 	  $server->{dbh}->prepare($sql, { pg_server_prepare => 1, pg_placeholder_dollaronly => 1 });
 	$statement->execute(++$server->{next}) for 1 .. 20;
-	my $start = cpu_time($server->{dbh});
+	my ($start, $began) = (cpu_time($server->{dbh}), Time::HiRes::time());
 	$statement->execute(++$server->{next}) for 1 .. $transactions;
-	return (cpu_time($server->{dbh}) - $start) / $transactions / 1000;
+	return ((cpu_time($server->{dbh}) - $start) / $transactions / 1000, $transactions / (Time::HiRes::time() - $began));
 }
 
 my $ok = eval {
 	start_server($libraries[$_], $_) for 0 .. $#libraries;
 	foreach my $name (sort keys %workload)
 	{
-		my %times;
+		my (%cpu, %tps, %ratio);
 		foreach my $round (1 .. $rounds)
 		{
-			push @{ $times{$_} }, measure($server{$_}, $workload{$name}) foreach shuffle(@libraries);
+			my %took;
+			foreach my $libraries (shuffle(@libraries))
+			{
+				($took{$libraries}, my $tps) = measure($server{$libraries}, $workload{$name});
+				push @{ $cpu{$libraries} }, $took{$libraries};
+				push @{ $tps{$libraries} }, $tps;
+			}
+			push @{ $ratio{$_} }, $took{$_} / $took{''} foreach @libraries;
 		}
-		my %median = map { $_ => median(@{ $times{$_} }) } @libraries;
-		printf "%s, CPU|%.3f|us|%s|%.3f\n", $name, $median{deploydb}, 'without', $median{''};
-		printf "%s, CPU ratio|%.4f|x|pg_stat_statements|%.4f\n", $name, $median{deploydb} / $median{''},
-		  $median{pg_stat_statements} / $median{''};
+		printf "%s, CPU|%.3f|us|without|%.3f\n", $name, map { median(@{ $cpu{$_} }) } 'deploydb', '';
+		printf "%s, CPU ratio|%.4f|x|pg_stat_statements|%.4f\n", $name, map { median(@{ $ratio{$_} }) } qw(deploydb pg_stat_statements);
+		printf "%s, throughput|%.0f|tps|without|%.0f\n", $name, map { median(@{ $tps{$_} }) } 'deploydb', '';
 	}
 	1;
 };

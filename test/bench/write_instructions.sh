@@ -1,12 +1,14 @@
 #!/bin/bash
-# Instructions of a statement in a stand-alone backend, by callgrind: the
-# difference between a thousand and two thousand of them, so that the start of
-# the backend does not count.  The same at every run, unlike time.
+# Instructions of a statement in a stand-alone backend, and how often it asks
+# for memory, by callgrind: the difference between a thousand and two thousand
+# of them, so that the start of the backend does not count.  The same at every
+# run, unlike time.
 set -euo pipefail
 
 if ! command -v valgrind >/dev/null; then
 	for name in 'untracked SELECT' 'untracked INSERT' 'tracked INSERT'; do
 		echo "$name, instructions||x|pg_stat_statements|"
+		echo "$name, allocations|||without|"
 	done
 	exit
 fi
@@ -38,26 +40,38 @@ statements()
 	done
 }
 
-# instructions LIBRARIES NAME COUNT: each on a copy of the same data.
-instructions()
+# The server's functions that give memory, and those below them.
+ALLOCATORS='^(palloc|palloc0|palloc_extended|repalloc|repalloc_huge|MemoryContextAlloc[A-Za-z]*|malloc|calloc|realloc)$'
+
+# costs LIBRARIES NAME COUNT: instructions and allocations, each on a copy of
+# the same data.
+costs()
 {
 	rm -rf "$dir/copy"
 	cp -a "$dir/data" "$dir/copy"
 	statements "$2" 10000 "$3" >"$dir/sql"
-	valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+	valgrind --tool=callgrind --callgrind-out-file="$dir/calls" --compress-strings=no \
 		postgres --single -D "$dir/copy" -c jit=off -c fsync=off -c shared_preload_libraries="$1" postgres \
-		<"$dir/sql" 2>&1 >/dev/null | sed -n 's/.*Collected : *\([0-9]*\).*/\1/p'
+		<"$dir/sql" >/dev/null 2>&1
+	awk -F= -v allocators="$ALLOCATORS" '
+		$1 == "cfn" { called = $2 }
+		$1 == "calls" && called ~ allocators { allocations += $2 }
+		/^totals: / { split($0, totals, " ") }
+		END { printf "%d %d\n", totals[2], allocations }' "$dir/calls"
 }
 
+# Of one statement: "instructions allocations"
 per_statement()
 {
-	echo $((($(instructions "$1" "$2" 2000) - $(instructions "$1" "$2" 1000)) / 1000))
+	echo "$(costs "$1" "$2" 1000) $(costs "$1" "$2" 2000)" |
+		awk '{ printf "%d %.2f\n", ($3 - $1) / 1000, ($4 - $2) / 1000 }'
 }
 
 for name in 'untracked SELECT' 'untracked INSERT' 'tracked INSERT'; do
-	without=$(per_statement '' "$name")
-	with=$(per_statement deploydb "$name")
-	beside=$(per_statement pg_stat_statements "$name")
+	read -r without plain < <(per_statement '' "$name")
+	read -r with allocations < <(per_statement deploydb "$name")
+	read -r beside _ < <(per_statement pg_stat_statements "$name")
 	echo "$name, instructions|$with||without|$without"
 	echo "$name, instructions ratio|$(awk "BEGIN { printf \"%.4f\", $with / $without }")|x|pg_stat_statements|$(awk "BEGIN { printf \"%.4f\", $beside / $without }")"
+	echo "$name, allocations|$allocations||without|$plain"
 done
