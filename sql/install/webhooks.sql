@@ -136,6 +136,18 @@ COMMENT ON FUNCTION deploydb.check_secret(text, text) IS
 	'Webhooks: true for a key that the format can sign with, else an error that does not show it';
 REVOKE ALL ON FUNCTION deploydb.check_secret(text, text) FROM PUBLIC;
 
+-- Where arguments were mixed up, an address or a key is not what it is taken for.
+CREATE FUNCTION deploydb.looks_secret(argument text)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT COALESCE(argument ~ '^(whsec_|SEC[0-9a-f]{20}|[Hh][Tt][Tt][Pp][Ss]?:)', false)
+$$;
+COMMENT ON FUNCTION deploydb.looks_secret(text) IS
+	'Webhooks: whether an argument is an address or a key, by its looks';
+REVOKE ALL ON FUNCTION deploydb.looks_secret(text) FROM PUBLIC;
+
 -- The format of a webhook, locked.
 CREATE FUNCTION deploydb.webhook_or_error(name text)
 RETURNS text
@@ -151,10 +163,12 @@ BEGIN
 	END IF;
 	SELECT w.format INTO found FROM deploydb.webhook w WHERE w.name = name FOR NO KEY UPDATE;
 	IF found IS NULL THEN
-		-- where arguments were mixed up, that is no name
+		IF deploydb.looks_secret(name) THEN
+			PERFORM deploydb.hide_statement();
+		END IF;
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
-			MESSAGE = CASE WHEN name ~ '^(whsec_|SEC[0-9a-f]{20}|https?:)' THEN 'there is no such webhook'
+			MESSAGE = CASE WHEN deploydb.looks_secret(name) THEN 'there is no such webhook'
 				ELSE format('webhook "%s" does not exist', name) END,
 			HINT = 'View deploydb.webhook_health has those that do.';
 	END IF;
@@ -180,6 +194,11 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'name, format and min_severity must not be NULL';
+	ELSIF deploydb.looks_secret(name) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'invalid name of a webhook',
+			DETAIL = 'It looks like an address or a key, and names are shown.';
 	END IF;
 	PERFORM deploydb.check_url(url);
 	PERFORM deploydb.check_secret(format, secret);
@@ -195,10 +214,11 @@ BEGIN
 			GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
 			RAISE EXCEPTION USING
 				ERRCODE = 'invalid_parameter_value',
+				-- where arguments were mixed up, the value is an address or a key
 				MESSAGE = CASE broken
-					WHEN 'webhook_format' THEN format('invalid format of a webhook: "%s"', format)
-					WHEN 'webhook_min_severity' THEN format('invalid severity: "%s"', min_severity)
-					ELSE format('invalid name of a webhook: "%s"', name) END,
+					WHEN 'webhook_format' THEN 'invalid format of a webhook'
+					WHEN 'webhook_min_severity' THEN 'invalid severity of a webhook'
+					ELSE 'invalid name of a webhook' END,
 				HINT = CASE broken
 					WHEN 'webhook_format' THEN 'Use generic, slack, teams, dingtalk, feishu, wecom, alertmanager or heartbeat.'
 					WHEN 'webhook_min_severity' THEN 'Severities are P0, P1, P2 and P3.'
@@ -250,8 +270,16 @@ DECLARE
 BEGIN
 	PERFORM deploydb.hide_statement();
 	PERFORM deploydb.check_secret(deploydb.webhook_or_error(name), secret);
-	-- as long ahead as such a period began in the past
-	until := clock_timestamp() + (clock_timestamp() - deploydb.grace_start(overlap));
+	BEGIN
+		-- as long ahead as such a period began in the past
+		until := clock_timestamp() + (clock_timestamp() - deploydb.grace_start(overlap));
+	EXCEPTION WHEN invalid_parameter_value THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = CASE WHEN overlap IS NULL THEN 'overlap must not be NULL' ELSE 'invalid overlap' END,
+			DETAIL = 'It is nothing or longer, and not infinite.',
+			HINT = 'Write it as an interval, such as ''24 hours''.';
+	END;
 	UPDATE deploydb.webhook_secret s
 	SET secret = secret, previous_secret = s.secret, previous_until = until
 	WHERE s.webhook = name;

@@ -1,6 +1,7 @@
 /*
  * hide_statement.c
- *		Statements that carry a webhook's address or key stay out of the log.
+ *		Statements that carry a webhook's address or key stay out of the log,
+ *		of pg_stat_activity and of pg_stat_statements.
  *
  * Where the library is not preloaded it is loaded by the first of its
  * functions that is called: so the functions that take a secret call one
@@ -13,6 +14,8 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "nodes/parsenodes.h"
+#include "parser/analyze.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/elog.h"
@@ -24,6 +27,7 @@
 PG_FUNCTION_INFO_V1(deploydb_hide_statement);
 
 static emit_log_hook_type previous_hook = NULL;
+static post_parse_analyze_hook_type next_analyze = NULL;
 
 /* Start of the statement in which one of the functions was called. */
 static TimestampTz telling_since = 0;
@@ -45,45 +49,97 @@ contains(const char *statement, const char *name)
 }
 
 static bool
-is_telling(const char *statement)
+names_secret(const char *text)
 {
-	if (telling_since != 0 && telling_since == GetCurrentStatementStartTimestamp())
-		return true;
+	if (text == NULL)
+		return false;
 	for (size_t i = 0; i < lengthof(telling); i++)
 	{
-		if (contains(statement, telling[i]))
+		if (contains(text, telling[i]))
 			return true;
 	}
 	return false;
 }
 
+/* Other sessions see it no longer. */
+static void
+hide_activity(void)
+{
+	pgstat_report_activity(STATE_RUNNING, "deploydb: address or secret of a webhook");
+}
+
+/*
+ * A prepared statement's text is in the detail of what logs its EXECUTE, and
+ * that of a statement within another one is in the message.
+ */
+static bool
+is_telling(const ErrorData *edata)
+{
+	if (telling_since != 0 && telling_since == GetCurrentStatementStartTimestamp())
+		return true;
+	return names_secret(debug_query_string) || names_secret(edata->detail) ||
+		names_secret(edata->message) || names_secret(edata->internalquery);
+}
+
+static void
+cut(char *text, const char *from)
+{
+	char	   *found = text && from ? strstr(text, from) : NULL;
+
+	if (found)
+		*found = '\0';
+}
+
 static void
 hide_statement(ErrorData *edata)
 {
-	if (debug_query_string != NULL && is_telling(debug_query_string))
+	if (debug_query_string != NULL && is_telling(edata))
 	{
 		edata->hide_stmt = true;
 		edata->hide_ctx = true;
-		/* "at or near" may quote it */
-		if (edata->sqlerrcode == ERRCODE_SYNTAX_ERROR)
+		if (edata->internalquery)
+			*edata->internalquery = '\0';
+		/* "at or near", or the value that is no number, may quote it */
+		if (edata->sqlerrcode == ERRCODE_SYNTAX_ERROR ||
+			edata->sqlerrcode == ERRCODE_INVALID_TEXT_REPRESENTATION)
 			edata->output_to_server = false;
 
 		/*
 		 * log_statement, log_min_duration_statement and auto_explain have it
-		 * in the message, and parameters in the detail: cut in place.
+		 * in the message, plans in the lines below, and parameters in the
+		 * detail: cut in place.
 		 */
-		if (edata->elevel == LOG && edata->message)
+		if (edata->elevel < ERROR)
 		{
-			char	   *statement = strstr(edata->message, debug_query_string);
-
-			if (statement)
-				*statement = '\0';
-			if (edata->detail)
+			cut(edata->message, debug_query_string);
+			if (edata->message && strncmp(edata->message, "duration: ", 10) == 0)
+				cut(edata->message, "\n");
+			if (edata->elevel == LOG && edata->detail)
 				*edata->detail = '\0';
 		}
+		/* an error that came before the call */
+		else if (edata->elevel == ERROR)
+			hide_activity();
 	}
 	if (previous_hook)
 		previous_hook(edata);
+}
+
+/*
+ * What may never call the function, as EXPLAIN or PREPARE does, is hidden from
+ * other sessions here; and pg_stat_statements, which keeps the text of a
+ * utility command as it is, keeps none without an id.
+ */
+static void
+hide_utility(ParseState *pstate, Query *query, JumbleState *jumble)
+{
+	if (next_analyze)
+		next_analyze(pstate, query, jumble);
+	if (query->utilityStmt != NULL && names_secret(pstate->p_sourcetext))
+	{
+		query->queryId = 0;
+		hide_activity();
+	}
 }
 
 void
@@ -91,6 +147,9 @@ hide_statement_init(void)
 {
 	previous_hook = emit_log_hook;
 	emit_log_hook = hide_statement;
+	next_analyze = post_parse_analyze_hook;
+	/* whose last argument is const on some majors */
+	post_parse_analyze_hook = (post_parse_analyze_hook_type) hide_utility;
 }
 
 /*
@@ -101,6 +160,6 @@ Datum
 deploydb_hide_statement(PG_FUNCTION_ARGS pg_attribute_unused())
 {
 	telling_since = GetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, "deploydb: address or secret of a webhook");
+	hide_activity();
 	PG_RETURN_BOOL(true);
 }

@@ -1,6 +1,7 @@
 /*
  * hide_statement.h
- *		Statements that carry a webhook's address or key stay out of the log.
+ *		Statements that carry a webhook's address or key stay out of the log,
+ *		of pg_stat_activity and of pg_stat_statements.
  *
  * Gives: hide_statement_init(), which _PG_init calls once, preloaded or not.
  * Needs: nothing of the other modules.

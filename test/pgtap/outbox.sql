@@ -44,7 +44,7 @@ FROM (VALUES ('x', 'pager', 'https://example.org/', '22023'), ('', 'slack', 'htt
 	('x', 'slack', E'https://example.org/\r\nHost: y', '22023'), ('x', 'slack', 'https://exa mple.org/', '22023'),
 	('x', 'slack', 'https://例子.cn/', '22023'), ('x', 'slack', 'https://example.org:123456/', '22023')) v (n, f, u, s);
 SELECT throws_ok($$SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/', min_severity => 'P4')$$, '22023',
-	'invalid severity: "P4"', 'severity');
+	'invalid severity of a webhook', 'severity');
 SELECT throws_ok(format('SELECT deploydb.add_webhook(''x'', %L, ''https://example.org/'', %L)', f, s), '22023', NULL,
 	format('secret of %s: %s', f, s))
 FROM (VALUES ('generic', 'short'), ('generic', 'whsec_c2hvcnQ='), ('generic', 'whsec_!'), ('wecom', 'SEC1'), ('dingtalk', 'a b'),

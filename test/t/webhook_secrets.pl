@@ -17,6 +17,7 @@ log_statement = none
 });
 my $secret = 's3cr3t';
 my $url = "https://hooks.example.org/$secret";
+my $shown = q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%s3cr_t%' AND pid <> pg_backend_pid()};	# logged itself
 
 # Statements that fail, in ways that the server logs with the statement
 my @failing = (
@@ -30,12 +31,23 @@ my @failing = (
 	# under other names, and after it worked
 	"PREPARE p AS SELECT deploydb.set_webhook_url('nobody', \$1); EXECUTE p('$url')",
 	"CREATE FUNCTION pg_temp.f(text) RETURNS boolean LANGUAGE sql AS 'SELECT deploydb.set_webhook_url(''nobody'', \$1)'; SELECT pg_temp.f('$url')",
-	"SELECT deploydb.add_webhook('team', 'slack', '$url') AND 1 / floor(random())::integer = 1");
+	"SELECT deploydb.add_webhook('team', 'slack', '$url') AND 1 / floor(random())::integer = 1",
+	# arguments in each other's place
+	"SELECT deploydb.add_webhook('team', '$url', '$url')",
+	"SELECT deploydb.add_webhook('team', 'slack', '$url', NULL, '$secret')",
+	"SELECT deploydb.add_webhook('$url', 'slack', '$url')",
+	"SELECT deploydb.set_webhook_url('$url', '$url')",
+	"SELECT deploydb.set_webhook_secret('team', NULL, '$secret')",
+	"SELECT deploydb.notify('x', 'P3', '$url')",
+	"CALL deploydb.test_webhook('$url')");
 # ... and without a function of ours being called
 my @others = (
 	"INSERT INTO deploydb.webhook_secret (webhook, url) VALUES ('nobody', '$url')",
 	"SELECT deploydb.add_webhook('team', 'slack', '$url', 1, 2, 3, 4)",
-	"SELECT deploydb.add_webhook('team', 'slack' '$url')");
+	"SELECT deploydb.add_webhook('team', 'slack' '$url')",
+	"SELECT deploydb.add_webhook('team', 'slack', '$url'::integer)",
+	"DO \$\$ BEGIN PERFORM deploydb.add_webhook('team', 'slack', '$url', 1, 2, 3, 4); END \$\$",
+	"EXPLAIN SELECT deploydb.set_webhook_url('team', '$url'), 1 / 0");
 
 for my $preloaded (0, 1)
 {
@@ -44,30 +56,71 @@ for my $preloaded (0, 1)
 	$node->start;
 	$node->safe_psql('postgres', 'DROP EXTENSION IF EXISTS deploydb; CREATE EXTENSION deploydb');
 	my $begun = -s $node->logfile;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
 	for my $statement (@failing, $preloaded ? @others : ())
 	{
 		next if $statement =~ /\\bind/ && $node->pg_version < 16;
-		my ($rc) = $node->psql('postgres', $statement);
-		isnt($rc, 0, "$how: $statement fails");
+		$session->{stderr} = '';
+		$session->query($statement =~ /\\g$/ ? $statement : "$statement;");
+		like($session->{stderr}, qr/ERROR/, "$how: $statement fails");
+		is($node->safe_psql('postgres', $shown),
+			0, '... and its session does not show it');
 	}
+	$session->quit;
 	$node->psql('postgres', 'SELECT 1/0 AS marker');
-	my $last = $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%} . $secret . q{%' AND pid <> pg_backend_pid()});
-	is($last, 0, "$how: no session shows it");
 	my $log = slurp_file($node->logfile, $begun);
 	like($log, qr/STATEMENT:  SELECT 1\/0 AS marker/, "$how: other statements are logged");
 	unlike($log, qr/\Q$secret\E/, "$how: the log has neither address nor key");
 	$node->stop;
 }
 
-# What works is logged only where somebody wants that, and then without it.
-$node->append_conf('postgresql.conf', "session_preload_libraries = 'auto_explain'\nauto_explain.log_min_duration = 0\nlog_statement = all\nlog_min_duration_statement = 0");
+# What works is logged only where somebody wants that, and then without it, also
+# what happens within, or by another name; and nobody keeps its text.
+my @working = (
+	"SELECT deploydb.set_webhook_url('second', '$url')",
+	"DO \$\$ BEGIN PERFORM deploydb.set_webhook_url('second', '$url'); END \$\$",
+	"PREPARE p AS SELECT deploydb.set_webhook_url('second', '$url')",
+	'EXECUTE p',
+	"PREPARE q(text) AS SELECT deploydb.set_webhook_url('second', \$1)",
+	"EXECUTE q('$url')",
+	"EXPLAIN (VERBOSE) SELECT deploydb.set_webhook_url('second', '$url')",
+	"EXPLAIN (ANALYZE, VERBOSE) SELECT deploydb.set_webhook_url('second', '$url')",
+	"CREATE TEMP TABLE made AS SELECT deploydb.set_webhook_url('second', '$url')",
+	"BEGIN; DECLARE c CURSOR FOR SELECT deploydb.set_webhook_url('second', '$url')",
+	'FETCH c; COMMIT');
+my $has_statements = -e $node->config_data('--sharedir') . '/extension/pg_stat_statements.control';
+$node->append_conf('postgresql.conf', q{
+session_preload_libraries = 'auto_explain'
+auto_explain.log_min_duration = 0
+auto_explain.log_verbose = on
+auto_explain.log_nested_statements = on
+log_statement = all
+log_min_duration_statement = 0
+});
+$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'deploydb, pg_stat_statements'
+pg_stat_statements.track = all
+}) if $has_statements;
 $node->start;
 my $begun = -s $node->logfile;
 my $session = $node->background_psql('postgres');
 $session->query_safe("SELECT deploydb.add_webhook('second', 'slack', '$url')");
 is($node->safe_psql('postgres', q{SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()}),
 	'deploydb: address or secret of a webhook', 'no other session sees it');
-$session->query_safe("SELECT deploydb.set_webhook_url('second', '$url')");
+foreach my $statement (@working)
+{
+	$session->query_safe("$statement;");
+	is($node->safe_psql('postgres', $shown),
+		0, "no other session sees: $statement");
+}
+SKIP:
+{
+	skip 'pg_stat_statements is not installed', 2 unless $has_statements;
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements');
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%s3cr_t%' AND query NOT LIKE '%s3cr\_t%'}),
+		0, 'pg_stat_statements does not keep it');
+	cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_statements WHERE query LIKE '%set_webhook_url%'}), '>', 0, 'but that there was one');
+}
 $session->query_safe("SELECT deploydb.drop_webhook('second'), 'marker'");
 $session->quit;
 my $log = slurp_file($node->logfile, $begun);
