@@ -44,6 +44,7 @@
 #include "own_work.h"
 #include "settings.h"
 #include "webhooks/sender.h"
+#include "worker/alone.h"
 #include "worker/clock.h"
 #include "worker/monitor.h"
 #include "worker/slots.h"
@@ -315,6 +316,8 @@ extension_look(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
+	if (!slots_there() && alone_in_the_way())
+		proc_exit(1);			/* and come back, if the database is there */
 	oid = get_extension_oid("deploydb", true);
 	version = OidIsValid(oid) ? installed_version(oid) : NULL;
 	if (version != NULL && !OidIsValid(extension))
@@ -514,6 +517,8 @@ loop(void)
 		}
 		if (slots_there() && slot_runs(MyDatabaseId))
 			wake_launcher();
+		if (!slots_there())
+			timeout = Min(timeout, ALONE_LOOK_MS);
 		if (begun)
 			sender_run(timeout);
 		else
@@ -552,6 +557,8 @@ deploydb_monitor_main(Datum arg)
 		}
 		before_shmem_exit(monitor_ends, arg);
 	}
+	else
+		alone_begin();
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	session_begin();

@@ -368,6 +368,21 @@ $two = pid('two');
 sql('postgres', "SELECT pg_terminate_backend($two, 10000)");
 wait_for_another('two', $two);
 pass('terminated, it comes back');
+
+# No hook tells it to make room there
+sql('postgres', "CREATE DATABASE $_") foreach qw(short forced);
+set('log_min_messages', 'debug1');
+sql($_, 'CREATE EXTENSION deploydb; SELECT deploydb.start_monitor()') foreach qw(short forced);
+wait_until_ticks($_) foreach qw(short forced);
+$mark = -s $node->logfile;
+sql('postgres', 'ALTER DATABASE short RENAME TO shorter');
+wait_for('SELECT pid IS NOT NULL FROM deploydb.worker_status', 'shorter');
+sql('postgres', 'DROP DATABASE shorter');
+sql('postgres', 'DROP DATABASE forced WITH (FORCE)');
+$node->wait_for_log(qr/(unregistering background worker "deploydb monitor".*){2}/s, $mark);
+pass('it makes room, comes back where the database is still there, and else not');
+set('log_min_messages', 'warning');
+
 sql('two', 'BEGIN; SELECT deploydb.stop_monitor(); ROLLBACK');
 is(sql('two', 'BEGIN; SELECT deploydb.stop_monitor(); COMMIT'), 't', 'stopped by hand');
 wait_until_gone('two');
