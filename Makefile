@@ -19,7 +19,7 @@ EXTENSION = deploydb
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" deploydb.control)
 DATA := $(wildcard sql/deploydb--*--*.sql) deploydb.conf.sample
 DATA_built = deploydb--$(EXTVERSION).sql
-SCRIPTS := $(wildcard scripts/deploydb-register)
+SCRIPTS := $(sort $(wildcard scripts/deploydb-*))
 OBJS := $(patsubst %.c,%.o,$(filter-out src/http/%,$(sort $(wildcard src/*.c src/*/*.c))))
 
 # The server's headers are not ours to warn about: -isystem wins over PGXS's -I.

@@ -472,7 +472,7 @@ COMMENT ON FUNCTION deploydb.backup_expire(bigint, text) IS
 REVOKE ALL ON FUNCTION deploydb.backup_expire(bigint, text) FROM PUBLIC;
 
 -- One row of text is one number, whose sum does not depend on their order.
-CREATE FUNCTION deploydb.table_content(relation text)
+CREATE FUNCTION deploydb.table_content(relation text, hashed boolean DEFAULT true)
 RETURNS TABLE (rows bigint, hash text)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
@@ -493,11 +493,15 @@ BEGIN
 				ELSE format('relation "%s" does not exist', relation) END,
 			HINT = 'Name it with its schema, unless that is public.';
 	END IF;
+	IF NOT hashed THEN
+		RETURN QUERY EXECUTE format('SELECT count(*), NULL::text FROM %s', found);
+		RETURN;
+	END IF;
 	RETURN QUERY EXECUTE format('SELECT count(*), COALESCE(sum(hashtextextended(ROW(r.*)::text, 0)::numeric), 0) || '':'' '
 		'|| COALESCE(sum(hashtextextended(ROW(r.*)::text, 1)::numeric), 0) FROM %s AS r', found);
 END
 $$;
-COMMENT ON FUNCTION deploydb.table_content(text) IS
+COMMENT ON FUNCTION deploydb.table_content(text, boolean) IS
 	'Backups: rows of a table, and a hash of them that does not depend on their order';
-REVOKE ALL ON FUNCTION deploydb.table_content(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.table_content(text) TO pg_monitor, pg_database_owner;
+REVOKE ALL ON FUNCTION deploydb.table_content(text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.table_content(text, boolean) TO pg_monitor, pg_database_owner;

@@ -21,7 +21,7 @@ CREATE FUNCTION status_of(backup bigint) RETURNS text LANGUAGE sql AS 'SELECT st
 CREATE FUNCTION verdict() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', tool, verdict, NULLIF(array_to_string(reasons, ', '), '')), '; ' ORDER BY tool) FROM deploydb.backup_status() $$;
 
-SELECT plan(76);
+SELECT plan(77);
 
 -- nothing yet
 SELECT is(deploydb.fit_backup(), NULL, 'nothing to go back to');
@@ -135,6 +135,7 @@ SET timezone = 'Asia/Shanghai';
 SELECT is((SELECT c::text FROM deploydb.table_content('"One ""T"') c), (SELECT c::text FROM deploydb.table_content('other') c), 'in any session');
 UPDATE other SET r = 0 WHERE r = 50;
 SELECT isnt((SELECT c.hash FROM deploydb.table_content('"One ""T"') c), (SELECT c.hash FROM deploydb.table_content('other') c), 'one row differs');
+SELECT is((SELECT c::text FROM deploydb.table_content('other', false) c), '(100,)', 'or only counted');
 SELECT is((SELECT c::text FROM deploydb.table_content('other') c WHERE rows = 0), NULL, 'rows are counted');
 
 SELECT * FROM finish();
