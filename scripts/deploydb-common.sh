@@ -131,15 +131,34 @@ at()
 	exec "$2" -w "${_where[@]}" "${@:3}"
 }
 
-# psql_at NAME: in a subshell; runs what comes in, and ends each row of what comes
-# out with a zero byte
+# psql_at NAME [OPTION…]: in a subshell; runs what comes in, and ends each row of
+# what comes out with a zero byte
 psql_at()
 {
 	export PGCLIENTENCODING=UTF8
-	at "$1" psql -X -q -A -t -0 -v ON_ERROR_STOP=1 -f -
+	at "$1" psql -X -q -A -t -0 -v ON_ERROR_STOP=1 "${@:2}" -f -
 }
 
 sql() { (psql_at "$1"); }
+
+# in_background COMMAND…: so that a signal need not wait for it
+in_background()
+{
+	local status
+	"$@" &
+	child=$!
+	wait "$child"
+	status=$?
+	child=
+	return "$status"
+}
+
+end_child()
+{
+	[ -n "$child" ] || return 0
+	kill -TERM "$child" 2>/dev/null
+	wait "$child" 2>/dev/null
+}
 
 # ---- SQL -------------------------------------------------------------------
 
