@@ -404,7 +404,7 @@ BEGIN
 	SELECT string_agg(format('%s has %s, expected %s', e.key, COALESCE(h.there ->> e.key, 'nothing'), e.value), '; ' ORDER BY e.key)
 	INTO differs
 	FROM (VALUES (b.rows, rows), (b.content_hash, content_hash)) AS h (expected, there), jsonb_each_text(h.expected) e
-	WHERE h.there ->> e.key IS DISTINCT FROM e.value;
+	WHERE (ok OR h.there IS NOT NULL) AND h.there ->> e.key IS DISTINCT FROM e.value;
 	good := ok AND differs IS NULL;
 	UPDATE deploydb.backup x SET status = CASE WHEN good THEN 'restore_tested' ELSE 'corrupt' END WHERE x.id = id;
 	INSERT INTO deploydb.restore_test (backup, ok, rows, content_hash, seconds, detail, tested_by)

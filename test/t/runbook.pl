@@ -78,7 +78,7 @@ foreach my $page (@pages)
 		unlike($said, qr/\|failed\|/, 'no step of the smoke test fails') if $text =~ /smoke_test/;
 	}
 	is($node->safe_psql('vocabulary', q{SELECT string_agg(concat_ws(' ', status, count), ', ' ORDER BY status)
-		FROM (SELECT status, count(*) FROM deploydb.backup GROUP BY 1) b}), 'done 1', 'the backup is recorded');
+		FROM (SELECT status, count(*) FROM deploydb.backup GROUP BY 1) b}), 'restore_tested 1', 'the backup is recorded, and was restored');
 	is($node->safe_psql('vocabulary', q{SELECT state FROM deploydb.checklist() WHERE item = 'db.staging'}), 'met', 'staging counts');
 	is($node->safe_psql('vocabulary', q{SELECT to_regclass('public.decision_insights') IS NULL, count(*) FROM deploydb.rollback}),
 		't|1', 'rolled back at last');
