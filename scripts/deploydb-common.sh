@@ -141,23 +141,29 @@ psql_at()
 
 sql() { (psql_at "$1"); }
 
-# in_background COMMAND…: so that a signal need not wait for it
+# ---- programs that take long ------------------------------------------------
+
+# What runs in the background, as bash answers a signal only once a program in
+# the foreground has ended
+children=()
+
+# in_background COMMAND…
 in_background()
 {
 	local status
 	"$@" &
-	child=$!
-	wait "$child"
+	children=($!)
+	wait "${children[0]}"
 	status=$?
-	child=
+	children=()
 	return "$status"
 }
 
-end_child()
+end_children()
 {
-	[ -n "$child" ] || return 0
-	kill -TERM "$child" 2>/dev/null
-	wait "$child" 2>/dev/null
+	[ ${#children[@]} -gt 0 ] || return 0
+	kill -TERM "${children[@]}" 2>/dev/null
+	wait "${children[@]}" 2>/dev/null
 }
 
 # ---- SQL -------------------------------------------------------------------
