@@ -1,15 +1,41 @@
 # Story.pm
-#		What scripts/story.sql needs: settings of the server, and a receiver.
+#		What scripts/story.sql and scripts/deployment.sql need: settings of the
+#		server, databases, and a receiver.
 package Story;
 
 use strict;
 use warnings;
 
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+
 our $settings = "shared_preload_libraries = 'deploydb'\ndeploydb.webhook_allow = '127.0.0.1'\n";
+
+# Tells scripts/deployment.sql; whether it came to its end, what was shown, and the
+# folder with what it leaves.
+sub deployment
+{
+	my ($node, $user, $receiver, @options) = @_;
+	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => $user, PGCLIENTENCODING => 'UTF8');
+	my $folder = PostgreSQL::Test::Utils::tempdir();
+	my $shown = '';
+	my $psql = sub {
+		my ($database, $text, @more) = @_;
+		return IPC::Run::run([ 'psql', '-X', '-q', @more, '-d', $database ], '<', \$text, '>>&', \$shown);
+	};
+
+	foreach my $database ('staging', 'production')
+	{
+		$psql->('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING UTF8");
+		$psql->($database, slurp_file('scripts/lib/prisma.sql'));
+	}
+	my $ok = $psql->('production', slurp_file('scripts/deployment.sql'), @options,
+		'-v', "folder=$folder", '-v', 'receiver=' . $receiver->url);
+	return ($ok, $shown, $folder);
+}
 
 package Story::Receiver;
 
-use IPC::Run;
 use PostgreSQL::Test::Utils;
 
 sub new

@@ -6,7 +6,8 @@
 # meta-command of psql's; what follows, up to the next statement, is its
 # output, in which "…" stands for anything.  Without output only errors count.
 # <!-- sql: … --> runs, too, and is not shown.  A block after <!-- story --> is
-# a part of what scripts/story.sql prints, on the same terms.
+# a part of what scripts/story.sql and scripts/deployment.sql print, on the same
+# terms.
 use strict;
 use warnings;
 
@@ -167,6 +168,14 @@ sub check_statement
 	return;
 }
 
+$node->append_conf('postgresql.conf', "deploydb.metrics_collection_interval = '1s'");
+monitor('production');
+my $team = Story::Receiver->new;
+my (undef, $deployment) = Story::deployment($node, 'dba', $team);
+$deployment =~ s/[ \t]+$//mg;
+$deployment .= $team->stop;
+monitor('none');
+
 for my $file ('docs/reference.md', 'README.md', 'README.zh-CN.md')
 {
 	my $database = 'vocabulary';
@@ -179,7 +188,7 @@ for my $file ('docs/reference.md', 'README.md', 'README.zh-CN.md')
 		my $receiver = Story::Receiver->new;
 		monitor($database);
 		$story = psql($database, slurp_file('scripts/story.sql'), '-P', 'footer=on', '-v', 'receiver=' . $receiver->url);
-		$story .= $receiver->stop;
+		$story .= $receiver->stop . $deployment;
 	}
 	while ($text =~ /^(?:<!-- sql: (.*?) -->|(<!-- story -->\n)?```(\w*)\n(.*?)^```)$/smg)
 	{

@@ -1,6 +1,6 @@
-# The story that ./scripts/quickstart tells: a migration that the ledger says
+# The stories that ./scripts/quickstart tells.  A migration that the ledger says
 # is there and that is not, found, mended, and found to be there; its writes; and
-# an index that somebody drops, of which a webhook is told.
+# an index that somebody drops, of which a webhook is told.  And a deployment.
 use strict;
 use warnings;
 
@@ -45,6 +45,33 @@ like($received, qr/$told/s, 'the receiver is told of a dropped index, and that i
 like($out, qr/CREATE INDEX \| public\.decision_insights_created_at_idx\n.*DROP INDEX +\| public\.decision_insights_created_at_idx/,
 	'and people can see who did that');
 like($out, qr/^ 23505 +\| unique_violation +\| +5 \| decision_insights_decision_id_key$/m, 'and what they are');
+
+# A deployment, in a server that has had one story told
+
+$node->append_conf('postgresql.conf', "deploydb.metrics_collection_interval = '1s'");
+$node->reload;
+$receiver = Story::Receiver->new;
+my $superuser = $node->safe_psql('postgres', 'SELECT current_user');
+(my $told_all, $out, my $folder) = Story::deployment($node, $superuser, $receiver, '-P', 'format=aligned');
+$received = $receiver->stop;
+ok($told_all, 'the deployment comes to its end') or diag $out;
+is(scalar(() = $out =~ /^ERROR: /mg), 3, 'with the errors that it tells of') or diag $out;
+like($out, qr/^ERROR:  P3018: .* relation "decision_insights_created_at_idx" already exists\n.*^ERROR:  P3009: /ms, 'a migration fails');
+like($out, qr/^ERROR:  role "app" has written in the last minute$/m, 'a rollback is refused while the application writes');
+is_deeply([ $out =~ /^ (go|no_go)\b/mg ], [ 'go', 'go' ], 'it may begin, and it went well')
+  or diag $out;
+is_deeply([ $out =~ /^ deploydb_verify_migration\s*\n-+\n ([tf])$/mg ], [ 't', 't', 't' ], 'the migration is there: on staging, and twice in production');
+like($received, qr/$_/, "the team is told: $_") for 'has started', 'are verified', '\\[P0\\] rollback_error_rate',
+  'was rolled back by .*: P3018', 'was rolled back by .*: 7 of 100 requests fail', 'RESOLVED', 'is finished: succeeded';
+is($node->safe_psql('production', q{
+		SELECT array_agg(state ORDER BY id) FROM deploydb.rollback}), '{rolled_back,rolled_back}', 'two were rolled back');
+is($node->safe_psql('production', 'SELECT count(*) FROM decision_insights'), '141', 'no row was lost');
+is($node->safe_psql('production', q{SELECT string_agg(role || ' ' || state, ', ' ORDER BY role) FROM deploydb.sign_off_status WHERE valid}),
+	'dba signed, devops signed, technical_lead signed', 'three have signed, and their signatures hold');
+is($node->safe_psql('production', 'SELECT string_agg(status, \',\') FROM deploydb.backup'), 'restore_tested', 'the backup was restored');
+like(slurp_file("$folder/report.md"), qr/^# Week 3 - AMAS Monitoring System\n.*^- \[x\] met The production database is backed up.*^- \[x\] dba: /ms,
+	'the report is filled and signed');
+like(slurp_file("$folder/report.zh-CN.md"), qr/^- \[x\] \S+ \S*备份\S* \(db\.backup\)$/m, 'in Chinese too');
 
 $node->stop;
 done_testing();
