@@ -1,6 +1,7 @@
 # The manual is right: the reference has every function, view, table and
-# setting as the catalogs have them, and the examples of the reference and of
-# both READMEs run as they are written and give what they show.
+# setting as the catalogs have them, the operations page every rule, and the
+# examples of the reference and of both READMEs run as they are written and give
+# what they show.
 #
 # Run is each block that is fenced as "sql".  A statement ends in ";" or in a
 # meta-command of psql's; what follows, up to the next statement, is its
@@ -168,6 +169,21 @@ sub check_statement
 	return;
 }
 
+# Each rule's runbook is a section of the operations page, of whatever language
+for my $file ('docs/operations.md', 'docs/operations.zh-CN.md')
+{
+	my %sections = slurp_file($file) =~ /^### (\w+)\n\n(.*?)(?=^##|\z)/msg;
+	my @rules = rows(q{SELECT split_part(runbook, '#', 2), severity, metric = 'insight.write.burn' FROM deploydb.builtin_rule});
+	is_deeply([ sort keys %sections ], [ sort map { $_->[0] } @rules ], "$file has a section for each rule");
+	foreach my $rule (@rules)
+	{
+		my ($id, $severity, $several) = @$rule;
+		# that of the burn rates is what their pair of windows says
+		like($sections{$id}, $several eq 't' ? qr/^P0.*P3/ : qr/^$severity\W.{20}/, "$file: $id is $severity");
+	}
+}
+
+# The deployment is of a database of its own.
 $node->append_conf('postgresql.conf', "deploydb.metrics_collection_interval = '1s'");
 monitor('production');
 my $team = Story::Receiver->new;
