@@ -93,6 +93,7 @@ CREATE TABLE deploydb.checklist_result (
 	definition jsonb NOT NULL,
 	state text,
 	evidence text,
+	evidence_zh text,
 	at timestamptz,
 	PRIMARY KEY (deployment, item)
 );
@@ -116,6 +117,29 @@ COMMENT ON FUNCTION deploydb.items_of(bigint) IS
 REVOKE ALL ON FUNCTION deploydb.items_of(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.items_of(bigint) TO pg_monitor, pg_database_owner;
 
+-- By item, in a language.
+CREATE FUNCTION deploydb.checklist_in(deployment bigint, lang text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	outer_language text := deploydb.setting('language');
+	items jsonb;
+BEGIN
+	PERFORM set_config('deploydb.language', lang, true);
+	SELECT jsonb_object_agg(c.item, jsonb_build_object('state', c.state, 'evidence', c.evidence, 'at', c.at)) INTO items
+	FROM deploydb.checklist(checklist_in.deployment) c
+	WHERE c.section <> 'post.performance';
+	PERFORM set_config('deploydb.language', outer_language, true);
+	RETURN items;
+END
+$$;
+COMMENT ON FUNCTION deploydb.checklist_in(bigint, text) IS
+	'Checklist: each item but the targets in a language, English (en) or Chinese (zh); a part of deployment_finish()';
+REVOKE ALL ON FUNCTION deploydb.checklist_in(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.checklist_in(bigint, text) TO pg_monitor, pg_database_owner;
+
 -- deployment_finish() calls this.  Targets go on until their day has passed.
 CREATE FUNCTION deploydb.keep_checklist(deployment bigint)
 RETURNS integer
@@ -124,12 +148,14 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
+	english jsonb := deploydb.as_caller(format('SELECT deploydb.checklist_in(%s, ''en'')', deployment));
+	chinese jsonb := deploydb.as_caller(format('SELECT deploydb.checklist_in(%s, ''zh'')', deployment));
 	kept integer;
 BEGIN
-	INSERT INTO deploydb.checklist_result AS r (deployment, item, definition, state, evidence, at)
-	SELECT deployment, i.key, i.definition, c.state, c.evidence, c.at
-	FROM deploydb.items_of(deployment) i
-		LEFT JOIN deploydb.checklist(deployment) c ON c.item = i.key AND c.section <> 'post.performance';
+	INSERT INTO deploydb.checklist_result AS r (deployment, item, definition, state, evidence, evidence_zh, at)
+	SELECT deployment, i.key, i.definition, english #>> ARRAY[i.key, 'state'], english #>> ARRAY[i.key, 'evidence'],
+		chinese #>> ARRAY[i.key, 'evidence'], (english #>> ARRAY[i.key, 'at'])::timestamptz
+	FROM deploydb.items_of(deployment) i;
 	GET DIAGNOSTICS kept = ROW_COUNT;
 	RETURN kept;
 END
@@ -175,7 +201,7 @@ BEGIN
 		SELECT r.* INTO kept FROM deploydb.checklist_result r WHERE r.deployment = wanted AND r.item = i.key;
 		IF kept.state IS NOT NULL THEN
 			state := kept.state;
-			evidence := kept.evidence;
+			evidence := CASE WHEN zh THEN kept.evidence_zh ELSE kept.evidence END;
 			at := kept.at;
 			RETURN NEXT;
 			CONTINUE;

@@ -271,9 +271,9 @@ COMMENT ON FUNCTION deploydb.deployment_start(text, text, text, text, text[], te
 	'Deployment: opens one and returns its id; without migrations it is about the newest known one';
 REVOKE ALL ON FUNCTION deploydb.deployment_start(text, text, text, text, text[], text, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.deployment_finish(outcome text DEFAULT 'succeeded', note text DEFAULT NULL)
+CREATE FUNCTION deploydb.deployment_finish_definer(outcome text, note text)
 RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -304,6 +304,15 @@ BEGIN
 	RETURN finished.id;
 END
 $$;
+COMMENT ON FUNCTION deploydb.deployment_finish_definer(text, text) IS
+	'Deployment: a part of deployment_finish()';
+REVOKE ALL ON FUNCTION deploydb.deployment_finish_definer(text, text) FROM PUBLIC;
+
+-- The checklist looks into the application's tables: with the caller's rights.
+CREATE FUNCTION deploydb.deployment_finish(outcome text DEFAULT 'succeeded', note text DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'deploydb_as_owner'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION deploydb.deployment_finish(text, text) IS
 	'Deployment: closes the one that is open, with its outcome: succeeded, rolled_back or aborted; returns its id';
 REVOKE ALL ON FUNCTION deploydb.deployment_finish(text, text) FROM PUBLIC;

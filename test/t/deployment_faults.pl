@@ -203,6 +203,17 @@ for my $case ([ "deployment_start('next')", 'deployment' ], [ "log_line('x')", '
 ok(seal('copy'), 'the log is sealed on');
 like(told('postgres', 'UPDATE deploydb.log_entry SET note = 1'), qr/55000: cannot update table "deploydb.log_entry"/, 'lines are only added');
 
+# The owner of the application's tables gets nobody's rights but those of who looks into them
+
+sql(q{GRANT SELECT ON decision_insights TO ops; GRANT ALL ON SCHEMA public TO app_owner; SET ROLE app_owner;
+	CREATE FUNCTION trap(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RAISE WARNING 'trapped %', current_user; RETURN 1; END$$;
+	CREATE INDEX ON decision_insights (public.trap(1))});
+told('ops', "SELECT deploydb.deployment_start('trap', migrations => '{add_decision_insights}'), deploydb.phase_start('migration')");
+my $finished = told('ops', 'SELECT deploydb.deployment_finish()');
+like($finished, qr/trapped ops/, 'the end of a deployment looks into the tables');
+unlike($finished, qr/trapped (?!ops)/, 'with the rights of whoever ends it');
+sql('DROP FUNCTION trap CASCADE');
+
 # Bytes that are no text in UTF-8, and a dump restored in another encoding
 
 for my $encoding ('SQL_ASCII', 'WIN1252')
