@@ -19,11 +19,12 @@ CREATE TABLE deploydb.deployment (
 	finished_at timestamptz,
 	finished_by text,
 	outcome text CHECK (outcome IN ('succeeded', 'rolled_back', 'aborted')),
+	final_state text,
 	CHECK ((finished_at IS NULL) = (outcome IS NULL))
 );
 CREATE UNIQUE INDEX deployment_open_idx ON deploydb.deployment ((finished_at IS NULL)) WHERE finished_at IS NULL;
 COMMENT ON TABLE deploydb.deployment IS
-	'Deployment: each one, with the migrations that belong to it; at most one is open; drift is not told before mute_until';
+	'Deployment: each one, with the migrations that belong to it; at most one is open; drift is not told before mute_until; final_state is what sign-offs were about when the next one began';
 GRANT SELECT ON deploydb.deployment TO pg_monitor, pg_database_owner;
 GRANT SELECT ON SEQUENCE deploydb.deployment_id_seq TO pg_monitor, pg_database_owner;
 SELECT pg_extension_config_dump('deploydb.deployment', '');
@@ -252,15 +253,18 @@ BEGIN
 					to_char(other.started_at, 'YYYY-MM-DD HH24:MI:SS TZ')) END,
 			HINT = 'Close it first: SELECT deploydb.deployment_finish(''aborted'');, or with outcome succeeded or rolled_back.';
 	END;
+	-- from now on what is there says nothing of what was signed for the one before
+	UPDATE deploydb.deployment d SET final_state = deploydb.signed_state(d.id)
+	WHERE d.id = (SELECT b.id FROM deploydb.deployment b WHERE b.id <> opened ORDER BY b.started_at DESC, b.id DESC LIMIT 1);
 	WITH quiet AS (
 		INSERT INTO deploydb.silence AS s (rule, starts_at, until, reason, created_by)
 		SELECT 'migration_drift', now, d.mute_until, format('deployment %s', d.id), session_user
 		FROM deploydb.deployment d WHERE d.id = opened
 		RETURNING s.id)
 	UPDATE deploydb.deployment d SET silence = quiet.id FROM quiet WHERE d.id = opened;
-	INSERT INTO deploydb.deployment_phase (deployment, phase, position, minutes, owner)
-	SELECT opened, p.phase, p.position, p.minutes, COALESCE(NULLIF(btrim(owner), ''), session_user)
-	FROM deploydb.timetable() p;
+	INSERT INTO deploydb.deployment_phase (deployment, phase, position, minutes, range, owner)
+	SELECT opened, p.phase, p.position, p.minutes, s.minutes, COALESCE(NULLIF(btrim(owner), ''), session_user)
+	FROM deploydb.timetable() p LEFT JOIN deploydb.checklist_section s ON s.phase = p.phase AND s.minutes IS NOT NULL;
 	PERFORM deploydb.note_baseline(opened);
 	PERFORM deploydb.add_log_line(opened, 'deployment started', 'ok', deploydb.deployment_name(opened));
 	PERFORM deploydb.tell_team(format(deploydb.word('Deployment %s has started.'), deploydb.deployment_name(opened)), 'P3');

@@ -19,6 +19,7 @@ CREATE TABLE deploydb.deployment_phase (
 	phase text NOT NULL,
 	"position" integer NOT NULL,
 	minutes integer NOT NULL CHECK (minutes > 0),
+	range text,
 	owner text NOT NULL,
 	started_at timestamptz,
 	started_by text,
@@ -31,7 +32,7 @@ CREATE TABLE deploydb.deployment_phase (
 	CHECK ((finished_at IS NULL) = (status IS NULL))
 );
 COMMENT ON TABLE deploydb.deployment_phase IS
-	'Deployment: the phases of each, what they were given, and what they took';
+	'Deployment: the phases of each, the minutes that they were given, the range that these usually are in, and what they took';
 GRANT SELECT ON deploydb.deployment_phase TO pg_monitor, pg_database_owner;
 SELECT pg_extension_config_dump('deploydb.deployment_phase', '');
 

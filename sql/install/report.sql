@@ -233,7 +233,7 @@ BEGIN
 	RETURN format(E'## %s\n\n', deploydb.phrase('Timetable'))
 		|| deploydb.md_head(ARRAY['Phase', 'Time', 'Owner', 'Started', 'Finished'])
 		|| COALESCE((
-		SELECT string_agg(deploydb.md_row(ARRAY[deploydb.label(p.phase), format(deploydb.phrase('%s minutes'), p.minutes), p.owner,
+		SELECT string_agg(deploydb.md_row(ARRAY[deploydb.label(p.phase), concat_ws(' ', format(deploydb.phrase('%s minutes'), p.minutes), '(' || p.range || ')'), p.owner,
 				deploydb.md_time(p.started_at), concat_ws(' ', deploydb.md_time(p.finished_at), deploydb.label(p.status))]),
 				'' ORDER BY p.position)
 			|| deploydb.md_row(ARRAY[deploydb.phrase('Total'), format(deploydb.phrase('%s minutes'), sum(p.minutes)), '-',

@@ -65,12 +65,12 @@ CREATE VIEW deploydb.sign_off_status AS
 	SELECT s.id, s.deployment, s.role, s.person, s.note, s.signed_by, s.signed_at AS at, s.distinct_signers,
 		CASE WHEN s.revoked_at IS NOT NULL THEN 'revoked'
 			WHEN s.id <> max(s.id) OVER (PARTITION BY s.deployment, s.role) THEN 'superseded'
-			WHEN NOT n.current OR s.bound_to = n.state THEN 'signed'
+			WHEN s.bound_to = n.state THEN 'signed'
 			WHEN n.state IS NULL THEN 'unknown' ELSE 'void' END AS state,
 		s.revoked_at IS NULL AND s.id = max(s.id) OVER (PARTITION BY s.deployment, s.role)
-			AND (NOT n.current OR s.bound_to = n.state) AS valid,
+			AND s.bound_to = n.state AS valid,
 		s.revoked_at, s.revoked_by, s.revoke_reason
-	FROM (SELECT d.id, d.id = c.id AS current, CASE WHEN d.id = c.id THEN deploydb.signed_state(d.id) END AS state
+	FROM (SELECT d.id, CASE WHEN d.id = c.id THEN deploydb.signed_state(d.id) ELSE d.final_state END AS state
 		FROM deploydb.deployment d, (SELECT deploydb.current_deployment()) c (id)) n
 		JOIN deploydb.sign_off s ON s.deployment = n.id;
 COMMENT ON VIEW deploydb.sign_off_status IS
@@ -115,6 +115,12 @@ BEGIN
 	-- one at a time, so that two sessions cannot both be the only ones; a row of
 	-- its own, so that neither can one with an older snapshot
 	UPDATE deploydb.deployment d SET version = d.version WHERE d.id = wanted;
+	IF wanted <> deploydb.current_deployment() THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('deployment %s is not the current one', wanted),
+			DETAIL = format('What it was about went on with deployment %s.', deploydb.current_deployment());
+	END IF;
 	state := deploydb.signed_state(wanted);
 	IF state IS NULL THEN
 		RAISE EXCEPTION USING

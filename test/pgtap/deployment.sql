@@ -49,8 +49,8 @@ SELECT is((SELECT concat_ws('|', version, title, target_date, owner, migrations,
 	'Week 3|词汇 "quoted"|2025-12-03|ops|{20251203071615_add_decision_insights}|abc123|{"dashboard": "https://grafana.invalid/d/1"}|t|01:30:00',
 	'all that was given is kept, and each migration once');
 SELECT is(deploydb.open_deployment(), deploydb.current_deployment(), 'it is open, and the current one');
-SELECT is((SELECT string_agg(concat_ws(' ', phase, minutes, owner), ', ' ORDER BY position) FROM deploydb.deployment_phase),
-	'pre_checks 30 ops, code 10 ops, migration 5 ops, health 5 ops, smoke 10 ops, post 30 ops', 'the timetable');
+SELECT is((SELECT string_agg(concat_ws(' ', phase, minutes, range, owner), ', ' ORDER BY position) FROM deploydb.deployment_phase),
+	'pre_checks 30 ops, code 10 5-10 ops, migration 5 2-5 ops, health 5 2 ops, smoke 10 5 ops, post 30 ops', 'the timetable');
 SELECT is(lines(1), 'deployment started|ok|Week 3 - 词汇 "quoted"', 'the log begins by itself');
 SELECT is(newest_message(), 'Deployment Week 3 - 词汇 "quoted" has started.', 'the team hears of it');
 SELECT is((SELECT format('%s %s %s', s.rule, s.until = d.mute_until, s.reason)

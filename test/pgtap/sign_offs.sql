@@ -22,7 +22,7 @@ CREATE FUNCTION states() RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION missing(stage text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(m ->> 'item', ' ') FROM jsonb_array_elements(deploydb.go_no_go(NULL, stage) -> 'missing') m $$;
 
-SELECT plan(83);
+SELECT plan(88);
 
 -- problems
 SELECT throws_ok($$SELECT deploydb.go_no_go()$$, '42704', 'there is no deployment yet');
@@ -100,6 +100,10 @@ SELECT is(states(), 'technical_lead void, dba void', 'void without an index');
 SELECT ok(missing('after') ~ 'sign_off\.dba', 'and missing again');
 CREATE INDEX decision_insights_created_at_idx ON decision_insights (created_at);
 SELECT is(states(), 'technical_lead signed, dba signed', 'what is as it was is signed');
+SELECT deploydb.add_checklist_item('team.one', 'Ours', 'One more') \g /dev/null
+SELECT is(states(), 'technical_lead void, dba void', 'void with another item');
+SELECT deploydb.drop_checklist_item('team.one') \g /dev/null
+SELECT is(states(), 'technical_lead signed, dba signed', 'and signed without');
 UPDATE _prisma_migrations SET rolled_back_at = now();
 SELECT is(states(), 'technical_lead void, dba void', 'void when the ledger changes');
 UPDATE _prisma_migrations SET rolled_back_at = NULL;
@@ -128,9 +132,12 @@ SELECT ok((SELECT bool_and(distinct_signers) FROM deploydb.sign_off), 'each says
 
 -- an older deployment stays as it was signed
 SELECT isnt(deploydb.deployment_finish(), NULL, 'the end');
+SELECT is(states(), 'technical_lead revoked, dba void, technical_lead revoked, devops signed', 'as it was signed');
 SELECT isnt(deploydb.deployment_start('v2', migrations => '{}'), NULL, 'the next one');
 DROP INDEX decision_insights_created_at_idx;
-SELECT is((SELECT string_agg(state, ',' ORDER BY id) FROM deploydb.sign_off_status WHERE valid), 'signed,signed', 'later changes are not its own');
+SELECT is(states(), 'technical_lead revoked, dba void, technical_lead revoked, devops signed', 'later changes are not its own, and what was void is');
+SELECT is((SELECT string_agg(role, ',') FROM deploydb.sign_off_status WHERE valid), 'devops', 'one is good');
+SELECT throws_ok($$SELECT deploydb.sign_off(1, 'dba')$$, '55000', 'deployment 1 is not the current one', 'what is gone is not signed');
 SELECT ok((SELECT detail LIKE 'v2: open since %' FROM deploydb_status() WHERE area = 'deployment'), 'the status has it');
 
 -- seals
