@@ -112,6 +112,7 @@ static const Translation words[] = {
 	{"removed", "被删除"},
 	{"put in between", "被插入"},
 	{"the seal was changed, or one before it removed", "封印被更改，或之前的封印被删除"},
+	{"the newest seal was removed", "最新的封印被删除"},
 	{"%s: open since %s, %s missing", "%s：自 %s 起进行中，缺 %s 项"},
 
 	/* notes */

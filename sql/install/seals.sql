@@ -26,16 +26,18 @@ CREATE TRIGGER only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON deploydb.log_se
 	FOR EACH STATEMENT EXECUTE FUNCTION deploydb.only_added();
 
 -- Ids up to seen were given away before transaction seen_by ended, so those up to
--- entry by transactions below the id in transactions, which came after that.
+-- entry by transactions below the id in transactions, which came after that.  seal
+-- is the newest one; a restored copy, where this begins anew, does not know it.
 CREATE TABLE deploydb.log_horizon (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
 	seen bigint NOT NULL DEFAULT 0,
 	seen_by bigint NOT NULL DEFAULT 0,
 	entry bigint NOT NULL DEFAULT 0,
-	transactions bigint NOT NULL DEFAULT 0
+	transactions bigint NOT NULL DEFAULT 0,
+	seal bigint
 );
 COMMENT ON TABLE deploydb.log_horizon IS
-	'Deployment: no entry up to this one is added any more once all transactions before this id have ended';
+	'Deployment: no entry up to this one is added any more once all transactions before this id have ended; and the newest seal';
 GRANT SELECT ON deploydb.log_horizon TO pg_monitor, pg_database_owner;
 INSERT INTO deploydb.log_horizon DEFAULT VALUES;
 
@@ -53,17 +55,17 @@ COMMENT ON FUNCTION deploydb.entry_hash(deploydb.log_entry) IS
 REVOKE ALL ON FUNCTION deploydb.entry_hash(deploydb.log_entry) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.entry_hash(deploydb.log_entry) TO pg_monitor, pg_database_owner;
 
-CREATE FUNCTION deploydb.seal_hash(before text, last_entry bigint, entries text[], hashes text[])
+CREATE FUNCTION deploydb.seal_hash(before text, at timestamptz, last_entry bigint, entries text[], hashes text[])
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT deploydb.text_hash(jsonb_build_array(before, last_entry, entries, hashes)::text)
+	SELECT deploydb.text_hash(jsonb_build_array(before, (extract(epoch FROM at) * 1000000)::bigint, last_entry, entries, hashes)::text)
 $$;
-COMMENT ON FUNCTION deploydb.seal_hash(text, bigint, text[], text[]) IS
+COMMENT ON FUNCTION deploydb.seal_hash(text, timestamptz, bigint, text[], text[]) IS
 	'Deployment: SHA-256 over a seal''s entries and the hash of the seal before';
-REVOKE ALL ON FUNCTION deploydb.seal_hash(text, bigint, text[], text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.seal_hash(text, bigint, text[], text[]) TO pg_monitor, pg_database_owner;
+REVOKE ALL ON FUNCTION deploydb.seal_hash(text, timestamptz, bigint, text[], text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.seal_hash(text, timestamptz, bigint, text[], text[]) TO pg_monitor, pg_database_owner;
 
 -- A part of the tick, one at a time.  Where nothing is new nothing is written.
 CREATE FUNCTION deploydb.seal_log()
@@ -77,9 +79,14 @@ DECLARE
 	newest bigint := (SELECT max(l.id) FROM deploydb.log_entry l);
 	ids text[];
 	hashes text[];
+	now timestamptz := clock_timestamp();
 BEGIN
 	SELECT h.* INTO horizon FROM deploydb.log_horizon h;
 	SELECT s.* INTO last FROM deploydb.log_seal s ORDER BY s.id DESC LIMIT 1;
+	-- nothing is put over a seal that is gone, which would hide that
+	IF horizon.seal <> COALESCE(last.id, 0) THEN
+		RETURN 0;
+	END IF;
 	IF horizon.entry > COALESCE(last.last_entry, 0) THEN
 		IF pg_snapshot_xmin(pg_current_snapshot())::text::bigint < horizon.transactions THEN
 			RETURN 0;
@@ -87,8 +94,11 @@ BEGIN
 		SELECT COALESCE(array_agg(l.id::text ORDER BY l.id), '{}'), COALESCE(array_agg(deploydb.entry_hash(l) ORDER BY l.id), '{}')
 		INTO ids, hashes
 		FROM deploydb.log_entry l WHERE l.id > COALESCE(last.last_entry, 0) AND l.id <= horizon.entry;
-		INSERT INTO deploydb.log_seal (last_entry, entries, hashes, hash)
-		VALUES (horizon.entry, ids, hashes, deploydb.seal_hash(last.hash, horizon.entry, ids, hashes));
+		WITH added AS (
+			INSERT INTO deploydb.log_seal AS s (at, last_entry, entries, hashes, hash)
+			VALUES (now, horizon.entry, ids, hashes, deploydb.seal_hash(last.hash, now, horizon.entry, ids, hashes))
+			RETURNING s.id)
+		UPDATE deploydb.log_horizon h SET seal = added.id FROM added;
 	END IF;
 	IF horizon.seen > horizon.entry AND pg_current_xact_id()::text::bigint > horizon.seen_by THEN
 		UPDATE deploydb.log_horizon h SET entry = h.seen, transactions = pg_current_xact_id()::text::bigint;
@@ -119,7 +129,7 @@ AS $$
 	)
 	SELECT c.seal, c.entry, c.problem FROM (
 		SELECT x.id AS seal, NULL::bigint AS entry, x.first_entry AS position, 'the seal was changed, or one before it removed' AS problem
-		FROM chained x WHERE x.hash IS DISTINCT FROM deploydb.seal_hash(x.before, x.last_entry, x.entries, x.hashes)
+		FROM chained x WHERE x.hash IS DISTINCT FROM deploydb.seal_hash(x.before, x.at, x.last_entry, x.entries, x.hashes)
 		UNION ALL
 		SELECT x.seal, x.entry, x.entry, CASE WHEN l.id IS NULL THEN 'removed' ELSE 'changed' END
 		FROM sealed x LEFT JOIN deploydb.log_entry l ON l.id = x.entry
@@ -127,7 +137,10 @@ AS $$
 		UNION ALL
 		SELECT c.id, l.id, l.id, 'put in between'
 		FROM deploydb.log_entry l JOIN chained c ON l.id > c.first_entry AND l.id <= c.last_entry
-		WHERE NOT EXISTS (SELECT FROM sealed x WHERE x.entry = l.id)) AS c
+		WHERE NOT EXISTS (SELECT FROM sealed x WHERE x.entry = l.id)
+		UNION ALL
+		SELECT h.seal, NULL, 9223372036854775807, 'the newest seal was removed'
+		FROM deploydb.log_horizon h WHERE h.seal > COALESCE((SELECT max(s.id) FROM deploydb.log_seal s), 0)) AS c
 	ORDER BY c.position, c.seal
 $$;
 COMMENT ON FUNCTION deploydb.broken_seals() IS

@@ -22,7 +22,7 @@ CREATE FUNCTION states() RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION missing(stage text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(m ->> 'item', ' ') FROM jsonb_array_elements(deploydb.go_no_go(NULL, stage) -> 'missing') m $$;
 
-SELECT plan(88);
+SELECT plan(92);
 
 -- problems
 SELECT throws_ok($$SELECT deploydb.go_no_go()$$, '42704', 'there is no deployment yet');
@@ -173,6 +173,18 @@ DELETE FROM deploydb.log_seal WHERE id = 1;
 SELECT ok(NOT intact, 'a seal removed') FROM deploydb.verify_log();
 SELECT is((SELECT detail FROM deploydb.status_of_deployment()), 'the log: the seal was changed, or one before it removed',
 	'which the status says as well');
+ROLLBACK;
+BEGIN;
+DELETE FROM deploydb.log_entry WHERE id > (SELECT min(last_entry) FROM deploydb.log_seal);
+DELETE FROM deploydb.log_seal WHERE id = (SELECT max(id) FROM deploydb.log_seal);
+SELECT is((SELECT concat_ws('|', intact, entry, problem) FROM deploydb.verify_log()), 'f|the newest seal was removed', 'the newest one removed, with what it sealed');
+SELECT is((SELECT sum(deploydb.seal_log()) FROM generate_series(1, 5)), 0::numeric, 'and nothing is sealed over that');
+DELETE FROM deploydb.log_seal;
+SELECT is((SELECT concat_ws('|', intact, entry, problem) FROM deploydb.verify_log()), 'f|the newest seal was removed', 'or all of them');
+ROLLBACK;
+BEGIN;
+UPDATE deploydb.log_seal SET at = at - interval '1 hour' WHERE id = 2;
+SELECT ok(NOT intact, 'a seal of another time') FROM deploydb.verify_log();
 ROLLBACK;
 SELECT ok(intact, 'as it was') FROM deploydb.verify_log();
 
