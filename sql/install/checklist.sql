@@ -4,13 +4,17 @@
 -- any encoding.
 CREATE FUNCTION deploydb.from_utf8(bytes bytea)
 RETURNS text
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT CASE WHEN getdatabaseencoding() = 'UTF8' THEN convert_from(bytes, 'UTF8') END
+BEGIN
+	RETURN CASE WHEN getdatabaseencoding() <> 'SQL_ASCII' THEN convert_from(bytes, 'UTF8') END;
+EXCEPTION WHEN untranslatable_character OR undefined_function THEN
+	RETURN NULL;
+END
 $$;
 COMMENT ON FUNCTION deploydb.from_utf8(bytea) IS
-	'Checklist: a text from its bytes of UTF-8; NULL where this database has another encoding';
+	'Checklist: a text from its bytes of UTF-8; NULL where the encoding of this database does not have it';
 REVOKE ALL ON FUNCTION deploydb.from_utf8(bytea) FROM PUBLIC;
 
 CREATE TABLE deploydb.builtin_phrase (

@@ -230,6 +230,23 @@ for my $encoding ('SQL_ASCII', 'WIN1252')
 			SELECT valid FROM deploydb.sign_off_status}), "1\n2\n1\nt", "$encoding: signed");
 	ok(seal($database), "$encoding: sealed");
 }
+# The report is in the checklist's Chinese where the encoding has it
+for my $case ([ 'EUC_CN', "\xe9\x83\xa8\xe7\xbd\xb2\xe7\x89\x88\xe6\x9c\xac" ], [ 'LATIN1', 'Version' ], [ 'SQL_ASCII', 'Version' ])
+{
+	my ($encoding, $word) = @$case;
+	my $database = 'report_' . lc $encoding;
+	$node->safe_psql('postgres', "CREATE DATABASE $database ENCODING '$encoding' TEMPLATE template0");
+	my $report = $node->safe_psql($database, q{
+		SET client_encoding = 'UTF8';
+		CREATE EXTENSION deploydb;
+		SELECT deploydb.deployment_start('v1', migrations => '{insights}') \g /dev/null
+		SELECT deploydb.attest('code.tests', true, 'CI') \g /dev/null
+		SELECT deploydb.deployment_finish() \g /dev/null
+		SELECT deploydb.deployment_report(lang => 'zh')});
+	like($report, qr/^\*\*$word\*\*: v1$/m, "$encoding: the report");
+	like($report, qr/^- \[x\] met .* \(code\.tests\)$/m, "$encoding: with its items");
+	unlike($report, qr/not measured: /, "$encoding: and all of its parts");
+}
 $node->safe_psql('postgres', "CREATE DATABASE $_ ENCODING '$_' TEMPLATE template0") for 'latin1', 'utf8';
 $node->safe_psql('latin1', q{CREATE EXTENSION deploydb; SET client_encoding = latin1; SELECT deploydb.log_line('a', 'ok', E'caf\xe9')});
 ok(seal('latin1'), 'LATIN1: sealed');

@@ -65,13 +65,34 @@ is(sql("SELECT deploydb.go_no_go() ->> 'verdict'"), 'no_go', 'which is no reason
 is(sql(q{SELECT count(*) FROM jsonb_array_elements(deploydb.go_no_go() -> 'missing') m WHERE m ->> 'state' = 'not_measured'}), '10', 'but is missing');
 sql("SELECT deploydb.attest(item, true, 'looked') FROM deploydb.checklist() WHERE state = 'not_measured'");
 is(state_of('post.no_errors'), 'met', 'unless somebody has looked');
-like(sql("SELECT deploydb.sign_off(NULL, 'dba')"), qr/^1$/, 'signed');
+sub missing
+{
+	return sql("SELECT concat_ws(': ', g ->> 'verdict', (SELECT string_agg(m ->> 'item', ' ') FROM jsonb_array_elements(g -> 'missing') m))"
+		. " FROM deploydb.go_no_go(stage => '$_[0]') g");
+}
+sql(q{SELECT deploydb.attest(item, CASE kind WHEN 'attested' THEN true END, 'not here') FROM deploydb.checklist()
+	WHERE state NOT IN ('met', 'not_applicable') AND section <> 'post.performance'});
+is(missing('before'), 'go', 'what was looked at, and what does not apply, lets one go');
+is(missing('after'), 'no_go: sign_off.technical_lead sign_off.dba sign_off.devops', 'and then the three have to sign');
+is(sql("SELECT deploydb.sign_off(NULL, 'dba')"), '1', 'signed');
+my (undef, undef, $refused) = $node->psql('app', "SELECT deploydb.sign_off(NULL, 'devops')");
+like($refused, qr/signs for one role/, 'for one role');
+$node->append_conf('postgresql.conf', 'deploydb.distinct_signers = off');
+$node->reload;
+is(sql("SELECT deploydb.sign_off(NULL, 'devops')"), '2', 'unless a setting allows more');
+is(sql("SELECT deploydb.sign_off(NULL, 'technical_lead')"), '3', 'all of them');
+is(missing('after'), 'go', 'go');
+is(missing('24h'), 'no_go: target.api_p95 target.api_p99 target.error_rate target.insight_write target.alert_evaluation target.active_alerts',
+	'the targets are for the day after');
 like(sql("SELECT detail FROM deploydb_status() WHERE area = 'deployment'"), qr/^Week 3: open since/, 'the status has it');
 is(sql('SELECT deploydb.deployment_finish()'), '1', 'it ends');
-is(sql('SELECT valid FROM deploydb.sign_off_status'), 't', 'with a good signature');
+is(sql('SELECT bool_and(valid), count(*) FROM deploydb.sign_off_status'), 't|3', 'with good signatures');
 like(sql("SELECT deploydb.deployment_report(lang => '$_->[0]')"), $_->[1], "a report: $_->[0]")
 	for [ 'en', qr/^- \[x\] met Verify the migration/m ], [ 'zh', qr/^- \[x\] \xe2\x9c\x85 \xe9\xaa\x8c\xe8\xaf\x81\xe8\xbf\x81\xe7\xa7\xbb/m ];
-unlike(sql("SELECT deploydb.deployment_report()"), qr/unrecognized/, 'without a part that is missing');
+my $report = sql('SELECT deploydb.deployment_report()');
+unlike($report, qr/unrecognized/, 'without a part that is missing');
+like($report, qr/^- \[x\] DevOps: .*, one may sign for several roles$/m, 'which says that one may sign for several roles');
+like($report, qr/^- \[x\] DBA: (?!.*one may sign)/m, 'where that was so');
 is(sql('SELECT intact, sealed FROM deploydb.verify_log()'), 't|0', 'a log that nobody seals');
 
 # A monitor can be started without a restart
