@@ -238,10 +238,13 @@ BEGIN
 		(found ->> 'decisionId' IS NULL, 'waiting', deploydb.phrase('there is no decision yet')),
 		(problems = 'missing', 'waiting', format(deploydb.phrase('decision %s: %s'), found ->> 'decisionId', problems)),
 		(problems <> '', 'unmet', format(deploydb.phrase('decision %s: %s'), found ->> 'decisionId', problems)),
+		(coverage.decisions IS NULL, 'met',
+			format(deploydb.phrase('decision %s was read back; without decision_records their coverage is not measured'), found ->> 'decisionId')),
+		(coverage.decisions = 0, 'waiting', deploydb.phrase('there is no decision since the migration yet')),
 		(coverage.coverage < deploydb.setting('write_success_target')::double precision, 'unmet',
 			format(deploydb.phrase('%s of %s decisions since the migration have no insight'), coverage.missing, coverage.decisions)),
 		(true, 'met', format(deploydb.phrase('decision %s was read back; %s of %s decisions since the migration have their insight'),
-			found ->> 'decisionId', COALESCE(coverage.with_insight, 0), COALESCE(coverage.decisions, 0)))
+			found ->> 'decisionId', coverage.with_insight, coverage.decisions))
 	) AS v (applies, state, evidence)
 	WHERE v.applies LIMIT 1;
 END

@@ -209,7 +209,9 @@ BEGIN
 		SELECT a.* INTO said FROM deploydb.attestation a
 		WHERE a.deployment = wanted AND a.item = i.key ORDER BY a.id DESC LIMIT 1;
 		seen := deploydb.evaluate_item(i.key, i.evaluator, i.predicate, wanted, scope.migrations, scope.since, scope.began);
-		IF said.id IS NOT NULL AND (said.met IS NULL OR COALESCE(seen.state, 'not_measured') = 'not_measured') THEN
+		-- what is known against an item that is attested is not said away
+		IF said.id IS NOT NULL AND (said.met IS NULL AND i.kind = 'evaluated'
+			OR COALESCE(seen.state, 'not_measured') = 'not_measured') THEN
 			state := CASE WHEN said.met THEN 'met' WHEN NOT said.met THEN 'unmet' ELSE 'not_applicable' END;
 			evidence := concat_ws(': ', format(deploydb.phrase('attested by %s'), said.who), said.note);
 			at := said.at;

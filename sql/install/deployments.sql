@@ -202,6 +202,9 @@ BEGIN
 			MESSAGE = 'links must be a JSON object',
 			HINT = 'Such as {"dashboard": "https://..."}.';
 	END IF;
+	IF NOT isfinite(target_date::date) THEN
+		RAISE invalid_datetime_format;
+	END IF;
 	RETURN target_date::date;
 EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN
 	RAISE EXCEPTION USING

@@ -4,7 +4,7 @@ SET client_min_messages = error;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(112);
+SELECT plan(137);
 
 CREATE FUNCTION state(key text) RETURNS text
 LANGUAGE sql AS $$ SELECT c.state FROM deploydb.checklist() c WHERE c.item = key $$;
@@ -18,6 +18,15 @@ SELECT is((SELECT array_agg(DISTINCT state) FROM checklist()), '{waiting}', 'wit
 SELECT is(evidence('db.backup'), 'there is no deployment yet', 'and say why');
 SELECT is((SELECT count(*) FROM checklist_item i WHERE i.title_zh IS NULL OR i.title_en !~ '^[ -~]+$'), 0::bigint,
 	'each has a title in English and Chinese');
+SELECT is((SELECT array_agg(key) FROM checklist_item i WHERE command IS NOT NULL AND expected IS NULL), NULL, 'what each command should print');
+SELECT is((SELECT string_agg(key, ' ' ORDER BY place) FROM checklist_item i),
+	'code.tests code.review code.bugs code.typecheck code.lint db.migration_file db.staging db.backup db.rollback_script '
+	'env.database_url env.webhooks env.sampling dep.node dep.postgresql dep.redis dep.npm '
+	'step1.checkout step1.install step1.build step1.restart step2.backup step2.migrate step2.verify step3.health step3.metrics step3.alerts '
+	'step4.smoke step4.session post.insight_write post.insight_read post.alert_engine post.metrics post.no_errors '
+	'target.api_p95 target.api_p99 target.error_rate target.insight_write target.alert_evaluation target.active_alerts '
+	'log.app alert.active alert.history alert.webhook rollback.error_rate rollback.api_down rollback.data_lost rollback.users '
+	'rollback.code rollback.database rollback.verify rollback.notify', 'keys stay as they are');
 SELECT is((SELECT array_agg(key) FROM checklist_item i WHERE kind = 'evaluated' AND to_regprocedure(format('deploydb.%I(text,bigint,text[],timestamptz,timestamptz)', COALESCE(evaluator, ''))) IS NULL),
 	NULL, 'each that is evaluated has its function');
 SELECT throws_ok('SELECT attest(''code.tests'', true)', '55000', 'no deployment is open', 'nothing is attested without a deployment');
@@ -115,6 +124,30 @@ SELECT throws_ok(format('SELECT import_staging(%L)', d), '22023', NULL, 'is no e
 		(current_setting('test.staging')::jsonb || '{"measured_at": "yesterday week"}')::text]) d;
 SELECT throws_ok(format('SELECT import_staging(%L)', current_setting('test.staging')::jsonb || '{"measured_at": "2999-01-01"}'), '22008');
 
+-- Backups, and the way back; the migration began a while ago
+
+UPDATE _prisma_migrations SET started_at = clock_timestamp() - interval '20 minutes';
+SELECT is(state('db.backup'), 'unmet', 'there is no backup in time');
+SELECT backup_start('first') AS backup \gset
+SELECT backup_finish(:backup, 1000, repeat('a', 64)) \g /dev/null
+SELECT is(evidence('db.backup'), 'there is no backup that finished before the migration began, and is young enough', 'one that came later is none');
+UPDATE backup SET started_at = clock_timestamp() - interval '23 minutes', finished_at = clock_timestamp() - interval '21 minutes';
+SELECT is(state('db.backup'), 'met', 'one that finished before is');
+SELECT alike(evidence('db.backup'), format('backup %s by pg_dump, finished at %%', :backup), 'and named');
+SELECT is(state('step2.backup'), 'met', 'within the deployment');
+UPDATE backup SET started_at = started_at - interval '1 hour', finished_at = finished_at - interval '1 hour';
+SELECT is(state('db.backup') || ' ' || state('step2.backup'), 'met waiting', 'or before it');
+UPDATE backup SET started_at = started_at - interval '24 hours', finished_at = finished_at - interval '24 hours';
+SELECT is(state('db.backup'), 'unmet', 'too old a one is none');
+UPDATE backup SET started_at = started_at + interval '25 hours', finished_at = finished_at + interval '25 hours';
+SELECT is(state('db.rollback_script'), 'unmet', 'a rollback that nobody rehearsed is not ready');
+SELECT count(*) FROM rehearse_rollback('insights') \g /dev/null
+SELECT is(state('db.rollback_script'), 'met', 'rehearsed');
+UPDATE rehearsal SET plan_hash = '';
+SELECT alike(evidence('db.rollback_script'), '%: what was rehearsed is not what would be rolled back now', 'as another one');
+UPDATE rehearsal SET passed = false;
+SELECT alike(evidence('db.rollback_script'), '%: the rehearsal of its rollback failed', 'without success');
+
 -- What the server knows counts
 
 SELECT attest('step2.verify', false, 'I do not believe it') \g /dev/null
@@ -130,6 +163,10 @@ SELECT is(state('code.bugs'), 'met', 'but small ones');
 SELECT log_issue('broken', 'P1', 'all') AS issue \gset
 SELECT is(state('code.bugs'), 'unmet', 'an open problem of severity P1');
 SELECT is(evidence('code.bugs'), 'P1 broken', 'says which');
+SELECT attest('code.bugs', NULL, 'nobody cares') \g /dev/null
+SELECT is(state('code.bugs'), 'unmet', 'which is not said away');
+SELECT attest('code.bugs', true) \g /dev/null
+SELECT is(state('code.bugs'), 'unmet', 'either way');
 SELECT resolve_issue(:issue, 'mended') \g /dev/null
 SELECT is(state('code.bugs'), 'met', 'until it is solved');
 SELECT is(state('dep.postgresql'), 'met', 'the server''s version is known');
@@ -143,6 +180,29 @@ SELECT is(state('env.webhooks'), 'met', 'a test message was delivered once');
 SELECT is(state('alert.webhook'), 'not_measured', 'and not in this deployment');
 UPDATE outbox SET finished_at = clock_timestamp();
 SELECT is(state('alert.webhook'), 'met', 'and now it was');
+
+-- Insights of the application
+
+CREATE FUNCTION insight_of(decision text) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO public.decision_insights (id, decision_id, user_id, state_snapshot, difficulty_factors, feature_vector_hash, updated_at)
+	VALUES (decision, decision, 'u', '{"a": 1}', '{"length": 1, "accuracy": 1, "frequency": 1, "forgetting": 1}', '0123456789abcdef', now()) $$;
+SELECT is(evidence('post.insight_read'), 'there is no decision yet', 'nothing to read back');
+SELECT insight_of('d1') \g /dev/null
+SELECT is(state('post.insight_read'), 'met', 'an insight is read back');
+SELECT is(evidence('post.insight_read'), 'decision d1 was read back; without decision_records their coverage is not measured', 'which is not all');
+CREATE TABLE decision_records ("decisionId" text, "timestamp" timestamp(3), "ingestionStatus" text, "isSimulation" boolean);
+INSERT INTO decision_records VALUES ('d1', (now() - interval '1 day') AT TIME ZONE 'UTC', 'SUCCESS', false);
+SELECT is(evidence('post.insight_read'), 'there is no decision since the migration yet', 'older decisions prove nothing');
+INSERT INTO decision_records VALUES ('d2', (now() - interval '10 seconds') AT TIME ZONE 'UTC', 'SUCCESS', false);
+SELECT is(evidence('post.insight_read'), 'decision d2: missing', 'a decision without an insight');
+SELECT insight_of('d2') \g /dev/null
+SELECT is(evidence('post.insight_read'), 'decision d2 was read back; 1 of 1 decisions since the migration have their insight', 'covered');
+INSERT INTO decision_records VALUES ('d3', (now() - interval '1 minute') AT TIME ZONE 'UTC', 'SUCCESS', false);
+SELECT is(state('post.insight_read') || ', ' || evidence('post.insight_read'), 'unmet, 1 of 2 decisions since the migration have no insight', 'or not');
+UPDATE decision_insights SET difficulty_factors = '{}';
+SELECT is(evidence('post.insight_read'), 'decision d2: difficultyFactors is empty', 'nor well formed');
+DROP TABLE decision_records;
+DELETE FROM decision_insights;
 
 -- A team's own
 
@@ -215,5 +275,8 @@ SELECT is(state('step2.migrate'), 'unmet', 'and not in that of the next');
 SET deploydb.language = 'zh';
 SELECT is((SELECT title FROM checklist() WHERE item = 'code.tests'), '所有测试通过', 'the checklist''s own words');
 SELECT is(evidence('code.review'), '尚无人确认', 'and the evidence');
+SELECT is((SELECT evidence FROM checklist(:deployment) WHERE item = 'code.review'), '尚无人确认', 'also of what is finished');
+SELECT is((SELECT count(*) FROM checklist_item i WHERE i.expected ~ '[a-z] [a-z]' AND phrase(i.expected) = i.expected), 0::bigint,
+	'and what is expected');
 RESET deploydb.language;
 SELECT * FROM finish();

@@ -63,7 +63,7 @@ is(sql("SELECT count(*), string_agg(DISTINCT verdict, ',') FROM deploydb.targets
 is(sql("SELECT string_agg(DISTINCT verdict, ',') FROM deploydb.rollback_advice()"), 'not_measured', 'nor any reason to roll back');
 is(sql("SELECT deploydb.go_no_go() ->> 'verdict'"), 'no_go', 'which is no reason to go');
 is(sql(q{SELECT count(*) FROM jsonb_array_elements(deploydb.go_no_go() -> 'missing') m WHERE m ->> 'state' = 'not_measured'}), '10', 'but is missing');
-sql("SELECT deploydb.attest(item, true, 'looked') FROM deploydb.checklist() WHERE state = 'not_measured'");
+sql("SELECT deploydb.attest(item, true, 'looked') FROM deploydb.checklist() WHERE state = 'not_measured' AND section <> 'post.performance'");
 is(state_of('post.no_errors'), 'met', 'unless somebody has looked');
 sub missing
 {
