@@ -73,13 +73,13 @@ COMMENT ON FUNCTION deploydb.md_time(timestamptz) IS
 REVOKE ALL ON FUNCTION deploydb.md_time(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.md_time(timestamptz) TO pg_monitor, pg_database_owner;
 
--- A key in words.
+-- A key in words; names that are the same in both languages stay as they are.
 CREATE FUNCTION deploydb.label(key text)
 RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT replace(deploydb.phrase(key), '_', ' ')
+	SELECT CASE key WHEN 'dba' THEN 'DBA' WHEN 'devops' THEN 'DevOps' ELSE replace(deploydb.phrase(key), '_', ' ') END
 $$;
 COMMENT ON FUNCTION deploydb.label(text) IS
 	'Deployment: a state, a phase or a role in words of deploydb.language; a part of deployment_report()';
@@ -166,11 +166,11 @@ BEGIN
 		ELSIF s.commands IS NOT NULL THEN
 			document := document || format(E'**%s**:\n', deploydb.phrase('Commands')) || deploydb.md_block('bash', s.commands) || E'\n';
 		END IF;
-		IF s.section = 'rollback.steps' THEN
-			document := document || deploydb.report_rollback(deployment) || E'\n';
-		END IF;
 		IF s.minutes IS NOT NULL THEN
 			document := document || format(E'**%s**: %s\n\n', deploydb.phrase('Time needed'), format(deploydb.phrase('%s minutes'), s.minutes));
+		END IF;
+		IF s.section = 'rollback.steps' THEN
+			document := document || deploydb.report_rollback(deployment) || E'\n';
 		END IF;
 	END LOOP;
 	RETURN document;
@@ -273,7 +273,10 @@ AS $$
 BEGIN
 	RETURN format(E'## %s\n\n### %s\n\n', deploydb.phrase('Record'), deploydb.phrase('Deployment log'))
 		|| deploydb.md_head(ARRAY['Time', 'Action', 'Status', 'Note'])
-		|| COALESCE((SELECT string_agg(deploydb.md_row(ARRAY[deploydb.md_time(l.at), deploydb.phrase(l.action),
+		|| COALESCE((SELECT string_agg(deploydb.md_row(ARRAY[deploydb.md_time(l.at),
+				CASE WHEN l.action ~ '^phase (finished|failed): '
+					THEN deploydb.phrase(split_part(l.action, ': ', 1)) || ': ' || deploydb.label(split_part(l.action, ': ', 2))
+					ELSE deploydb.phrase(l.action) END,
 				deploydb.label(l.status), concat_ws(' ', l.note, format('(%s)', l.who))]), '' ORDER BY l.id)
 			FROM deploydb.log_entry l WHERE l.deployment = deployment), '')
 		|| format(E'\n### %s\n\n', deploydb.phrase('Problems')) || deploydb.md_head(ARRAY['Problem', 'Impact', 'Solution', 'Status'])
@@ -315,7 +318,9 @@ BEGIN
 				(5, 'Standby', pg_is_in_recovery()::text),
 				(6, 'Runbook', 'operations-runbook.md')) AS v (n, name, value))
 		|| format(E'\n### C. %s\n\n', deploydb.phrase('Dashboards and links'))
-		|| COALESCE((SELECT string_agg(format(E'- %s: %s\n', deploydb.md_text(k.key), deploydb.md_text(k.value)), '' ORDER BY k.key)
+		|| COALESCE((SELECT string_agg(format(E'- %s: %s\n', deploydb.md_text(k.key),
+				CASE WHEN k.value ~ '^https?://[^[:space:][:cntrl:]<>`|\\]+$' THEN '<' || k.value || '>' ELSE deploydb.md_text(k.value) END),
+				'' ORDER BY k.key)
 			FROM deploydb.deployment d, jsonb_each_text(d.links) k WHERE d.id = deployment),
 			deploydb.phrase('there is none') || E'\n');
 END

@@ -17,6 +17,7 @@ $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
 deploydb.metrics_collection_interval = '1s'
 deploydb.app_role = 'app'
+deploydb.slow_query_threshold = -1
 cluster_name = 'main'
 TimeZone = 'UTC'
 });
@@ -65,7 +66,7 @@ sub migrate
 
 my $version = qq{Week 3 | `x` <script>alert(1)</script> **b** [l](http://e)};
 like(line_of('ci', "SELECT deploydb.deployment_start(:'version', E'two\\nlines', '2025-12-03', 'Lead | Ops', '{insights}', 'abc123',"
-		. " '{\"dashboard\": \"https://grafana.example/d/1\"}')", set => ["version=$version"]), qr/^\d+$/, 'CI opens a deployment');
+		. " '{\"dashboard\": \"https://grafana.example/d/1?a=1&b=2\", \"no\": \"https://x/<b>\"}')", set => ["version=$version"]), qr/^\d+$/, 'CI opens a deployment');
 my $hostile = qq{a | b\n# no heading\n```\n<img src=x onerror=alert(1)>};
 is(line_of('ci', "SELECT deploydb.add_checklist_item('team.hostile', E'team | \\n## sec', :'title', :'title', command => :'title')",
 		set => ["title=$hostile"]), 't', 'an item of the team');
@@ -133,7 +134,7 @@ for my $lang ('en', 'zh')
 		}
 		next if defined $fence;
 		push @headings, $line if $line =~ /^#/;
-		$broken //= $line if $line =~ /(?<!\\)`|<(?!br)/;
+		$broken //= $line if $line =~ /(?<!\\)`|<(?!br|https:\/\/\S+>$)/;
 		my $cells = () = $line =~ /(?<!\\)\|/g;
 		$columns = undef if $cells == 0;
 		$columns //= $cells if $line =~ /^\|/;
@@ -143,7 +144,7 @@ for my $lang ('en', 'zh')
 	is($fence, undef, "$lang: every block ends");
 	ok(!(grep { $_ eq '# no heading' } @headings), "$lang: and makes no heading");
 	like($report{$lang}, qr/\Q$_\E/, "$lang: $_") for 'CREATE TABLE "decision_insights"', 'DROP TABLE',
-		'cc49202aa411c809a0737a90a287c652242d50144a942f92d573ede8dc4d9203', 'https://grafana.example/d/1', 'UTC', 'CI job 17', 'abc123';
+		'cc49202aa411c809a0737a90a287c652242d50144a942f92d573ede8dc4d9203', '- dashboard: <https://grafana.example/d/1?a=1&b=2>', '- no: https://x/&lt;b>', 'UTC', 'CI job 17', 'abc123';
 }
 like($report{en}, qr/^- \[x\] technical lead: Person &lt;technical_lead>/m, 'the signatures are in it');
 like($report{en}, qr/^- \[x\] met All tests pass \(code\.tests\)/m, 'English');
@@ -154,32 +155,110 @@ is(line_of('ci', 'SHOW deploydb.language'), 'en', 'the language is left as it wa
 ($status, $out, $error) = line_of('ci', "SELECT deploydb.deployment_report(lang => 'fr')");
 like($error, qr/unrecognized language: "fr"/, 'there are two languages');
 
-# The reference checklist: each line has its place
+# The reference checklist: every heading, checkbox, row and command, and how long
+# a step takes, has its place in the report, in the section of its name.
 
-my ($block, %missing);
-my @commands;
-for my $line (split /\n/, Encode::decode_utf8(slurp_file('test/checklist.md')))
+# A heading without what decorates it
+sub heading
 {
-	$block = !$block, next if $line =~ /^```/;
-	if ($block)
-	{
-		$missing{$line} = 1 if index($report{zh}, $line) < 0;
-		next;
-	}
-	my $text = $line =~ /^\|/ ? (split /\s*\|\s*/, $line)[1] : $line;
-	$text = (split /\s*\|\s*/, $line)[2] if $text eq '[时间]';
-	next if $text =~ /^(-+|\[如有\])$/ || $line =~ /^# /;
-	$text =~ s/^(#+|-)\s+(\[ \]\s+)?//;
-	$text =~ s/^[^\p{L}\p{N}*]+//;
+	my $text = shift;
+	$text =~ s/^#+\s*|^\*\*|\*\*:$//g;
+	$text =~ s/^[^\p{L}\p{N}]+//;
 	$text =~ s/^\d+\. //;
-	$text =~ s/:\s*_+.*//;
-	$text =~ s/\*\*//g;
-	# what is of that deployment alone, or said in English too
-	$text =~ s/ \((13|`|Pre-|Deployment|Post-).*\)//;
-	$text =~ s/（2个.*）//;
-	$missing{$line} = 1 if index($report{zh}, $text) < 0;
+	$text =~ s/ \((?:Pre-|Post-)?Deployment\)$//;
+	return $text;
 }
-is(Encode::encode_utf8(join "\n", sort keys %missing), '', 'every heading, checkbox, row and command of the checklist is in the report');
+
+# What the checklist asks for: [section, kind, text]
+sub asked
+{
+	my ($fence, $section, @asked);
+	for my $line (split /\n/, shift)
+	{
+		if ($line =~ /^```(\w*)/)
+		{
+			$fence = defined $fence ? undef : $1;
+		}
+		elsif (defined $fence)
+		{
+			next if $line =~ /^\s*$|^# |^-- /;
+			$line =~ s/\s+# .*//;
+			push @asked, [ $fence eq 'sql' ? 'Rollback脚本' : $section, 'command', $line ];
+		}
+		elsif ($line =~ /^##|^\*\*部署完成签字\*\*:$/)
+		{
+			$section = heading($line);
+			push @asked, [ $section, 'heading', $section ];
+		}
+		elsif ($line =~ /^- (?:\[ \] )?(.*)/)
+		{
+			my $text = $1;
+			$text =~ s/^(?:✅|⏸️) //;
+			# what is of that deployment alone
+			$text =~ s/ \(1.*\)$| \(`.*|（2个.*）|: _+.*//;
+			push @asked, [ $section, 'item', $text ] if $section;
+		}
+		elsif ($line =~ /^\|/)
+		{
+			my (undef, @cells) = split /\s*\|\s*/, $line;
+			next if $cells[0] =~ /^-+$|^\[如有\]$/;
+			$_ = '' for grep { /^\[.*\]$/ } @cells;
+			s/\*\*//g, s/^~// for @cells;
+			# the server counts these itself
+			$_ = '' for grep { /^应用日志$/ } @cells;
+			push @asked, [ $section, 'row', join '|', grep { $_ ne '' } @cells ];
+		}
+		elsif ($line =~ /^\*\*时间估计\*\*/)
+		{
+			push @asked, [ $section, 'time', $line ];
+		}
+	}
+	return @asked;
+}
+
+# What of it is not in the report, and the lines of the report that have the rest
+sub look_up
+{
+	my ($asked, @lines) = @_;
+	my ($fence, $section, @places, @missing, %used);
+	for my $n (0 .. $#lines)
+	{
+		my $line = $lines[$n];
+		$fence = defined $fence ? undef : $1, next if $line =~ /^(`{3,})/ && (!defined $fence || $1 eq $fence);
+		$section = heading($line), push @places, [ $n, $section, 'heading', $section ] if !defined $fence && $line =~ /^##/;
+		next if !defined $section || !defined $fence && $line =~ /^##/;
+		my $kind = defined $fence ? 'command' : $line =~ /^- \[/ ? 'item' : $line =~ /^\|/ ? 'row' : 'time';
+		$line =~ s/&lt;/</g;
+		push @places, [ $n, $section, $kind, $line ];
+	}
+	for my $want (@$asked)
+	{
+		my ($there) = grep {
+			my (undef, $section, $kind, $line) = @$_;
+			!$used{ $_->[0] } && $section eq $want->[0] && $kind eq $want->[1] && (
+				$kind eq 'item' ? $line =~ /^- \[.\] (?:\S+ )?(?:不适用 |未测量 )?\Q$want->[2]\E(?: \(|:)/
+				: $kind eq 'row' ? !(grep { (my $cell = $_) =~ s/[` ]//g; (my $row = $line) =~ s/ //g; index($row, $cell) < 0 } split /\|/, $want->[2])
+				: $line eq $want->[2]) } @places;
+		$used{ $there->[0] } = 1 if $there;
+		push @missing, join ': ', @$want if !$there;
+	}
+	return (\@missing, [ sort { $a <=> $b } keys %used ]);
+}
+
+my @asked = asked(Encode::decode_utf8(slurp_file('test/checklist.md')));
+my %kinds;
+$kinds{ $_->[1] }++ for @asked;
+is_deeply(\%kinds, { heading => 28, item => 28, command => 55, row => 27, time => 5 }, 'the checklist has so many headings, checkboxes, commands, rows and times');
+my @lines = split /\n/, $report{zh};
+my ($missing, $used) = look_up(\@asked, @lines);
+is(Encode::encode_utf8(join "\n", @$missing), '', 'each has its place in the report');
+# none of these lines could be left out unnoticed
+my @unnoticed = grep { my $n = $_; my ($m) = look_up(\@asked, @lines[ grep { $_ != $n } 0 .. $#lines ]); !@$m } @$used;
+is(Encode::encode_utf8(join "\n", @lines[@unnoticed]), '', 'and would be missed');
+
+# and each item of deploydb is in it, under its key
+my @keys = split /\n/, line_of('ci', 'SELECT key FROM deploydb.builtin_checklist_item ORDER BY place');
+is(join(' ', grep { my $key = $_; (grep { /^- \[.\] .* \(\Q$key\E\)$/ } @lines) != 1 } map { s/_(?![[:alnum:]])/\\_/gr } @keys), '', 'each item is there once');
 
 # On a standby
 
