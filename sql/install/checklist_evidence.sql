@@ -21,7 +21,7 @@ AS $$
 			(k.migration IS NULL, 'waiting', '%s: not registered here', NULL::text, NULL::timestamptz),
 			(l.state = 'absent', 'met', '%s: its SHA-256 is %s, and it is not deployed yet',
 				deploydb.known_checksum(k.migration), k.registered_at),
-			(l.state IS NULL, 'not_measured', '%s: %s', l.note, NULL),
+			(l.state IS NULL, 'not_measured', '%s: %s', deploydb.phrase(l.note), NULL),
 			(l.checksum IN ('exact', 'crlf', 'lf'), 'met', '%s: the ledger has its checksum', NULL, l.started_at),
 			(l.checksum = 'unknown', 'not_measured', '%s: there is no text to compare the ledger''s checksum with', NULL, NULL),
 			(true, 'unmet', '%s: the ledger''s checksum is that of another file', NULL, l.started_at)
@@ -77,7 +77,7 @@ CREATE FUNCTION deploydb.evidence_of_ledger(migration text, OUT state text, OUT 
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT v.state, format(deploydb.phrase(v.said), evidence_of_ledger.migration, l.note), v.at
+	SELECT v.state, format(deploydb.phrase(v.said), evidence_of_ledger.migration, deploydb.phrase(l.note)), v.at
 	FROM (SELECT) AS one
 		LEFT JOIN deploydb.ledger() l ON l.migration = evidence_of_ledger.migration
 		CROSS JOIN LATERAL (VALUES

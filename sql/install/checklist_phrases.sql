@@ -404,4 +404,14 @@ INSERT INTO deploydb.builtin_phrase (english, chinese) VALUES
 	('nothing that nobody has looked at',
 		deploydb.from_utf8('\xe6b2a1e69c89e69caae69fa5e79c8be79a84e5918ae8ada6')),
 	('the number of receivers',
-		deploydb.from_utf8('\xe68ea5e694b6e696b9e79a84e695b0e9878f'));
+		deploydb.from_utf8('\xe68ea5e694b6e696b9e79a84e695b0e9878f')),
+	('no error rate is pushed, and no writes are counted',
+		deploydb.from_utf8('\xe6b2a1e69c89e68ea8e98081e99499e8afafe78e87efbc8ce4b99fe6b2a1e69c89e7bb9fe8aea1e58699e585a5')),
+	('api.up is not pushed',
+		deploydb.from_utf8('\xe6b2a1e69c89e68ea8e98081206170692e7570')),
+	('no decisions to look at',
+		deploydb.from_utf8('\xe6b2a1e69c89e58fafe69fa5e79c8be79a84e586b3e7ad96')),
+	('TRUNCATE is not measured, as deploydb is not preloaded',
+		deploydb.from_utf8('\xe69caae6b58be9878f205452554e43415445efbc9a6465706c6f79646220e69caae9a284e58aa0e8bdbd')),
+	('no _prisma_migrations here',
+		deploydb.from_utf8('\xe6ada4e5a484e6b2a1e69c89205f707269736d615f6d6967726174696f6e73'));

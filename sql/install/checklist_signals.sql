@@ -284,7 +284,8 @@ BEGIN
 	IF item IN ('rollback.error_rate', 'rollback.api_down', 'rollback.data_lost') THEN
 		-- as with the reasons themselves, met is a reason to roll back
 		SELECT CASE a.verdict WHEN 'met' THEN 'met' WHEN 'not_met' THEN 'unmet' ELSE 'not_measured' END,
-			a.value, COALESCE(a.since, clock_timestamp())
+			(SELECT string_agg(deploydb.phrase(s.part), '; ' ORDER BY s.n) FROM string_to_table(a.value, '; ') WITH ORDINALITY AS s (part, n)),
+			COALESCE(a.since, clock_timestamp())
 		INTO state, evidence, at
 		FROM deploydb.rollback_advice() a
 		WHERE a.trigger = substr(item, length('rollback.') + 1);

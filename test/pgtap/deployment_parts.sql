@@ -76,6 +76,11 @@ SELECT is(deploydb.checklist_in(:id, l.lang) #>> '{code.review,evidence}', l.wan
 	FROM (VALUES ('en', 'nobody has attested it'), ('zh', '尚无人确认')) AS l (lang, wanted);
 SELECT is(deploydb.setting('language'), 'en', 'the language is as it was');
 
+SELECT is((SELECT array_agg(i.key ORDER BY i.key) FROM jsonb_each(deploydb.checklist_in(:id, 'en')) i
+		JOIN jsonb_each(deploydb.checklist_in(:id, 'zh')) j ON j.key = i.key
+	WHERE i.value ->> 'evidence' = j.value ->> 'evidence' AND i.value ->> 'evidence' !~ '^(\[\]|function .* does not exist|PostgreSQL .*|nobody has said: .*)$'),
+	NULL, 'evidence is in both languages');
+
 -- Evidence: what is known of one migration, and of an item
 
 CREATE FUNCTION known(evaluator text, item text) RETURNS text LANGUAGE plpgsql AS $$

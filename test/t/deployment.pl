@@ -92,6 +92,9 @@ line_of('ci', "SELECT deploydb.phase_finish('migration'); SELECT deploydb.phase_
 	. "SELECT deploydb.phase_start('health'); SELECT deploydb.phase_finish('health')");
 is(state_of($_), 'met', "$_ is met") for 'db.staging', 'step2.migrate', 'step2.verify';
 is(state_of('post.insight_write'), 'waiting', 'nothing is written yet');
+line_of('owner', q{INSERT INTO decision_insights (id, decision_id, user_id, state_snapshot, difficulty_factors, feature_vector_hash, updated_at)
+	VALUES ('0', 'd0', 'u1', '{"a": 1}', '{"length": 1, "accuracy": 1, "frequency": 1, "forgetting": 1}', '0123456789abcdef', now())});
+is(state_of('post.insight_write'), 'waiting', 'nor is it by what others write');
 line_of('app', q{INSERT INTO decision_insights (id, decision_id, user_id, state_snapshot, difficulty_factors, feature_vector_hash, updated_at)
 	VALUES ('1', 'd1', 'u1', '{"a": 1}', '{"length": 1, "accuracy": 1, "frequency": 1, "forgetting": 1}', '0123456789abcdef', now())});
 is(state_of('post.insight_write'), 'met', 'an insight is written by the application');
