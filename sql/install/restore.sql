@@ -137,8 +137,8 @@ BEGIN
 		RETURN 'could not be read';
 	END IF;
 	PERFORM deploydb.as_caller(format('UPDATE %s SET rolled_back_at = clock_timestamp() WHERE migration_name = %L AND rolled_back_at IS NULL',
-		place, name));
-	IF deploydb.as_caller(format('UPDATE %s SET rolled_back_at = NULL WHERE id IN (%s)', place, ids))::bigint = 0 THEN
+		place, name), place::regclass);
+	IF deploydb.as_caller(format('UPDATE %s SET rolled_back_at = NULL WHERE id IN (%s)', place, ids), place::regclass)::bigint = 0 THEN
 		RETURN 'the rows are gone';
 	END IF;
 	RETURN ledger ->> 'state';
@@ -158,8 +158,9 @@ DECLARE
 	waits text := current_setting('lock_timeout');
 	old deploydb.rollback;
 	apart record;
-	step text;
+	step record;
 	ledger text;
+	lost text;
 BEGIN
 	PERFORM deploydb.check_rolling_back('restore');
 	PERFORM deploydb.standing_rollback(id);
@@ -171,14 +172,24 @@ BEGIN
 			DETAIL = 'It dropped a column, whose values are not kept.',
 			HINT = 'Deploy the migration again.';
 	END IF;
+	SELECT string_agg(m ->> 'stored', ', ') INTO lost
+	FROM jsonb_array_elements(old.moved) m
+	WHERE m ->> 'kind' IN ('TABLE', 'FOREIGN TABLE') AND to_regclass(format('deploydb_backup.%I', m ->> 'stored')) IS NULL;
+	IF lost IS NOT NULL THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_table',
+			MESSAGE = format('what rollback %s kept is not there any more', id),
+			DETAIL = format('Missing in schema deploydb_backup: %s.', lost),
+			HINT = 'Somebody has dropped or renamed it. Go back to a backup, or deploy the migration again.';
+	END IF;
 	PERFORM deploydb.lock_for_rollback(ARRAY(
 		SELECT format('deploydb_backup.%I', m ->> 'stored') FROM jsonb_array_elements(old.moved) m WHERE m ->> 'kind' = 'TABLE'
 		UNION ALL
 		SELECT unnest(w.relations) FROM deploydb.in_the_way(old.moved) w), false);
 	SELECT * INTO apart FROM deploydb.keep_apart(id);
-	FOR step IN SELECT u FROM jsonb_array_elements_text(old.undo) WITH ORDINALITY AS s (u, n) ORDER BY s.n
+	FOR step IN SELECT s.u ->> 'run' AS run, s.u ->> 'owned' AS owned FROM jsonb_array_elements(old.undo) WITH ORDINALITY AS s (u, n) ORDER BY s.n
 	LOOP
-		PERFORM deploydb.as_caller(step);
+		PERFORM deploydb.as_caller(step.run, step.owned::regclass);
 	END LOOP;
 	ledger := deploydb.undo_rewind(old.migration, old.ledger);
 	UPDATE deploydb.rollback r
@@ -214,7 +225,7 @@ DECLARE
 	waits text := current_setting('lock_timeout');
 	old deploydb.rollback;
 	until timestamptz;
-	item jsonb;
+	step record;
 BEGIN
 	PERFORM deploydb.check_rolling_back(reason);
 	PERFORM deploydb.standing_rollback(id);
@@ -228,14 +239,22 @@ BEGIN
 	END IF;
 	PERFORM deploydb.lock_for_rollback(ARRAY(
 		SELECT format('deploydb_backup.%I', m ->> 'stored') FROM jsonb_array_elements(old.moved) m WHERE m ->> 'kind' = 'TABLE'), true);
-	FOR item IN SELECT m.value FROM jsonb_array_elements(old.moved) WITH ORDINALITY AS m (value, n)
-		WHERE m.value ->> 'kind' <> 'STATISTICS' ORDER BY m.n
+	-- what refers to one another goes in one statement; a partition goes with its table
+	FOR step IN
+		SELECT string_agg(g.name, ', ' ORDER BY g.n) AS names, g.kind
+		FROM (SELECT i.*, i.n - row_number() OVER (PARTITION BY i.kind ORDER BY i.n) AS run
+			  FROM (SELECT m.n, m.value ->> 'kind' AS kind,
+						-- types of arguments are called otherwise by now
+						CASE WHEN m.value ->> 'kind' = 'ROUTINE' THEN
+							(SELECT p.oid::regprocedure::text FROM pg_proc p
+							 WHERE p.pronamespace = to_regnamespace('deploydb_backup') AND p.proname = m.value ->> 'stored')
+						ELSE format('deploydb_backup.%I', m.value ->> 'stored') END AS name
+					FROM jsonb_array_elements(old.moved) WITH ORDINALITY AS m (value, n)) AS i) AS g
+		GROUP BY g.kind, g.run
+		HAVING string_agg(g.name, '') IS NOT NULL
+		ORDER BY min(g.n)
 	LOOP
-		-- a partition goes with its table; types of arguments are called otherwise by now
-		PERFORM deploydb.as_caller(CASE WHEN item ->> 'kind' = 'ROUTINE' THEN
-				(SELECT 'DROP ROUTINE ' || p.oid::regprocedure FROM pg_proc p
-				 WHERE p.pronamespace = 'deploydb_backup'::regnamespace AND p.proname = item ->> 'stored')
-			ELSE format('DROP %s IF EXISTS deploydb_backup.%I', item ->> 'kind', item ->> 'stored') END);
+		PERFORM deploydb.as_caller(format('DROP %s IF EXISTS %s', step.kind, step.names));
 	END LOOP;
 	UPDATE deploydb.rollback r
 	SET state = 'discarded', ended_at = clock_timestamp(), ended_by = session_user, note = reason

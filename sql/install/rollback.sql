@@ -3,6 +3,7 @@
 --
 
 -- What was moved is an array of objects {kind, schema, name, stored, signature};
+-- undo one of {run, owned}, null where nothing undoes it, see rollback_steps();
 -- ledger has the schema and the ids of the rows that were rewound.
 CREATE TABLE deploydb.rollback (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -260,8 +261,10 @@ BEGIN
 		COALESCE(array_agg(DISTINCT v.owner), '{}')
 	INTO moved, owners
 	FROM deploydb.rollback_moves(script, schema, suffix) v;
-	SELECT COALESCE(array_agg(s.run ORDER BY s.o), '{}'), COALESCE(jsonb_agg(s.undo ORDER BY s.o DESC), '[]') INTO steps, undo
-	FROM deploydb.rollback_steps(script, schema, suffix) WITH ORDINALITY AS s (n, m, run, undo, o);
+	SELECT COALESCE(array_agg(s.run ORDER BY s.o), '{}'),
+		COALESCE(jsonb_agg(CASE WHEN s.undo IS NOT NULL THEN jsonb_build_object('run', s.undo, 'owned', s.owned) END ORDER BY s.o DESC), '[]')
+	INTO steps, undo
+	FROM deploydb.rollback_steps(script, schema, suffix) WITH ORDINALITY AS s (n, m, run, undo, owned, o);
 	IF moved <> '[]' THEN
 		PERFORM deploydb.open_backup_schema(owners);
 	END IF;
@@ -298,7 +301,8 @@ BEGIN
 	IF ledger.run IS NULL THEN
 		RETURN NULL;
 	END IF;
-	ids := deploydb.as_caller(format('WITH rewound AS (%s RETURNING id) SELECT jsonb_agg(r.id ORDER BY r.id) FROM rewound r', ledger.run));
+	ids := deploydb.as_caller(format('WITH rewound AS (%s RETURNING id) SELECT jsonb_agg(r.id ORDER BY r.id) FROM rewound r', ledger.run),
+		format('%I._prisma_migrations', ledger.place)::regclass);
 	IF ids IS NULL OR (SELECT l.state FROM deploydb.rollback_ledger(name, schema, true) l) IS DISTINCT FROM 'rolled_back' THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'ZD007',

@@ -206,7 +206,7 @@ BEGIN
 	number := nextval('deploydb.rollback_plan_id_seq');
 	tables := ARRAY(SELECT t.relation FROM deploydb.rollback_tables(basis.script, basis.schema) t);
 	SELECT COALESCE(array_agg(s.run ORDER BY s.o), '{}'), COALESCE(array_agg(s.undo ORDER BY s.o DESC), '{}') INTO steps, undo
-	FROM deploydb.rollback_steps(basis.script, basis.schema, number::text) WITH ORDINALITY AS s (n, m, run, undo, o);
+	FROM deploydb.rollback_steps(basis.script, basis.schema, number::text) WITH ORDINALITY AS s (n, m, run, undo, owned, o);
 
 	plan := jsonb_build_object(
 		'id', number, 'hash', basis.hash, 'migration', basis.name, 'schema', basis.schema,

@@ -4,15 +4,17 @@
 
 -- Whoever acts calls a function in C, which calls its twin ..._definer with
 -- the owner's rights.  What changes the application's objects is run by
--- as_caller(), with the rights of whoever called.
+-- as_caller(), with the rights of whoever called.  What runs what a table's owner
+-- put there (triggers, constraints) names the table: a superuser who calls lends
+-- nobody his rights.
 
-CREATE FUNCTION deploydb.as_caller(statement text)
+CREATE FUNCTION deploydb.as_caller(statement text, owned regclass DEFAULT NULL)
 RETURNS text
 AS 'MODULE_PATHNAME', 'deploydb_as_caller'
-LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION deploydb.as_caller(text) IS
-	'Rollback: runs a statement with the rights of whoever called a function that acts for him; its first value, or the number of its rows';
-REVOKE ALL ON FUNCTION deploydb.as_caller(text) FROM PUBLIC;
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION deploydb.as_caller(text, regclass) IS
+	'Rollback: runs a statement with the rights of whoever called a function that acts for him, or of a table''s owner where the caller has those; its first value, or the number of its rows';
+REVOKE ALL ON FUNCTION deploydb.as_caller(text, regclass) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.migration_schema(migration text)
 RETURNS text
@@ -203,7 +205,7 @@ DECLARE
 	ending text := '_' || suffix || CASE WHEN same > 1 THEN '_' || same ELSE '' END;
 	stem text := name;
 BEGIN
-	WHILE octet_length(stem || ending) > 63 LOOP
+	WHILE octet_length(stem || ending) > 63 AND stem <> '' LOOP
 		stem := left(stem, -1);
 	END LOOP;
 	RETURN stem || ending;
@@ -262,49 +264,67 @@ COMMENT ON FUNCTION deploydb.rollback_moves(text, text, text) IS
 REVOKE ALL ON FUNCTION deploydb.rollback_moves(text, text, text) FROM PUBLIC;
 
 -- The statements that take the script's place, in their order; undone by the
--- others in the order reversed.  What cannot be undone has none.
+-- others in the order reversed.  What cannot be undone has none.  Where undoing
+-- runs expressions of a table's owner, that is the table.
 CREATE FUNCTION deploydb.rollback_steps(script text, schema text, suffix text)
-RETURNS TABLE (n bigint, m bigint, run text, undo text)
+RETURNS TABLE (n bigint, m bigint, run text, undo text, owned text)
 LANGUAGE sql STABLE PARALLEL UNSAFE ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT v.n, v.m * 10 + s.k, s.run, s.undo
+	WITH target AS MATERIALIZED (
+		SELECT o.n, o.object_type, o.class_id::oid AS class_id, o.object_id::oid AS object_id, o.sub_id
+		FROM deploydb.rollback_objects(script, schema) o
+		WHERE NOT o.with_table
+	)
+	SELECT v.n, v.m + s.k, s.run, s.undo, NULL
 	FROM deploydb.rollback_moves(script, schema, suffix) v
 		CROSS JOIN LATERAL (VALUES
-			(1, format('ALTER %s %I.%I%s SET SCHEMA deploydb_backup', v.kind, v.schema_name, v.name, v.signature),
-				format('ALTER %s deploydb_backup.%I%s SET SCHEMA %I', v.kind, v.name, v.signature, v.schema_name)),
-			(2, format('ALTER %s deploydb_backup.%I%s RENAME TO %I', v.kind, v.name, v.signature, v.stored),
-				format('ALTER %s deploydb_backup.%I%s RENAME TO %I', v.kind, v.stored, v.signature, v.name))
+			(0, format('ALTER %s %I.%I%s RENAME TO %I', v.kind, v.schema_name, v.name, v.signature, v.stored),
+				format('ALTER %s %I.%I%s RENAME TO %I', v.kind, v.schema_name, v.stored, v.signature, v.name)),
+			-- once all have names that nothing else has there
+			(10, format('ALTER %s %I.%I%s SET SCHEMA deploydb_backup', v.kind, v.schema_name, v.stored, v.signature),
+				format('ALTER %s deploydb_backup.%I%s SET SCHEMA %I', v.kind, v.stored, v.signature, v.schema_name))
 		) AS s (k, run, undo)
-	WHERE v.moved OR s.k = 2
+	WHERE v.moved OR s.k = 0
 	UNION ALL
-	SELECT o.n, 0, format('DROP INDEX %I.%I', s.nspname, c.relname), pg_get_indexdef(c.oid)
-	FROM deploydb.rollback_objects(script, schema) o
-		JOIN pg_class c ON o.class_id = 'pg_class'::regclass AND c.oid = o.object_id
+	SELECT o.n, 0, format('DROP INDEX %I.%I', s.nspname, c.relname),
+		-- without the ONLY of one whose partitions have theirs
+		concat_ws('; ', CASE WHEN c.relkind = 'I' THEN regexp_replace(pg_get_indexdef(c.oid), '^(.{' || length(d.head) || '})ONLY ', '\1')
+				ELSE pg_get_indexdef(c.oid) END,
+			format('COMMENT ON INDEX %I.%I IS ', s.nspname, c.relname) || quote_literal(obj_description(c.oid, 'pg_class'))), NULL
+	FROM target o
+		JOIN pg_class c ON o.object_type = 'index' AND c.oid = o.object_id
+		JOIN pg_index i ON i.indexrelid = c.oid
+		CROSS JOIN LATERAL format('CREATE %sINDEX %I ON ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, c.relname) AS d (head)
 		JOIN pg_namespace s ON s.oid = c.relnamespace
-	WHERE NOT o.with_table AND o.object_type = 'index'
 	UNION ALL
-	SELECT o.n, 0, format('DROP TRIGGER %I ON %I.%I', g.tgname, s.nspname, c.relname), pg_get_triggerdef(g.oid)
-	FROM deploydb.rollback_objects(script, schema) o
+	SELECT o.n, 0, format('DROP TRIGGER %I ON %I.%I', g.tgname, s.nspname, c.relname),
+		concat_ws('; ', pg_get_triggerdef(g.oid),
+			format('ALTER TABLE %I.%I ', s.nspname, c.relname)
+				|| CASE g.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' END
+				|| format(' TRIGGER %I', g.tgname),
+			format('COMMENT ON TRIGGER %I ON %I.%I IS ', g.tgname, s.nspname, c.relname)
+				|| quote_literal(obj_description(g.oid, 'pg_trigger'))), NULL
+	FROM target o
 		JOIN pg_trigger g ON o.class_id = 'pg_trigger'::regclass AND g.oid = o.object_id
 		JOIN pg_class c ON c.oid = g.tgrelid
 		JOIN pg_namespace s ON s.oid = c.relnamespace
-	WHERE NOT o.with_table
 	UNION ALL
 	SELECT o.n, 0, format('ALTER TABLE %I.%I DROP CONSTRAINT %I', s.nspname, c.relname, t.conname),
-		format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', s.nspname, c.relname, t.conname, pg_get_constraintdef(t.oid))
-	FROM deploydb.rollback_objects(script, schema) o
+		concat_ws('; ', format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s', s.nspname, c.relname, t.conname, pg_get_constraintdef(t.oid)),
+			format('COMMENT ON CONSTRAINT %I ON %I.%I IS ', t.conname, s.nspname, c.relname)
+				|| quote_literal(obj_description(t.oid, 'pg_constraint'))),
+		CASE WHEN t.contype IN ('c', 'f') THEN format('%I.%I', s.nspname, c.relname) END
+	FROM target o
 		JOIN pg_constraint t ON o.class_id = 'pg_constraint'::regclass AND t.oid = o.object_id
 		JOIN pg_class c ON c.oid = t.conrelid
 		JOIN pg_namespace s ON s.oid = c.relnamespace
-	WHERE NOT o.with_table
 	UNION ALL
-	SELECT o.n, 0, format('ALTER TABLE %I.%I DROP COLUMN %I', s.nspname, c.relname, a.attname), NULL
-	FROM deploydb.rollback_objects(script, schema) o
-		JOIN pg_attribute a ON o.class_id = 'pg_class'::regclass AND a.attrelid = o.object_id AND a.attnum = o.sub_id
+	SELECT o.n, 0, format('ALTER TABLE %I.%I DROP COLUMN %I', s.nspname, c.relname, a.attname), NULL, NULL
+	FROM target o
+		JOIN pg_attribute a ON o.class_id = 'pg_class'::regclass AND o.sub_id > 0 AND a.attrelid = o.object_id AND a.attnum = o.sub_id
 		JOIN pg_class c ON c.oid = a.attrelid
 		JOIN pg_namespace s ON s.oid = c.relnamespace
-	WHERE NOT o.with_table AND o.sub_id > 0
 	ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION deploydb.rollback_steps(text, text, text) IS

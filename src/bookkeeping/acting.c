@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
@@ -19,6 +20,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -185,12 +187,33 @@ run_as_caller(const char *statement, MemoryContext context)
 	return result;
 }
 
+/*
+ * A table's owner, where the caller has his rights anyway: what he put on the
+ * table runs with no more than them.  Otherwise the caller.
+ */
+static Oid
+owner_or_caller(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", table)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return has_privs_of_role(acting->user, owner) ? owner : acting->user;
+}
+
 Datum
 deploydb_as_caller(PG_FUNCTION_ARGS)
 {
-	char	   *statement = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *statement;
+	Oid			role;
 	Oid			user;
 	int			security_context;
+	int			level;
 	text	   *result = NULL;
 
 	if (acting == NULL)
@@ -198,11 +221,23 @@ deploydb_as_caller(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("nobody is acted for"),
 				 errdetail("This function is a part of others, such as deploydb.rollback_migration().")));
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("statement must not be NULL")));
+	statement = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
-	/* an error that is caught sets the user back by itself */
+	/*
+	 * An error that is caught sets user and settings back by itself.  A
+	 * trigger's SET search_path must not outlive the statement: operators of
+	 * the owner's functions would be looked up there.
+	 */
+	level = NewGUCNestLevel();
 	GetUserIdAndSecContext(&user, &security_context);
-	SetUserIdAndSecContext(acting->user,
-						   acting->security_context | SECURITY_LOCAL_USERID_CHANGE);
+	role = PG_ARGISNULL(1) ? acting->user : owner_or_caller(PG_GETARG_OID(1));
+	SetUserIdAndSecContext(role,
+						   acting->security_context | SECURITY_LOCAL_USERID_CHANGE |
+						   (role != acting->user ? SECURITY_RESTRICTED_OPERATION : 0));
 	own_work_level++;
 	PG_TRY();
 	{
@@ -214,6 +249,7 @@ deploydb_as_caller(PG_FUNCTION_ARGS)
 	}
 	PG_END_TRY();
 	SetUserIdAndSecContext(user, security_context);
+	AtEOXact_GUC(false, level);
 
 	if (result == NULL)
 		PG_RETURN_NULL();

@@ -225,6 +225,68 @@ SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('odd') ->> 'id')::
 SELECT ok(deploydb.discard_rolled_back(10, 'not needed'), 'can be discarded');
 SELECT is((SELECT string_agg(relname, ', ') FROM pg_class WHERE relname ~ '^(Odd|a2345|part)'), NULL, 'and nothing is left');
 
+-- What takes part in a table's life is put back as it was
+SELECT isnt(deploydb.register_migration('20260105000000_parts', $ddl$
+	CREATE INDEX kept_twice ON kept ((id * 2)); COMMENT ON INDEX kept_twice IS 'it''s twice';
+	ALTER TABLE kept ADD CONSTRAINT "Not 0" CHECK (id <> 0); COMMENT ON CONSTRAINT "Not 0" ON kept IS 'one';
+	CREATE TRIGGER off BEFORE INSERT ON kept FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+	ALTER TABLE kept DISABLE TRIGGER off; COMMENT ON TRIGGER off ON kept IS 'off';
+$ddl$, NULL, 'DROP INDEX kept_twice; DROP TRIGGER off ON kept; ALTER TABLE kept DROP CONSTRAINT "Not 0"'), 0, 'index, trigger and constraint');
+SELECT ddl FROM deploydb.known_migration WHERE migration = '20260105000000_parts' \gexec
+SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('20260105000000_parts') ->> 'id')::bigint, 'parts'), 11::bigint, 'are rolled back');
+SELECT is((SELECT count(*) FROM pg_constraint WHERE conname = 'Not 0'), 0::bigint, 'are gone');
+SELECT is(deploydb.restore_rolled_back(11) ->> 'kept_apart', NULL, 'and restored');
+SELECT is(concat_ws(', ', obj_description('kept_twice'::regclass), (SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = 'Not 0'),
+		(SELECT concat_ws(' ', tgenabled, obj_description(oid, 'pg_trigger')) FROM pg_trigger WHERE tgname = 'off')),
+	'it''s twice, one, D off', 'with their comments, and as they were disabled');
+
+-- An index with those of partitions
+SELECT isnt(deploydb.register_migration('20260105010000_split', 'CREATE TABLE split (id integer) PARTITION BY RANGE (id);
+	CREATE TABLE half PARTITION OF split FOR VALUES FROM (0) TO (10)'), 0, 'a table with a partition');
+SELECT isnt(deploydb.register_migration('20260105020000_indexed', 'CREATE UNIQUE INDEX "of ON ONLY" ON split (id)', NULL, 'DROP INDEX "of ON ONLY"'), 0, 'and an index');
+SELECT ddl FROM deploydb.known_migration WHERE migration ~ 'split|indexed' ORDER BY migration \gexec
+CREATE TEMPORARY TABLE indexed AS SELECT deploydb.rollback_migration((deploydb.plan_rollback('indexed') ->> 'id')::bigint, 'index') AS id;
+SELECT is((SELECT count(*) FROM pg_index WHERE indrelid IN ('split'::regclass, 'half'::regclass)), 0::bigint, 'is rolled back from both');
+SELECT deploydb.restore_rolled_back(id) FROM indexed \g /dev/null
+SELECT is((SELECT string_agg(format('%s %s', indrelid::regclass, indisvalid), ', ' ORDER BY indrelid::regclass::text) FROM pg_index
+	WHERE indrelid IN ('split'::regclass, 'half'::regclass)), 'half t, split t', 'and restored to both');
+
+-- What refers to one another goes together
+SELECT isnt(deploydb.register_migration('20260106000000_pair', $ddl$
+	CREATE TABLE one (id integer PRIMARY KEY); CREATE TABLE other (id integer REFERENCES one);
+$ddl$, NULL, 'DROP TABLE one, other'), 0, 'two tables in one statement');
+SELECT ddl FROM deploydb.known_migration WHERE migration = '20260106000000_pair' \gexec
+SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('pair') ->> 'id')::bigint, 'pair'), 13::bigint, 'are rolled back');
+SELECT ok(deploydb.discard_rolled_back(13, 'not needed'), 'and discarded');
+
+-- The team hears of it, in its language
+SELECT is((SELECT count(*) FROM deploydb.outbox), 0::bigint, 'where there is no webhook, no message waits for one');
+SELECT deploydb.add_webhook('team', 'generic', 'https://receiver.invalid/hook') \g /dev/null
+CREATE TABLE one (id integer PRIMARY KEY);
+SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('pair') ->> 'id')::bigint, 'it''s 100 %s'), 14::bigint, 'a half of it is rolled back');
+SELECT is(body::jsonb ->> 'message', format('Migration 20260106000000_pair was rolled back by %s: it''s 100 %%s', session_user), 'a message waits')
+FROM deploydb.outbox;
+SET deploydb.language = zh;
+SELECT deploydb.restore_rolled_back(14) \g /dev/null
+SELECT is(body::jsonb ->> 'message', format('迁移 20260106000000_pair 已由 %s 恢复。', session_user), 'so does one of the restore')
+FROM deploydb.outbox ORDER BY id DESC LIMIT 1;
+SELECT deploydb.rollback_migration((deploydb.plan_rollback('pair') ->> 'id')::bigint, '太慢') \g /dev/null
+SELECT is(body::jsonb ->> 'message', format('迁移 20260106000000_pair 已由 %s 回滚：太慢', session_user), 'or in Chinese')
+FROM deploydb.outbox ORDER BY id DESC LIMIT 1;
+BEGIN;
+SELECT deploydb.restore_rolled_back(15) \g /dev/null
+ROLLBACK;
+SELECT is((SELECT count(*) FROM deploydb.outbox), 3::bigint, 'what is undone is not told');
+RESET deploydb.language;
+
+-- What is not there any more, or has its name taken
+SELECT format('DROP TABLE deploydb_backup.%I', moved #>> '{0,stored}') FROM deploydb.rollback WHERE id = 15 \gexec
+SELECT throws_ok('SELECT deploydb.restore_rolled_back(15)', '42P01', 'what rollback 15 kept is not there any more', 'what somebody has dropped is not restored');
+SELECT deploydb.discard_rolled_back(15, 'dropped') \g /dev/null
+CREATE TABLE one (id integer PRIMARY KEY);
+CREATE TABLE deploydb_backup.one (id integer PRIMARY KEY);
+SELECT is(deploydb.rollback_migration((deploydb.plan_rollback('pair') ->> 'id')::bigint, 'again'), 16::bigint, 'a name that is taken there is in nobody''s way');
+
 -- What a script must not do
 SELECT throws_matching(format('SELECT deploydb.plan_rollback(%L)', name), 'cannot be used', format('not let through: %s', script))
 FROM (VALUES ('20260201_a', 'DROP TABLE own CASCADE'), ('20260201_b', 'DROP TABLE kept'), ('20260201_c', 'DELETE FROM own'),

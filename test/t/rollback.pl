@@ -120,11 +120,60 @@ sql('ALTER SCHEMA deploydb_backup OWNER TO ops');
 $plan = plan();
 like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'mine')"), qr/42501:.*belongs to role "ops"/, 'nothing is moved to where another could drop it');
 
+# Nobody's rights are borrowed: neither by a table's owner from the extension's
+# owner, whose functions call him, nor from a superuser who rolls his table back
+chapter('hostile');
+sql(q{SELECT deploydb.register_migration('20260101000000_checked', 'CREATE TABLE checked (id integer); ALTER TABLE checked ADD CONSTRAINT looks CHECK (id > 0)',
+	NULL, 'ALTER TABLE checked DROP CONSTRAINT looks'), set_config('deploydb.app_role', '', false)});
+$node->safe_psql($database, q{
+	SET ROLE app_owner;
+	CREATE SCHEMA trap;
+	GRANT USAGE ON SCHEMA trap TO PUBLIC;
+	CREATE TABLE trap.run_by (role text, what text);
+	GRANT ALL ON trap.run_by TO PUBLIC;
+	CREATE FUNCTION trap.equal(a text, b text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN INSERT INTO trap.run_by VALUES (current_user, 'operator'); RETURN a OPERATOR(pg_catalog.=) b; END $$;
+	CREATE OPERATOR trap.= (LEFTARG = text, RIGHTARG = text, FUNCTION = trap.equal);
+	CREATE FUNCTION trap.jsonb_build_object(text, text, text, jsonb, text, text) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN INSERT INTO trap.run_by VALUES (current_user, 'function'); RETURN '{}'; END $$;
+	CREATE FUNCTION trap.spring() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO trap.run_by VALUES (current_user, 'trigger');
+		SET search_path = trap, pg_catalog;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER spring BEFORE UPDATE ON _prisma_migrations FOR EACH ROW EXECUTE FUNCTION trap.spring();
+	CREATE FUNCTION trap.positive(n integer) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN INSERT INTO trap.run_by VALUES (current_user, 'constraint'); RETURN n > 0; END $$;
+	CREATE TABLE checked (id integer CONSTRAINT looks CHECK (trap.positive(id)))});
+
+sub run_by
+{
+	return sql(q{WITH gone AS (DELETE FROM trap.run_by RETURNING *)
+		SELECT string_agg(DISTINCT concat_ws(' as ', what, role), ', ') FROM gone});
+}
+
+told('app_owner', "INSERT INTO checked VALUES (1)");
+run_by();
+$plan = plan();
+like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'trap')"), qr/^1$/m, 'a table with a trap in its ledger is rolled back');
+is(run_by(), 'trigger as app_owner', 'and the trap has its owner\'s rights');
+like(told('app_owner', 'SELECT deploydb.restore_rolled_back(1)'), qr/applied/, 'and restored');
+is(run_by(), 'trigger as app_owner', 'with the same');
+$plan = plan();
+sql("SELECT deploydb.rollback_migration($plan, 'trap')");
+sql('SELECT deploydb.restore_rolled_back(2)');
+is(run_by(), 'trigger as app_owner', 'a superuser who does it lends nobody his rights');
+sql(q{SELECT deploydb.rollback_migration((deploydb.plan_rollback('checked') ->> 'id')::bigint, 'trap')});
+sql('SELECT deploydb.restore_rolled_back(3)');
+is(run_by(), 'constraint as app_owner', 'nor where a constraint is put back');
+
 # The application writes
 chapter('writers');
 $plan = plan();
 my $app = $node->background_psql($database, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
-$app->query(insert(51, 51));
+# a semicolon too many would be its last statement
+$app->query(insert(51, 51) =~ s/;$//r);
 like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'stop')"), qr/55006:.*"app" has written in the last minute/,
 	'while the application writes it is refused');
 is(state(), 'there applied', 'and nothing is changed');
