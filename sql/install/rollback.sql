@@ -87,10 +87,16 @@ BEGIN
 			WHEN undefined_table OR invalid_schema_name THEN
 				RETURN true;	-- the hash will tell
 			WHEN lock_not_available OR deadlock_detected THEN
-				SELECT string_agg(DISTINCT format('process %s (%s%s)', a.pid, a.usename, NULLIF(', ' || a.application_name, ', ')), '; ')
+				SELECT string_agg(DISTINCT COALESCE('prepared transaction ' || quote_literal(x.gid),
+					format('process %s (%s%s)', a.pid, a.usename, NULLIF(', ' || a.application_name, ', '))), '; ')
 				INTO holders
-				FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-				WHERE l.granted AND l.pid <> pg_backend_pid() AND a.datname = current_database()
+				FROM pg_locks l
+					LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+					LEFT JOIN pg_locks t ON l.pid IS NULL AND t.pid IS NULL AND t.locktype = 'transactionid' AND t.granted
+						AND t.virtualtransaction = l.virtualtransaction
+					LEFT JOIN pg_prepared_xacts x ON x.transaction = t.transactionid
+				WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() AND (a.pid IS NOT NULL OR x.gid IS NOT NULL)
+					AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
 					AND (l.relation = ANY (ARRAY(SELECT to_regclass(r)::oid FROM unnest(relations) r))
 						OR (l.locktype = 'advisory' AND l.classid = 0 AND l.objid = 72707369));
 				IF try = tries THEN
@@ -159,12 +165,13 @@ AS $$
 DECLARE
 	app text := NULLIF(deploydb.setting('app_role'), '');
 	whom text;
+	seen boolean;
 BEGIN
 	SELECT string_agg(concat_ws(' ', COALESCE(w.role, 'somebody') || CASE WHEN w.pid IS NOT NULL THEN ', process ' || w.pid ELSE '' END || ':',
-		w.evidence, 'into', w.relation), '; ')
-	INTO whom
+		w.evidence, 'into', w.relation), '; '), bool_or(w.role = app)
+	INTO whom, seen
 	FROM deploydb.rollback_writers(script, schema) w
-	WHERE app IS NULL OR w.role = app;
+	WHERE app IS NULL OR w.role IS NULL OR w.role = app;
 	IF app IS NULL THEN
 		RAISE WARNING USING
 			MESSAGE = 'deploydb.app_role is not set, so nobody was looked for who may still be writing',
@@ -173,13 +180,16 @@ BEGIN
 	ELSIF whom IS NOT NULL AND NOT force THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_in_use',
-			MESSAGE = format('role "%s" has written in the last minute', app),
+			MESSAGE = format(CASE WHEN seen THEN 'role "%s" has written in the last minute'
+				ELSE 'somebody has written in the last minute, perhaps role "%s"' END, app),
 			DETAIL = whom || '.',
 			HINT = 'Roll the application back first, or say force => true: what it writes from then on fails.';
-	ELSIF NOT deploydb.is_preloaded() THEN
+	ELSIF NOT deploydb.writers_are_measured(script, schema) THEN
 		RAISE WARNING USING
 			MESSAGE = 'who wrote in the last minute is not measured',
-			DETAIL = 'deploydb is not preloaded; only what sessions do at this moment is known.';
+			DETAIL = CASE WHEN NOT deploydb.is_preloaded() THEN 'deploydb is not preloaded'
+				WHEN NOT deploydb.last_minute_is_counted() THEN 'No monitor is ticking here'
+				ELSE 'Not all of the tables are tracked' END || '; only what sessions do at this moment is known.';
 	END IF;
 	RETURN true;
 END

@@ -226,7 +226,7 @@ BEGIN
 		'lost', (SELECT COALESCE(jsonb_agg(format('values of column %s', o.object) ORDER BY o.n), '[]')
 			FROM deploydb.rollback_objects(basis.script, basis.schema) o WHERE o.sub_id > 0 AND NOT o.with_table),
 		'writers', (SELECT COALESCE(jsonb_agg(to_jsonb(w)), '[]') FROM deploydb.rollback_writers(basis.script, basis.schema) w),
-		'writers_measured', deploydb.is_preloaded(),
+		'writers_measured', deploydb.writers_are_measured(basis.script, basis.schema),
 		'locks', (SELECT COALESCE(jsonb_agg('ACCESS EXCLUSIVE on ' || t ORDER BY t), '[]') FROM unnest(tables) t),
 		'ledger', jsonb_build_object('schema', ledger.place, 'state', ledger.state, 'rewind', rewind_ledger, 'statement', ledger.run),
 		'at_start', ledger.effect,

@@ -351,6 +351,36 @@ COMMENT ON FUNCTION deploydb.rollback_tables(text, text) IS
 	'Rollback: the tables that a script drops or changes';
 REVOKE ALL ON FUNCTION deploydb.rollback_tables(text, text) FROM PUBLIC;
 
+-- Are the counters' values of a minute ago known?  The monitor samples them.
+CREATE FUNCTION deploydb.last_minute_is_counted()
+RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN deploydb.is_preloaded() AND EXISTS (SELECT FROM deploydb.monitor_state m
+		WHERE m.last_tick_at >= clock_timestamp() - 3 * make_interval(secs => m.interval_ms / 1000.0));
+END
+$$;
+COMMENT ON FUNCTION deploydb.last_minute_is_counted() IS
+	'Rollback: is deploydb preloaded, and the monitor ticking?';
+REVOKE ALL ON FUNCTION deploydb.last_minute_is_counted() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.last_minute_is_counted() TO pg_monitor, pg_database_owner;
+
+-- Of each of the tables?
+CREATE FUNCTION deploydb.writers_are_measured(script text, schema text)
+RETURNS boolean
+LANGUAGE sql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT deploydb.last_minute_is_counted() AND NOT EXISTS (
+		SELECT FROM deploydb.rollback_tables(script, schema) t
+		WHERE NOT EXISTS (SELECT FROM deploydb.tracked k WHERE format('%I.%I', k.schema, k.name) = t.relation AND k.enabled))
+$$;
+COMMENT ON FUNCTION deploydb.writers_are_measured(text, text) IS
+	'Rollback: is it known whether anybody wrote into the tables that a script drops or changes in the last minute?';
+REVOKE ALL ON FUNCTION deploydb.writers_are_measured(text, text) FROM PUBLIC;
+
 -- Who writes, or wrote in the last minute, as far as a server can know.
 CREATE FUNCTION deploydb.rollback_writers(script text, schema text)
 RETURNS TABLE (relation text, role text, pid integer, application text, evidence text)
@@ -375,12 +405,13 @@ AS $$
 			AND a.pid <> pg_backend_pid() AND a.query_start > clock_timestamp() - interval '1 minute'
 	WHERE a.query ~* '\m(insert|update|delete|merge|copy|truncate)\M' AND strpos(a.query, t.name) > 0
 	UNION
-	SELECT t.relation, NULLIF(deploydb.setting('app_role'), ''), NULL, NULL,
+	-- of whom is not counted
+	SELECT t.relation, NULL, NULL, NULL,
 		format('%s counted in the last minute', w.succeeded + w.prepared)
 	FROM changed t
 		JOIN deploydb.tracked k ON format('%I.%I', k.schema, k.name) = t.relation AND k.enabled
 		CROSS JOIN LATERAL deploydb.write_window(clock_timestamp() - interval '1 minute', t.relation) w
-	WHERE deploydb.is_preloaded() AND NOT w.others AND w.succeeded + w.prepared > 0
+	WHERE deploydb.last_minute_is_counted() AND NOT w.others AND w.succeeded + w.prepared > 0
 	ORDER BY 1, 2, 3
 $$;
 COMMENT ON FUNCTION deploydb.rollback_writers(text, text) IS

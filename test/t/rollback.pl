@@ -13,6 +13,7 @@ $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
 deploydb.monitor = off
 restart_after_crash = on
+max_prepared_transactions = 2
 });
 $node->start;
 $node->safe_psql('postgres', q{
@@ -63,7 +64,7 @@ sub told
 {
 	my ($role, $sql) = @_;
 	my ($rc, $out, $err) = $node->psql($database, $sql, extra_params => [ '-U', $role, '-v', 'VERBOSITY=verbose' ], on_error_stop => 0);
-	return "$out$err";
+	return "$out\n$err";
 }
 
 sub plan { return sql("SELECT deploydb.plan_rollback('insights') ->> 'id'") }
@@ -96,7 +97,7 @@ chapter('rights');
 my $plan = plan();
 like(told('reader', "SELECT deploydb.plan_rollback('insights')"), qr/42501/, 'who reads does not plan');
 like(told('reader', 'SELECT verdict FROM deploydb.rollback_advice()'), qr/not_measured/, 'but is advised');
-is(told('ops', q{SELECT p #>> '{tables,0,rows}' IS NULL FROM deploydb.plan_rollback('insights') p}), 't',
+like(told('ops', q{SELECT p #>> '{tables,0,rows}' IS NULL FROM deploydb.plan_rollback('insights') p}), qr/^t$/m,
 	'an operator without rights on the table plans, and is not told its rows');
 like(told('ops', "SELECT deploydb.rollback_migration($plan, 'mine')"), qr/42501/, 'and does not roll it back');
 is(state(), 'there applied', 'so nothing has changed');
@@ -181,6 +182,22 @@ like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'stop', true)"
 is(rows("deploydb_backup.decision_insights_$plan"), 51, 'what it wrote is kept');
 $app->quit;
 
+# It has, and does something else by now: that is counted, where the monitor ticks
+chapter('counted');
+$plan = plan();
+$app = $node->background_psql($database, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
+sql('SELECT deploydb.tick()');
+$app->query(insert(51, 51));
+$app->query('SELECT 1');
+like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'stop')"),
+	qr/55006:.*somebody has written in the last minute, perhaps role "app".*1 counted/s, 'what was counted in the last minute stops it');
+is(sql("SELECT deploydb.plan_rollback('insights') -> 'writers_measured'"), 'true', 'and the plan says that it is measured');
+sql("UPDATE deploydb.monitor_state SET last_tick_at = now() - interval '1 hour'");
+is(sql("SELECT deploydb.plan_rollback('insights') -> 'writers_measured'"), 'false', 'but not where no monitor ticks');
+$app->quit;
+like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'stop')"), qr/^1\n.*WARNING:.*not measured.*No monitor is ticking/s,
+	'which a warning says, then');
+
 # Somebody holds the table
 chapter('locked');
 $plan = plan();
@@ -194,6 +211,10 @@ is(sql("SELECT pg_cancel_backend($waits)"), 't', 'while it waits it can be cance
 ok($node->poll_query_until($database, "SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $waits"), 'and goes');
 $session->quit;
 $holder->query('ROLLBACK');
+$holder->query("BEGIN; LOCK TABLE decision_insights IN ACCESS SHARE MODE; PREPARE TRANSACTION 'left over'");
+like(told('app_owner', "SET deploydb.lock_timeout = '10ms'; SELECT deploydb.rollback_migration($plan, 'now')"),
+	qr/55P03:.*prepared transaction 'left over'/s, 'who has prepared a transaction is named, too');
+$holder->query("ROLLBACK PREPARED 'left over'");
 is(state(), 'there applied', 'nothing was changed');
 is(rows('decision_insights'), 50, 'and no row is lost');
 $holder->quit;
