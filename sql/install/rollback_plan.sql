@@ -138,7 +138,8 @@ AS $$
 		E'SELECT pg_advisory_xact_lock(72707369);\n',
 		CASE WHEN cardinality(tables) > 0 THEN format(E'LOCK TABLE %s IN ACCESS EXCLUSIVE MODE;\n', array_to_string(tables, ', ')) END,
 		CASE WHEN EXISTS (SELECT FROM unnest(steps) s WHERE strpos(s, 'deploydb_backup') > 0)
-			THEN E'CREATE SCHEMA IF NOT EXISTS deploydb_backup;\n' END,
+			-- IF NOT EXISTS asks for the right to make one even where it is there
+			THEN E'SELECT ''CREATE SCHEMA deploydb_backup'' WHERE to_regnamespace(''deploydb_backup'') IS NULL \\gexec\n' END,
 		(SELECT string_agg(s.step || E';\n', '' ORDER BY s.n) FROM unnest(steps) WITH ORDINALITY AS s (step, n)),
 		ledger || E';\n',
 		E'COMMIT;\n')

@@ -273,6 +273,46 @@ is(rows("deploydb_backup.decision_insights_$plan"), 50, 'with all rows');
 is(sql("SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 	WHERE c.oid = 'deploydb_backup.decision_insights_$plan'::regclass AND i.indisvalid"), 5, 'and all indexes');
 
+# After each statement of one, in turn
+$node->safe_psql($database, q{
+	CREATE SCHEMA crash;
+	CREATE TABLE crash.after (statement integer);
+	CREATE SEQUENCE crash.statement;
+	CREATE FUNCTION crash.crash() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+	BEGIN
+		IF nextval('crash.statement') = (SELECT statement FROM crash.after) THEN
+			EXECUTE format('COPY (SELECT) TO PROGRAM %L', 'kill -KILL ' || pg_backend_pid());
+		END IF;
+	END $$;
+	GRANT USAGE ON SCHEMA crash TO PUBLIC;
+	CREATE EVENT TRIGGER crash ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'ALTER INDEX') EXECUTE FUNCTION crash.crash()});
+
+sub crash_after_each
+{
+	my ($what, $call, $before, $after) = @_;
+	my $statements = 0;
+	while (state() eq $before && $statements < 50)
+	{
+		$statements++;
+		sql("DELETE FROM crash.after; INSERT INTO crash.after VALUES ($statements); SELECT setval('crash.statement', 1, false)");
+		$node->psql($database, "SET client_min_messages = error; SELECT $call",
+			extra_params => [ '-U', 'app_owner' ]);
+		$node->poll_query_until($database, 'SELECT true');
+	}
+	is(state(), $after, "$what: the old state after each of its statements, and the new one at its end");
+	cmp_ok($statements, '>', 6, 'which were many');
+	return;
+}
+
+$number = sql('SELECT max(id) FROM deploydb.rollback');
+crash_after_each('a restore', "deploydb.restore_rolled_back($number)", 'gone rolled_back restored,rolled_back', 'there applied restored,restored');
+is(rows('decision_insights'), 50, 'with all rows');
+$plan = plan();
+crash_after_each('a rollback', "deploydb.rollback_migration($plan, 'crash')", 'there applied restored,restored',
+	'gone rolled_back restored,restored,rolled_back');
+is(rows("deploydb_backup.decision_insights_$plan"), 50, 'with all rows');
+sql('DROP EVENT TRIGGER crash; DROP SCHEMA crash CASCADE');
+
 # Dumped by the owner, and restored
 my $dump = $node->basedir . '/rolled_back.sql';
 $node->command_ok([ 'pg_dump', '-U', 'app_owner', '-f', $dump, $database ], 'the owner dumps what is kept');
@@ -292,7 +332,9 @@ append_to_file($script, sql("SELECT deploydb.plan_rollback('insights') ->> 'scri
 sql("CREATE SCHEMA deploydb_backup AUTHORIZATION app_owner");
 my ($rc, $out, $err) = $node->psql($database, 'DROP EXTENSION deploydb');
 like($err, qr/NOTICE:  schema deploydb_backup stays/, 'DROP EXTENSION says that deploydb_backup stays');
-$node->command_ok([ 'psql', '-X', '-q', '-U', 'app_owner', '-f', $script, $database ], 'the script runs without the extension');
+$node->safe_psql('postgres', "ALTER DATABASE $database OWNER TO CURRENT_USER");
+$node->command_ok([ 'psql', '-X', '-q', '-U', 'app_owner', '-f', $script, $database ],
+	'the script runs without the extension, and needs no right to make a schema that is there');
 is(sql(q{SELECT to_regclass('public.decision_insights') IS NULL, (SELECT rolled_back_at IS NOT NULL FROM _prisma_migrations)}), 't|t',
 	'it has rolled back');
 is(rows('deploydb_backup.decision_insights_1'), 50, 'and kept the rows');
