@@ -33,7 +33,7 @@ BEGIN
 	trigger := 'error_rate';	-- over 5 %
 	SELECT count(*) AS n, string_agg(format('%s: %s %%', m.series, round((m.value * 100)::numeric, 2)), ', ' ORDER BY m.series) AS value,
 		bool_or(m.value > 0.05) AS met,
-		min(deploydb.beyond_since('rollback.error_rate', m.series, 0, 0.05)) FILTER (WHERE m.value > 0.05) AS since
+		min(COALESCE(deploydb.beyond_since('rollback.error_rate', m.series, 0, 0.05), m.at)) FILTER (WHERE m.value > 0.05) AS since
 	INTO measured
 	FROM deploydb.metric_value m WHERE m.metric = 'rollback.error_rate';
 	verdict := CASE WHEN measured.n = 0 THEN 'not_measured' WHEN measured.met THEN 'met' ELSE 'not_met' END;
@@ -42,9 +42,9 @@ BEGIN
 	RETURN NEXT;
 
 	trigger := 'api_down';		-- for over 5 minutes
-	SELECT m.value < 1 AS down, deploydb.beyond_since('api.up', m.series, 1, 'infinity') AS since INTO measured
+	SELECT m.value < 1 AS down, COALESCE(deploydb.beyond_since('api.up', m.series, 1, 'infinity'), m.at) AS since INTO measured
 	FROM deploydb.metric_value m WHERE m.metric = 'api.up' ORDER BY m.value LIMIT 1;
-	since := CASE WHEN measured.down THEN COALESCE(measured.since, clock_timestamp()) END;
+	since := CASE WHEN measured.down THEN measured.since END;
 	verdict := CASE WHEN measured.down IS NULL THEN 'not_measured'
 		WHEN measured.down AND since < clock_timestamp() - interval '5 minutes' THEN 'met' ELSE 'not_met' END;
 	value := CASE WHEN measured.down IS NULL THEN 'api.up is not pushed'
@@ -53,7 +53,7 @@ BEGIN
 
 	trigger := 'data_lost';		-- decisions without an insight, TRUNCATE
 	SELECT count(*) AS n, min(m.value) AS value, bool_or(m.value < 0.99) AS met,
-		min(deploydb.beyond_since('insight.coverage', m.series, 0.99, 'infinity')) FILTER (WHERE m.value < 0.99) AS since
+		min(COALESCE(deploydb.beyond_since('insight.coverage', m.series, 0.99, 'infinity'), m.at)) FILTER (WHERE m.value < 0.99) AS since
 	INTO measured
 	FROM deploydb.metric_value m WHERE m.metric = 'insight.coverage';
 	SELECT count(*) AS n, min(c.at) AS since, string_agg(DISTINCT c.object, ', ') AS objects INTO cut
