@@ -224,8 +224,16 @@ BEGIN
 					WHERE v.m = 0 AND format('%I.%I', v.schema_name, v.name) = t.relation),
 				'rows', deploydb.rollback_rows(t.relation), 'bytes', pg_total_relation_size(t.oid::oid)) ORDER BY t.relation), '[]')
 			FROM deploydb.rollback_tables(basis.script, basis.schema) t),
-		'lost', (SELECT COALESCE(jsonb_agg(format('values of column %s', o.object) ORDER BY o.n), '[]')
-			FROM deploydb.rollback_objects(basis.script, basis.schema) o WHERE o.sub_id > 0 AND NOT o.with_table),
+		'lost', (SELECT COALESCE(jsonb_agg(l.what ORDER BY l.what COLLATE "C"), '[]')
+			FROM (SELECT unnest(format('values of column %s', o.object) || ARRAY(
+						-- goes along with it
+						SELECT pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d
+						WHERE d.refclassid = o.class_id AND d.refobjid = o.object_id AND d.refobjsubid = o.sub_id
+							AND d.deptype IN ('a', 'i') AND d.classid IN ('pg_class'::regclass, 'pg_constraint'::regclass)
+							AND NOT EXISTS (SELECT FROM deploydb.rollback_objects(basis.script, basis.schema) t
+								WHERE t.class_id = d.classid AND t.object_id = d.objid))) AS what
+				FROM deploydb.rollback_objects(basis.script, basis.schema) o
+				WHERE o.sub_id > 0 AND NOT o.with_table) AS l),
 		'writers', (SELECT COALESCE(jsonb_agg(to_jsonb(w)), '[]') FROM deploydb.rollback_writers(basis.script, basis.schema) w),
 		'writers_measured', deploydb.writers_are_measured(basis.script, basis.schema),
 		'locks', (SELECT COALESCE(jsonb_agg('ACCESS EXCLUSIVE on ' || t ORDER BY t), '[]') FROM unnest(tables) t),

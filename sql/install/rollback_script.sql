@@ -189,6 +189,17 @@ AS $$
 		AND e.migration COLLATE "C" > name AND e.property <> 'exists' AND e.object_type NOT IN ('table', 'view')
 		AND NOT EXISTS (SELECT FROM deploydb.expected_fact o
 			WHERE o.migration = name AND o.object_type = e.object_type AND o.object = e.object)
+	UNION
+	-- what would go along with a column, and nobody would be told
+	SELECT DISTINCT format('%s %s of migration %s', e.object_type, e.object, e.migration), 'column ' || t.object
+	FROM target t
+		JOIN pg_depend d ON d.refclassid = t.class_id AND d.refobjid = t.object_id AND d.refobjsubid = t.sub_id AND d.deptype IN ('a', 'i')
+		LEFT JOIN pg_class i ON d.classid = 'pg_class'::regclass AND i.oid = d.objid
+		LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
+		JOIN deploydb.expected_fact e ON (e.object_type = 'index' AND e.object = quote_ident(i.relname))
+			OR (e.object_type = 'constraint' AND e.object = (SELECT quote_ident(r.relname) FROM pg_class r WHERE r.oid = t.object_id)
+				|| '.' || quote_ident(c.conname))
+	WHERE t.sub_id > 0 AND NOT t.with_table AND e.migration COLLATE "C" > name AND e.property <> 'exists'
 	ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION deploydb.rollback_dependents(text, text, text) IS

@@ -240,6 +240,16 @@ SELECT is(concat_ws(', ', obj_description('kept_twice'::regclass), (SELECT obj_d
 		(SELECT concat_ws(' ', tgenabled, obj_description(oid, 'pg_trigger')) FROM pg_trigger WHERE tgname = 'off')),
 	'it''s twice, one, D off', 'with their comments, and as they were disabled');
 
+-- What goes along with a column is said, and is in the way where a later migration made it
+SELECT isnt(deploydb.register_migration('20260105003000_column', 'ALTER TABLE kept ADD COLUMN "a b" integer', NULL, 'ALTER TABLE kept DROP COLUMN "a b"'), 0, 'a column');
+SELECT ddl FROM deploydb.known_migration WHERE migration ~ 'column' \gexec
+CREATE INDEX "Along" ON kept ("a b");
+ALTER TABLE kept ADD CONSTRAINT along CHECK ("a b" > id);
+SELECT is(deploydb.plan_rollback('column') -> 'lost', '["constraint along on table public.kept", "index public.\"Along\"", "values of column kept.\"a b\""]', 'goes with what is on it');
+SELECT isnt(deploydb.register_migration('20260105004000_along', 'CREATE INDEX "Along" ON kept ("a b")'), 0, 'of which a later migration');
+SELECT is(deploydb.plan_rollback('column') -> 'dependents', '[{"object": "index \"Along\" of migration 20260105004000_along", "needs": "column kept.\"a b\""}]',
+	'made some, so it is in the way');
+
 -- An index with those of partitions
 SELECT isnt(deploydb.register_migration('20260105010000_split', 'CREATE TABLE split (id integer) PARTITION BY RANGE (id);
 	CREATE TABLE half PARTITION OF split FOR VALUES FROM (0) TO (10)'), 0, 'a table with a partition');
