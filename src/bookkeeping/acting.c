@@ -290,14 +290,14 @@ static void
 tell_what_stays(ObjectAccessType access, Oid classId, Oid objectId,
 				int subId, void *arg)
 {
-	if (next_object_access)
-		next_object_access(access, classId, objectId, subId, arg);
 	if (classId == ExtensionRelationId && access == OAT_DROP &&
 		objectId == get_extension_oid("deploydb", true) &&
 		OidIsValid(get_namespace_oid("deploydb_backup", true)))
 		ereport(NOTICE,
 				(errmsg("schema deploydb_backup stays, with what was rolled back"),
 				 errhint("Once nobody wants it any more: DROP SCHEMA deploydb_backup CASCADE;")));
+	if (next_object_access)
+		next_object_access(access, classId, objectId, subId, arg);
 }
 
 void

@@ -40,10 +40,10 @@ static void
 truncation_object_access(ObjectAccessType access, Oid classId, Oid objectId,
 						 int subId, void *arg)
 {
-	if (next_object_access)
-		next_object_access(access, classId, objectId, subId, arg);
 	if (access == OAT_TRUNCATE && truncated_count < MAX_TRUNCATED)
 		truncated[truncated_count++] = objectId;
+	if (next_object_access)
+		next_object_access(access, classId, objectId, subId, arg);
 }
 
 /* The extension may be another version's, or not be here at all. */

@@ -217,12 +217,12 @@ static void
 guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
 					int subId, void *arg)
 {
-	if (next_object_access)
-		next_object_access(access, classId, objectId, subId, arg);
 	if (classId == ExtensionRelationId &&
 		(access == OAT_DROP || access == OAT_POST_ALTER) &&
 		objectId == get_extension_oid("deploydb", true))
 		wake_monitor_at_commit();
+	if (next_object_access)
+		next_object_access(access, classId, objectId, subId, arg);
 }
 
 void

@@ -79,24 +79,29 @@ wake_monitor_or_launcher(void)
 		wake_launcher();
 }
 
-/* Runs where no error may be raised. */
 static void
-transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
-				  void *arg)
+wake_at_end(bool committed)
 {
-	bool		monitor = monitor_at_commit && isCommit;
+	bool		monitor = monitor_at_commit && committed;
 	bool		launcher = launcher_at_end;
 
-	(void) arg;
-	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !isTopLevel ||
-		!(monitor_at_commit || launcher_at_end))
-		return;
 	monitor_at_commit = false;
 	launcher_at_end = false;
 	if (monitor)
 		wake_monitor_or_launcher();
 	if (launcher)
 		wake_launcher();
+}
+
+/* Runs where no error may be raised, thrice in each transaction. */
+static void
+transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
+				  void *arg)
+{
+	(void) arg;
+	if (phase == RESOURCE_RELEASE_AFTER_LOCKS && isTopLevel &&
+		(monitor_at_commit || launcher_at_end))
+		wake_at_end(isCommit);
 }
 
 void
