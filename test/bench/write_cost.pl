@@ -11,8 +11,8 @@ use File::Temp;
 use List::Util qw(shuffle);
 use Time::HiRes;
 
-my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 201;
-my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 600;
+my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 1001;
+my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 100;
 my @libraries = ('', 'deploydb', 'pg_stat_statements');
 my %workload = (
 	'untracked SELECT' => 'SELECT v FROM other WHERE id = 1 + $1 % 1000',
@@ -24,7 +24,7 @@ my %workload = (
 my $directory = File::Temp->newdir;
 my %server;
 
-sub run { system("@_ >$directory/log 2>&1") == 0 or die "@_:\n" . qx(cat $directory/log) }
+sub run { system("{ @_; } >$directory/log 2>&1") == 0 or die "@_:\n" . qx(cat $directory/log) }
 
 sub median
 {
