@@ -14,6 +14,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -188,6 +189,17 @@ tables_resize(int size)
 	tables_size = size;
 }
 
+/* Only tables are counted, whatever bears the name. */
+static Oid
+table_of_name(const char *name, Oid schema)
+{
+	Oid			relid = get_relname_relid(name, schema);
+	char		kind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
+
+	return kind == RELKIND_RELATION || kind == RELKIND_PARTITIONED_TABLE ?
+		relid : InvalidOid;
+}
+
 /* Relation and slot of a table.  Lookups may bring invalidations in. */
 static void
 table_resolve(TrackedTable *table, uint32 *name_hash)
@@ -198,7 +210,7 @@ table_resolve(TrackedTable *table, uint32 *name_hash)
 									   CStringGetDatum(NameStr(table->key.name)),
 									   ObjectIdGetDatum(schema));
 	table->relid = OidIsValid(schema) ?
-		get_relname_relid(NameStr(table->key.name), schema) : InvalidOid;
+		table_of_name(NameStr(table->key.name), schema) : InvalidOid;
 	table->counted = counters_slot(&table->key, &table->target);
 }
 

@@ -10,7 +10,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') AS granted
 CREATE SCHEMA odd;
 CREATE SCHEMA "Sch.ema";
 
-SELECT plan(43);
+SELECT plan(45);
 
 SELECT is((SELECT format('%s.%s %s', schema, name, built_in) FROM deploydb.tracked_table),
 	'public.decision_insights t', 'the built-in table is tracked from the beginning');
@@ -64,6 +64,21 @@ SELECT throws_ok(format('SELECT deploydb.track(%L)', relation), state, NULL, sta
 		('pg_temp.nowhere', '42939'), ('pg_catalog.nowhere', '42939'), ('information_schema.nowhere', '42939'), ('deploydb.nowhere', '42939'),
 		('', '42602'), ('a.b.c', '42602'), ('"open', '42602'), ('""', '42602'), ('public.""', '42602'), (NULL, '22004')) AS t (relation, state);
 SELECT is((SELECT count(*) FROM deploydb.tracked_table), 1::bigint, 'and nothing is');
+
+-- Nor is what bears the name of a table that was
+CREATE TABLE below (id int);
+SELECT deploydb.track(t) AS tracked FROM unnest('{late,below}'::text[]) t \g /dev/null
+CREATE VIEW late AS SELECT id FROM below;
+CREATE FUNCTION put_below() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO below VALUES (NEW.id); RETURN NEW; END';
+CREATE TRIGGER put_below INSTEAD OF INSERT ON late FOR EACH ROW EXECUTE FUNCTION put_below();
+INSERT INTO late VALUES (1);
+SELECT results_eq($$ SELECT relation, succeeded FROM deploydb.write_stats() WHERE relation !~ 'insights' $$,
+	$$ VALUES ('public.below', 1::bigint), ('public.late', 0) $$, 'a view of a tracked name is not counted, but the table below it');
+DROP VIEW late;
+CREATE TABLE late (id int);
+INSERT INTO late VALUES (1);
+SELECT is((SELECT succeeded FROM deploydb.write_stats(target => 'late')), 1::bigint, 'until it is a table');
+SELECT deploydb.untrack(t) AS untracked FROM unnest('{late,below}'::text[]) t \g /dev/null
 
 -- Who may
 CREATE TABLE secret (id int);
