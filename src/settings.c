@@ -11,8 +11,10 @@
 
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 #include "compat.h"
 #include "settings.h"
@@ -49,6 +51,23 @@ static const struct config_enum_entry languages[] = {
 	{NULL, 0, false}
 };
 
+/* A list that cannot be read names nobody, and one that names nobody all. */
+static bool
+check_names(char **value, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*value);
+	List	   *names;
+	bool		valid = SplitIdentifierString(copy, ',', &names);
+
+	(void) extra;
+	(void) source;
+	if (!valid)
+		GUC_check_errdetail("It is no list of names.");
+	list_free(names);
+	pfree(copy);
+	return valid;
+}
+
 static void
 define_of_monitor(void)
 {
@@ -58,7 +77,7 @@ define_of_monitor(void)
 							   &deploydb_databases,
 							   "",
 							   PGC_SIGHUP, GUC_LIST_INPUT,
-							   NULL, NULL, NULL);
+							   check_names, NULL, NULL);
 
 	DefineCustomBoolVariable("deploydb.monitor",
 							 "Runs the monitors.",
@@ -172,7 +191,6 @@ define_of_webhooks(void)
 							PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 
-	/* May hold a password. */
 	DefineCustomStringVariable("deploydb.webhook_proxy",
 							   "Proxy by which messages are sent.",
 							   "Empty: none; the environment's is never used.",

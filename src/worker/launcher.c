@@ -75,7 +75,6 @@ static int64 start_until_ms;
 
 /* What the log has already. */
 static bool out_of_workers = false;
-static bool bad_list = false;
 
 void
 launcher_init(void)
@@ -115,16 +114,9 @@ database_entry(Oid oid)
 static List *
 databases_listed(void)
 {
-	List	   *names = NIL;
+	List	   *names;
 
-	bool		bad = !SplitIdentifierString(pstrdup(deploydb_databases), ',', &names);
-
-	if (bad && !bad_list)
-		ereport(LOG,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid list syntax in parameter \"%s\"",
-						"deploydb.databases")));
-	bad_list = bad;
+	(void) SplitIdentifierString(pstrdup(deploydb_databases), ',', &names);
 	return names;
 }
 

@@ -126,6 +126,7 @@ $listener->quit;
 # Settings, by reload
 
 my $two = pid('two');
+fails_with('postgres', q{ALTER SYSTEM SET deploydb.databases = 'one, "thr'}, qr/22023.*no list of names/s, 'what is no list of databases is not taken');
 set('deploydb.databases', q{'one, "three"'});
 wait_until_gone('two');
 is(sql('two', 'SELECT state, pid IS NULL FROM deploydb.worker_status'), 'stopped|t', 'a database that is not listed has none');
