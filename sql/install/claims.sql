@@ -242,9 +242,11 @@ BEGIN
 	LOOP
 		hook.room := LEAST(hook.room, max_messages - cardinality(chosen));
 		IF hook.room > 0 THEN
-			-- a restored one has no state yet
+			-- a restored one has no state yet, nor has one that is just dropped
 			INSERT INTO deploydb.webhook_state (webhook)
-			SELECT hook.name WHERE NOT EXISTS (SELECT FROM deploydb.webhook_state s WHERE s.webhook = hook.name)
+			SELECT w.name FROM deploydb.webhook w
+			WHERE w.name = hook.name AND NOT EXISTS (SELECT FROM deploydb.webhook_state s WHERE s.webhook = hook.name)
+			FOR KEY SHARE SKIP LOCKED
 			ON CONFLICT ON CONSTRAINT webhook_state_pkey DO NOTHING;
 			chosen := chosen || ARRAY(
 				SELECT c FROM deploydb.choose_messages(hook.name, hook.format, hook.room, clock_timestamp()) c);

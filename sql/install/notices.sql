@@ -99,10 +99,18 @@ BEGIN
 	IF since IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'since must not be NULL';
 	END IF;
-	SELECT count(deploydb.replay(o.id)) INTO replayed
-	FROM deploydb.outbox o
-	WHERE o.state = 'dead' AND o.body <> '' AND o.kind <> 'test' AND o.finished_at >= since
-		AND EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = o.webhook);
+	-- but those that somebody else is just replaying
+	UPDATE deploydb.outbox o
+	SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), finished_at = NULL
+	WHERE o.id = ANY (ARRAY(
+		SELECT d.id FROM deploydb.outbox d
+		WHERE d.state = 'dead' AND d.body <> '' AND d.kind <> 'test' AND d.finished_at >= since
+			AND EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = d.webhook)
+		FOR UPDATE SKIP LOCKED));
+	GET DIAGNOSTICS replayed = ROW_COUNT;
+	IF replayed > 0 THEN
+		PERFORM deploydb.wake_monitor();
+	END IF;
 	RETURN replayed;
 END
 $$;
