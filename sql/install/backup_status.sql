@@ -2,6 +2,24 @@
 -- Backups: is there one to go back to
 --
 
+-- An increment is as good as all that it is based on, down to a full one.
+CREATE FUNCTION deploydb.backup_is_whole(backup bigint)
+RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH RECURSIVE chain AS (
+		SELECT b.id, b.type, b.parent_id, b.status FROM deploydb.backup b WHERE b.id = backup_is_whole.backup
+		UNION
+		SELECT p.id, p.type, p.parent_id, p.status FROM chain c JOIN deploydb.backup p ON p.id = c.parent_id WHERE c.type <> 'full'
+	)
+	SELECT COALESCE(bool_and(c.status IN ('done', 'verified', 'restore_tested')) AND bool_or(c.type = 'full'), false) FROM chain c
+$$;
+COMMENT ON FUNCTION deploydb.backup_is_whole(bigint) IS
+	'Backups: is one finished and good, with all that it is based on?';
+REVOKE ALL ON FUNCTION deploydb.backup_is_whole(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.backup_is_whole(bigint) TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.fit_backup(before timestamptz DEFAULT NULL)
 RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -12,6 +30,7 @@ AS $$
 		AND b.method <> 'table_copy' AND b.relations IS NULL AND (b.method <> 'pg_dump' OR b.database = current_database())
 		AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp()) AND (before IS NULL OR b.finished_at < before)
 		AND b.finished_at > COALESCE(before, clock_timestamp()) - deploydb.setting('backup_max_age')::interval
+		AND deploydb.backup_is_whole(b.id)
 	ORDER BY b.finished_at DESC, b.id DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION deploydb.fit_backup(timestamptz) IS
@@ -52,7 +71,8 @@ BEGIN
 	FOR tool IN SELECT DISTINCT b.tool FROM deploydb.backup b ORDER BY 1
 	LOOP
 		SELECT b.id, b.finished_at INTO newest_done, done_at FROM deploydb.backup b
-		WHERE b.tool = backup_status.tool AND b.status IN ('done', 'verified', 'restore_tested') ORDER BY b.finished_at DESC, b.id DESC LIMIT 1;
+		WHERE b.tool = backup_status.tool AND b.status IN ('done', 'verified', 'restore_tested') AND deploydb.backup_is_whole(b.id)
+		ORDER BY b.finished_at DESC, b.id DESC LIMIT 1;
 		SELECT v.backup, v.verified_at INTO newest_verified, verified_at
 		FROM deploydb.backup_verification v JOIN deploydb.backup b ON b.id = v.backup AND b.status IN ('verified', 'restore_tested')
 		WHERE v.ok AND b.tool = backup_status.tool ORDER BY b.finished_at DESC, v.id DESC LIMIT 1;
@@ -96,11 +116,13 @@ AS $$
 BEGIN
 	PERFORM deploydb.note_interrupted();
 	RETURN QUERY
-	SELECT 'backup.age_seconds', '', extract(epoch FROM measure_backup.at - max(b.finished_at))::double precision, NULL::text,
-		(array_agg(format('%s by %s', b.label, b.tool) ORDER BY b.finished_at DESC))[1], NULL::text, NULL::jsonb
-	FROM deploydb.backup b
-	WHERE b.status IN ('done', 'verified', 'restore_tested')
-	HAVING count(*) > 0;
+	SELECT 'backup.age_seconds', '', extract(epoch FROM measure_backup.at - b.finished_at)::double precision, NULL::text,
+		format('%s by %s', b.label, b.tool), NULL::text, NULL::jsonb
+	-- OFFSET: the newest first, so that few chains are looked at
+	FROM (SELECT x.* FROM deploydb.backup x WHERE x.status IN ('done', 'verified', 'restore_tested')
+		ORDER BY x.finished_at DESC OFFSET 0) b
+	WHERE deploydb.backup_is_whole(b.id)
+	LIMIT 1;
 END
 $$;
 COMMENT ON FUNCTION deploydb.measure_backup(timestamptz) IS

@@ -251,6 +251,7 @@ AS $$
 DECLARE
 	now_at pg_lsn := CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END;
 	here text := (SELECT s.system_identifier::text FROM pg_control_system() s);
+	here_timeline integer := (SELECT c.timeline_id FROM pg_control_checkpoint() c);
 	digits integer := CASE b.checksum_alg WHEN 'md5' THEN 32 WHEN 'sha1' THEN 40 WHEN 'sha224' THEN 56 WHEN 'sha256' THEN 64
 		WHEN 'sha384' THEN 96 WHEN 'sha512' THEN 128 WHEN 'crc32c' THEN 8 END;
 BEGIN
@@ -260,11 +261,18 @@ BEGIN
 		WHEN b.size_stored IS NULL AND b.method IN ('pg_dump', 'physical') THEN 'Its size is missing: size_stored, in bytes.'
 		WHEN b.finished_at < b.started_at THEN format('It stops at %s, and starts at %s.', b.finished_at, b.started_at)
 		WHEN b.stop_lsn::pg_lsn < b.start_lsn::pg_lsn THEN format('It stops at %s, and starts at %s.', b.stop_lsn, b.start_lsn)
-		WHEN b.stop_lsn::pg_lsn > now_at THEN format('It stops at %s, and the server is at %s.', b.stop_lsn, now_at)
+		WHEN b.timeline > here_timeline THEN format('It is of timeline %s, and the server is on %s.', b.timeline, here_timeline)
+		-- a timeline that was left can have gone further than the one after it
+		WHEN b.stop_lsn::pg_lsn > now_at AND (b.timeline < here_timeline) IS NOT TRUE THEN
+			format('It stops at %s, and the server is at %s.', b.stop_lsn, now_at)
 		WHEN b.checksum IS NOT NULL AND digits IS NULL THEN
 			format('Checksums are md5, sha1, sha224, sha256, sha384, sha512 or crc32c, not %s.', COALESCE(b.checksum_alg, 'NULL'))
 		WHEN b.checksum !~ format('^[0-9a-f]{%s}$', digits) THEN
 			format('A checksum by %s has %s hexadecimal digits, this one %s.', b.checksum_alg, digits, length(b.checksum))
+		WHEN b.manifest_checksum !~ '^[0-9a-f]{64}$' THEN
+			format('A manifest''s checksum has 64 hexadecimal digits, this one %s.', length(b.manifest_checksum))
+		WHEN jsonb_typeof(b.rows) <> 'object' OR jsonb_typeof(b.content_hash) <> 'object' THEN
+			'rows and content_hash are objects, of tables and what each has.'
 		WHEN b.finished_at > clock_timestamp() + interval '1 minute' THEN format('It stops at %s, which is yet to come.', b.finished_at)
 		END;
 END
@@ -273,6 +281,28 @@ COMMENT ON FUNCTION deploydb.backup_problem(deploydb.backup) IS
 	'Backups: why a finished backup cannot be as it is said to be, or NULL';
 REVOKE ALL ON FUNCTION deploydb.backup_problem(deploydb.backup) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.backup_problem(deploydb.backup) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.running_or_error(backup bigint)
+RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	b deploydb.backup;
+BEGIN
+	SELECT x.* INTO b FROM deploydb.backup x WHERE x.id = backup;
+	IF b.status = 'running' THEN
+		RETURN true;
+	END IF;
+	RAISE EXCEPTION USING
+		ERRCODE = 'object_not_in_prerequisite_state',
+		MESSAGE = format('backup %s is not running', backup),
+		DETAIL = format('It is %s since %s.', b.status, COALESCE(b.finished_at, b.started_at));
+END
+$$;
+COMMENT ON FUNCTION deploydb.running_or_error(bigint) IS
+	'Backups: true, or an error where a backup is not running';
+REVOKE ALL ON FUNCTION deploydb.running_or_error(bigint) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.backup_finish(id bigint DEFAULT NULL, size_stored bigint DEFAULT NULL, checksum text DEFAULT NULL,
 	checksum_alg text DEFAULT 'sha256', size_raw bigint DEFAULT NULL, location text DEFAULT NULL, rows jsonb DEFAULT NULL,
@@ -290,13 +320,8 @@ DECLARE
 BEGIN
 	PERFORM deploydb.primary_or_error();
 	id := deploydb.backup_or_error(id);
+	PERFORM deploydb.running_or_error(id);
 	SELECT x.* INTO b FROM deploydb.backup x WHERE x.id = id;
-	IF b.status <> 'running' THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = format('backup %s is not running', id),
-			DETAIL = format('It is %s since %s.', b.status, COALESCE(b.finished_at, b.started_at));
-	END IF;
 	b.size_stored := size_stored;
 	b.size_raw := size_raw;
 	b.checksum := lower(checksum);
@@ -342,6 +367,7 @@ AS $$
 BEGIN
 	PERFORM deploydb.primary_or_error();
 	id := deploydb.backup_or_error(id);
+	PERFORM deploydb.running_or_error(id);
 	UPDATE deploydb.backup b SET status = 'failed', error = deploydb.without_credentials(error), finished_at = clock_timestamp()
 	WHERE b.id = id;
 	PERFORM deploydb.add_log_line(deploydb.open_deployment(), 'backup failed', 'failed',
@@ -399,8 +425,19 @@ BEGIN
 	IF num_nulls(id, ok) > 0 THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'id and ok must not be NULL';
 	END IF;
+	IF jsonb_typeof(rows) <> 'object' OR jsonb_typeof(content_hash) <> 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'rows and content_hash must be objects';
+	END IF;
 	id := deploydb.backup_or_error(id);
 	SELECT x.* INTO b FROM deploydb.backup x WHERE x.id = id;
+	IF ok AND (b.rows IS NOT NULL AND rows IS NULL OR b.content_hash IS NOT NULL AND content_hash IS NULL) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'what was noted of the backup is not compared',
+			DETAIL = format('Backup %s has %s.', id, concat_ws(' and ', CASE WHEN b.rows IS NOT NULL THEN 'rows' END,
+				CASE WHEN b.content_hash IS NOT NULL THEN 'content_hash' END)),
+			HINT = 'Say what the restored copy has: deploydb.table_content() there gives both.';
+	END IF;
 	SELECT string_agg(format('%s has %s, expected %s', e.key, COALESCE(h.there ->> e.key, 'nothing'), e.value), '; ' ORDER BY e.key)
 	INTO differs
 	FROM (VALUES (b.rows, rows), (b.content_hash, content_hash)) AS h (expected, there), jsonb_each_text(h.expected) e
@@ -451,7 +488,11 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'id must not be NULL';
 	END IF;
 	wanted := deploydb.backup_or_error(id);
-	IF (SELECT b.pinned FROM deploydb.backup b WHERE b.id = wanted) THEN
+	IF (SELECT b.status FROM deploydb.backup b WHERE b.id = wanted) = 'expired' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'object_not_in_prerequisite_state',
+			MESSAGE = format('backup %s is expired already', wanted);
+	ELSIF (SELECT b.pinned FROM deploydb.backup b WHERE b.id = wanted) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_in_use',
 			MESSAGE = format('backup %s is pinned', wanted),

@@ -21,7 +21,7 @@ CREATE FUNCTION status_of(backup bigint) RETURNS text LANGUAGE sql AS 'SELECT st
 CREATE FUNCTION verdict() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', tool, verdict, NULLIF(array_to_string(reasons, ', '), '')), '; ' ORDER BY tool) FROM deploydb.backup_status() $$;
 
-SELECT plan(77);
+SELECT plan(94);
 
 -- nothing yet
 SELECT is(deploydb.fit_backup(), NULL, 'nothing to go back to');
@@ -66,7 +66,17 @@ SELECT is(detail_of($$SELECT deploydb.backup_finish(size_stored => 1, finished_a
 SELECT is(detail_of($$SELECT deploydb.backup_finish(size_stored => 1, stop_lsn => 'FFFFFFFF/0')$$) ~ 'and the server is at', true, 'an LSN ahead of the server');
 SELECT is(detail_of($$SELECT deploydb.backup_finish(size_stored => 1, system_identifier => '42')$$) ~ '^22023 It is of system 42', true, 'another cluster');
 SELECT throws_ok($$SELECT deploydb.backup_finish(size_stored => 1, stop_lsn => 'far')$$, '22P02', NULL, 'an LSN that is none');
+SELECT is(detail_of($$SELECT deploydb.backup_finish(size_stored => 1, manifest_checksum => 'abc')$$),
+	'22023 A manifest''s checksum has 64 hexadecimal digits, this one 3.', 'a manifest''s checksum, too');
+SELECT is(detail_of($$SELECT deploydb.backup_finish(size_stored => 1, rows => '[3]')$$),
+	'22023 rows and content_hash are objects, of tables and what each has.', 'counts of nothing');
+SELECT is(detail_of($$SELECT deploydb.backup_finish(size_stored => 1, content_hash => '3')$$),
+	'22023 rows and content_hash are objects, of tables and what each has.', 'or hashes');
 SELECT is(status_of(1), 'running', 'it runs on after each of these');
+SELECT is((SELECT deploydb.backup_problem(jsonb_populate_record(b, '{"timeline": 2, "size_stored": 1}')) FROM deploydb.backup b),
+	'It is of timeline 2, and the server is on 1.', 'a timeline that the server has not reached');
+SELECT is((SELECT deploydb.backup_problem(jsonb_populate_record(b, '{"timeline": 0, "size_stored": 1, "stop_lsn": "FFFFFFFF/0"}')) FROM deploydb.backup b),
+	NULL, 'one that it has left can be ahead of it');
 
 SELECT is(deploydb.backup_finish(size_stored => 1000, checksum => upper(:'sum'), size_raw => 5000, rows => '{"t": 3}',
 	content_hash => '{"t": "1:2"}', compression => 'gzip'), 1::bigint, 'finished, without its id');
@@ -83,6 +93,10 @@ SELECT ok((SELECT count(*) = 2 FROM deploydb.log_entry WHERE action LIKE 'backup
 SELECT is(deploydb.backup_verified(1, method => 'sha256sum'), true, 'verified');
 SELECT is(status_of(1), 'verified', 'is its status');
 SELECT is(verdict(), 'pg_dump warning none was ever restored', 'one thing less');
+SELECT is(detail_of($$SELECT deploydb.backup_restore_tested(1)$$), '22004 Backup 1 has rows and content_hash.', 'restored, and nothing compared');
+SELECT is(detail_of($$SELECT deploydb.backup_restore_tested(1, rows => '{"t": 3}')$$), '22004 Backup 1 has rows and content_hash.', 'or not all');
+SELECT throws_ok($$SELECT deploydb.backup_restore_tested(1, rows => '[3]', content_hash => '{"t": "1:2"}')$$, '22023', 'rows and content_hash must be objects', 'or something else');
+SELECT is(status_of(1), 'verified', 'is no restore test');
 SELECT is(deploydb.backup_restore_tested(1, rows => '{"t": 3, "other": 1}', content_hash => '{"t": "1:2"}', seconds => 1.5), true, 'restored, the same');
 SELECT is(verdict(), 'pg_dump ok', 'all is well');
 SELECT is(deploydb.backup_verified(1), true, 'verified once more');
@@ -95,12 +109,30 @@ SELECT throws_ok($$SELECT deploydb.backup_expire(1)$$, '2BP01', 'other backups n
 SELECT is(deploydb.backup_fail(error => 'no space at https://u:p@h/x'), :child::bigint, 'which fails');
 SELECT is((SELECT error FROM deploydb.backup WHERE id = :child), 'no space at https://h/x', 'with its reason');
 SELECT is(verdict(), 'pg_dump warning the last one went wrong', 'and the status says so');
+SELECT throws_ok(format('SELECT deploydb.backup_fail(%s, ''again'')', :child), '55000', format('backup %s is not running', :child), 'once');
+SELECT throws_ok($$SELECT deploydb.backup_fail(1, 'late')$$, '55000', 'backup 1 is not running', 'what is finished cannot fail');
 SELECT throws_ok(format('SELECT deploydb.backup_finish(%s, 1)', :child), '55000', format('backup %s is not running', :child), 'what has failed cannot be finished');
 SELECT throws_ok(format('SELECT deploydb.backup_verified(%s)', :child), '55000', format('backup %s cannot become verified', :child), 'nor verified');
 SELECT is(deploydb.backup_expire(:child, 'removed'), true, 'but removed');
+SELECT throws_ok(format('SELECT deploydb.backup_expire(%s)', :child), '55000', format('backup %s is expired already', :child), 'once');
 SELECT is(deploydb.backup_pin(1), true, 'pinned');
 SELECT throws_ok($$SELECT deploydb.backup_expire(1)$$, '55006', 'backup 1 is pinned');
 SELECT is(deploydb.backup_pin(1, false), false, 'no more');
+
+-- an increment is as good as what it is based on
+SELECT deploydb.backup_start('chain 1') AS id \gset one_
+SELECT deploydb.backup_finish(:one_id, 1000) \g /dev/null
+SELECT deploydb.backup_start('chain 2', type => 'diff', parent_id => :one_id) AS id \gset two_
+SELECT deploydb.backup_finish(:two_id, 1000) \g /dev/null
+SELECT deploydb.backup_start('chain 3', type => 'incr', parent_id => :two_id) AS id \gset three_
+SELECT deploydb.backup_finish(:three_id, 1000) \g /dev/null
+SELECT is(deploydb.fit_backup(), :three_id::bigint, 'an increment of a difference');
+SELECT is(deploydb.backup_verified(:one_id, false), false, 'whose full backup is broken');
+SELECT is(deploydb.fit_backup(), 1::bigint, 'is nothing to go back to');
+UPDATE deploydb.backup SET parent_id = NULL WHERE id = :three_id;
+SELECT is(deploydb.fit_backup(), 1::bigint, 'nor one of an unknown');
+SELECT is((SELECT newest_done FROM deploydb.backup_status()), 1::bigint, 'the status knows it, too');
+DELETE FROM deploydb.backup WHERE label LIKE 'chain%';
 
 -- a restore that differs
 SELECT deploydb.backup_start('second') AS id \gset second_
