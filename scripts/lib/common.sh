@@ -117,9 +117,9 @@ test_packages()
 		printf '%s\n' "postgresql-$1-pgtap" libtap-parser-sourcehandler-pgtap-perl
 	fi
 	# Libraries whose hooks ours must get along with; a receiver; promtool;
-	# exporters that read what is measured.
+	# exporters that read what is measured; what takes backups.
 	for package in "postgresql-$1-pgaudit" "postgresql-$1-cron" prometheus-alertmanager prometheus \
-		prometheus-sql-exporter prometheus-postgres-exporter; do
+		prometheus-sql-exporter prometheus-postgres-exporter pgbackrest; do
 		if package_installed "$package" || package_available "$package"; then
 			printf '%s\n' "$package"
 		fi

@@ -930,6 +930,7 @@ BEGIN
 		'deploydb.backup_restore_tested(bigint, boolean, jsonb, jsonb, double precision, text)',
 		'deploydb.backup_pin(bigint, boolean)',
 		'deploydb.backup_expire(bigint, text)',
+		'deploydb.import_backups(text, jsonb, text, text, timestamptz, bigint, boolean)',
 		'deploydb.attest(text, boolean, text)',
 		'deploydb.add_checklist_item(text, text, text, text, text, text, text, text, text)',
 		'deploydb.drop_checklist_item(text)',
