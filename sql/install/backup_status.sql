@@ -9,14 +9,16 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH RECURSIVE chain AS (
-		SELECT b.id, b.type, b.parent_id, b.status FROM deploydb.backup b WHERE b.id = backup_is_whole.backup
+		SELECT b.id, b.type, b.parent_id, b.status, b.system_identifier FROM deploydb.backup b WHERE b.id = backup_is_whole.backup
 		UNION
-		SELECT p.id, p.type, p.parent_id, p.status FROM chain c JOIN deploydb.backup p ON p.id = c.parent_id WHERE c.type <> 'full'
+		SELECT p.id, p.type, p.parent_id, p.status, p.system_identifier FROM chain c JOIN deploydb.backup p ON p.id = c.parent_id WHERE c.type <> 'full'
 	)
-	SELECT COALESCE(bool_and(c.status IN ('done', 'verified', 'restore_tested')) AND bool_or(c.type = 'full'), false) FROM chain c
+	SELECT COALESCE(bool_and(c.status IN ('done', 'verified', 'restore_tested') AND c.system_identifier = s.system_identifier::text)
+		AND bool_or(c.type = 'full'), false)
+	FROM chain c, pg_control_system() s
 $$;
 COMMENT ON FUNCTION deploydb.backup_is_whole(bigint) IS
-	'Backups: is one finished and good, with all that it is based on?';
+	'Backups: is one of this cluster finished and good, with all that it is based on?';
 REVOKE ALL ON FUNCTION deploydb.backup_is_whole(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.backup_is_whole(bigint) TO pg_monitor, pg_database_owner;
 
@@ -25,10 +27,10 @@ RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT b.id FROM deploydb.backup b, pg_control_system() s
-	WHERE b.status IN ('done', 'verified', 'restore_tested') AND b.system_identifier = s.system_identifier::text
-		AND b.method <> 'table_copy' AND b.relations IS NULL AND (b.method <> 'pg_dump' OR b.database = current_database())
-		AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp()) AND (before IS NULL OR b.finished_at < before)
+	SELECT b.id FROM deploydb.backup b
+	WHERE b.status IN ('done', 'verified', 'restore_tested') AND b.method <> 'table_copy' AND b.relations IS NULL
+		AND (b.method <> 'pg_dump' OR b.database = current_database()) AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp())
+		AND (before IS NULL OR b.finished_at < before)
 		AND b.finished_at > COALESCE(before, clock_timestamp()) - deploydb.setting('backup_max_age')::interval
 		AND deploydb.backup_is_whole(b.id)
 	ORDER BY b.finished_at DESC, b.id DESC LIMIT 1
