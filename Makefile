@@ -11,7 +11,7 @@ INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period his
 	metrics changes rules alerts silences formats webhooks outbox claims attempts notices \
 	log seals problems phases deployments backups backup_status backup_import rollback_script rollback_plan rollback restore rehearsal advice targets \
 	checklist checklist_items checklist_phrases checklist_staging checklist_evidence checklist_signals checklist_state \
-	sign_offs report collect monitor export))
+	sign_offs report collect monitor export bookkeeping_export))
 
 # Lists are set by ":=", as PGXS asks by ifdef whether there is anything.
 MODULE_big = deploydb
