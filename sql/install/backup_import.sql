@@ -24,7 +24,7 @@ GRANT EXECUTE ON FUNCTION deploydb.wal_file(integer, text) TO pg_monitor, pg_dat
 -- Each stanza that the document has of this cluster, and the repositories that
 -- it could read to their end; or an error.
 CREATE FUNCTION deploydb.pgbackrest_stanzas(document jsonb)
-RETURNS TABLE (stanza jsonb, repositories text[])
+RETURNS TABLE (stanza jsonb, backups jsonb, repositories text[])
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -49,7 +49,7 @@ BEGIN
 			HINT = 'Take one stanza at a time: pgbackrest info --stanza.';
 	END IF;
 	RETURN QUERY
-	SELECT s, ARRAY(SELECT COALESCE(r ->> 'key', '1')
+	SELECT s - 'backup', s -> 'backup', ARRAY(SELECT COALESCE(r ->> 'key', '1')
 		FROM jsonb_array_elements(CASE WHEN jsonb_typeof(s -> 'repo') = 'array' THEN s -> 'repo'
 			ELSE jsonb_build_array(jsonb_build_object('status', s -> 'status')) END) r
 		-- ok, or without valid backups; and of all backups, not of one (info --set)
@@ -333,15 +333,15 @@ BEGIN
 		-- what has ended otherwise here stays as it is
 		status := CASE WHEN old.status = 'running' OR b.status = 'corrupt' AND old.status IN ('done', 'verified', 'restore_tested')
 			THEN b.status ELSE old.status END;
-		changed := jsonb_populate_record(old, to_jsonb(b) - '{id,label,tool,status,started_at,finished_at,recorded_by,recorded_at,pinned,deployment}'::text[]
-			- ARRAY(SELECT e.key FROM jsonb_each(to_jsonb(b)) e WHERE e.value = 'null' AND e.key NOT IN ('annotation', 'unknown')));
+		changed := jsonb_populate_record(old, to_jsonb(b) - '{id,label,tool,status,database,server_version,started_at,finished_at,recorded_by,
+			recorded_at,pinned,deployment}'::text[] - ARRAY(SELECT e.key FROM jsonb_each(to_jsonb(b)) e WHERE e.value = 'null' AND e.key NOT IN ('annotation', 'unknown')));
 		IF old.status = 'running' OR NOT said ? 'assumed_end' THEN
 			changed.started_at := b.started_at;
 			changed.finished_at := b.finished_at;
 		END IF;
 		outcome := CASE WHEN status <> old.status OR changed IS DISTINCT FROM old THEN 'updated' ELSE 'unchanged' END;
 		UPDATE deploydb.backup x SET tool_version = changed.tool_version, method = changed.method, type = changed.type, parent_id = changed.parent_id,
-			server_version = changed.server_version, timeline = changed.timeline, start_lsn = changed.start_lsn, stop_lsn = changed.stop_lsn,
+			timeline = changed.timeline, start_lsn = changed.start_lsn, stop_lsn = changed.stop_lsn,
 			start_wal = changed.start_wal, stop_wal = changed.stop_wal, started_at = changed.started_at, finished_at = changed.finished_at,
 			size_raw = changed.size_raw, size_stored = changed.size_stored, encryption = changed.encryption, location = changed.location,
 			manifest_checksum = changed.manifest_checksum, error = changed.error, annotation = changed.annotation, unknown = changed.unknown,
@@ -416,7 +416,7 @@ BEGIN
 		RETURN NEXT;
 	ELSE
 		FOR item IN SELECT s.stanza, s.repositories, b.backup
-			FROM deploydb.pgbackrest_stanzas(document) s LEFT JOIN LATERAL jsonb_array_elements(s.stanza -> 'backup') AS b (backup) ON true
+			FROM deploydb.pgbackrest_stanzas(document) s LEFT JOIN LATERAL jsonb_array_elements(s.backups) AS b (backup) ON true
 		LOOP
 			readable := readable || ARRAY(SELECT format('stanza %s, repo %s', item.stanza ->> 'name', r) FROM unnest(item.repositories) r);
 			CONTINUE WHEN item.backup IS NULL;

@@ -58,7 +58,7 @@ END $$;
 CREATE FUNCTION spoilt(document jsonb, more text DEFAULT '') RETURNS text LANGUAGE sql AS $$
 	SELECT detail_of(format('SELECT deploydb.import_backups(''pg_basebackup'', %L%s)', document, more)) $$;
 
-SELECT plan(112);
+SELECT plan(113);
 
 -- who, and what at all
 SELECT throws_ok($$SELECT deploydb.import_backups(NULL, '[]')$$, '22004', 'tool, document and expire must not be NULL');
@@ -200,6 +200,8 @@ SELECT is(taken(manifest('{"New-Key": 1}'), ', location => ''s3://u:p@b/x''') ~ 
 SELECT is((SELECT location FROM deploydb.backup WHERE tool = 'pg_basebackup'), 's3://b/x', 'without credentials');
 SELECT is(taken(manifest('{"New-Key": 1}'), ', finished_at => now() - interval ''1 minute''') ~ 'done updated$', true, 'and the time of its end');
 SELECT is(taken(manifest('{"New-Key": 1}')) ~ 'done unchanged$', true, 'which stays');
+UPDATE deploydb.backup SET server_version = 150001, database = 'of old' WHERE tool = 'pg_basebackup';
+SELECT is(taken(manifest('{"New-Key": 1}')) ~ 'done unchanged$', true, 'as does what the server was then');
 SELECT is(spoilt(manifest(), ', as_label => ''again'''), '42710 the manifest is recorded already, as backup "000000010000000000000001.00000028" | ', 'one backup has one label');
 SELECT is(taken(manifest('{"Manifest-Checksum": "ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAC"}'), ', as_label => ''nightly "2"''') ~ 'nightly "2" done added$', true, 'a label of one''s own');
 SELECT is(taken(manifest('{"PostgreSQL-Backup-Manifest-Version": 1, "Manifest-Checksum": "abababababababababababababababababababababababababababababababad"}') - 'System-Identifier',
