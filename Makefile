@@ -7,9 +7,12 @@
 # PG_CONFIG names the pg_config of the PostgreSQL to build for.
 
 # The install script's parts, each needing only those before it.
-INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql,migrations period histogram tracking samples rates coverage \
+INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql, \
+	migrations verification capture environment access \
+	period histogram tracking samples rates coverage \
 	metrics changes rules alerts silences formats webhooks outbox claims attempts notices \
-	log seals problems phases deployments backups backup_status backup_import rollback_script rollback_plan rollback restore rehearsal advice targets \
+	log seals problems phases deployments backups backup_status backup_import \
+	rollback_script rollback_plan rollback restore rehearsal advice targets \
 	checklist checklist_items checklist_phrases checklist_staging checklist_evidence checklist_signals checklist_state \
 	sign_offs report collect monitor export bookkeeping_export))
 
