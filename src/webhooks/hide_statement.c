@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
@@ -128,14 +129,16 @@ hide_statement(ErrorData *edata)
 /*
  * What may never call the function, as EXPLAIN or PREPARE does, is hidden from
  * other sessions here; and pg_stat_statements, which keeps the text of a
- * utility command as it is, keeps none without an id.
+ * utility command as it is, keeps none without an id.  An extension's script,
+ * whose statements all have the whole of it as their text, has no secret.
  */
 static void
 hide_utility(ParseState *pstate, Query *query, JumbleState *jumble)
 {
 	if (next_analyze)
 		next_analyze(pstate, query, jumble);
-	if (query->utilityStmt != NULL && names_secret(pstate->p_sourcetext))
+	if (query->utilityStmt != NULL && !creating_extension &&
+		names_secret(pstate->p_sourcetext))
 	{
 		query->queryId = 0;
 		hide_activity();
