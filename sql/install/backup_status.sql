@@ -116,7 +116,9 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	PERFORM deploydb.note_interrupted();
+	IF deploydb.suspended() IS NULL THEN
+		PERFORM deploydb.note_interrupted();
+	END IF;
 	RETURN QUERY
 	SELECT 'backup.age_seconds', '', extract(epoch FROM measure_backup.at - b.finished_at)::double precision, NULL::text,
 		format('%s by %s', b.label, b.tool), NULL::text, NULL::jsonb

@@ -220,8 +220,17 @@ wait_until_ticks($_) for qw(uno copy);
 is(sql('copy', 'SELECT state, deploydb.suspended() ~ $$copy of database$$ FROM deploydb.worker_status'), 'suspended|t', 'a copy is suspended');
 is(status('copy'), 'warning|a copy: sends nothing|SELECT deploydb.adopt();', 'which the overview says');
 is(sql('uno', 'SELECT state FROM deploydb.worker_status'), 'running', 'what it is of is not');
+sql('copy', q{SELECT deploydb.log_line('copied')});
+foreach my $n (1 .. 5)
+{
+	my $before = sql('copy', 'SELECT ticks FROM deploydb.worker_status');
+	sql('copy', 'SELECT deploydb.wake_monitor()');
+	wait_for("SELECT ticks > $before FROM deploydb.worker_status", 'copy');
+}
+is(sql('copy', 'SELECT count(*) FROM deploydb.log_seal'), '0', 'nor does it keep the books, which may just be restored');
 is(sql('copy', 'SELECT deploydb.adopt(), deploydb.adopt()'), 't|f', 'adopted');
 is(sql('copy', 'SELECT state, deploydb.suspended() IS NULL FROM deploydb.worker_status'), 'running|t', 'it runs');
+wait_for('SELECT deploydb.wake_monitor() AND unsealed = 0 FROM deploydb.verify_log()', 'copy');
 sql('postgres', 'DROP DATABASE copy');
 sql('uno', q{CREATE FUNCTION hangs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(600); RETURN NULL; END $$;
 	CREATE TRIGGER hangs BEFORE UPDATE OF ticks ON deploydb.monitor_state FOR EACH ROW EXECUTE FUNCTION hangs();
