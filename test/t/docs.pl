@@ -9,6 +9,8 @@
 # <!-- sql: … --> runs, too, and is not shown.  A block after <!-- story --> is
 # a part of what scripts/story.sql and scripts/deployment.sql print, on the same
 # terms.
+#
+# Some sections of the reference are in Chinese, too, and must stay the same.
 use strict;
 use warnings;
 
@@ -120,6 +122,28 @@ for my $setting (rows(q{
 	my $row = join ' | ', @$setting;
 	ok(index($reference, "| $row |") >= 0, "the reference has $row");
 }
+
+# The Chinese twin of some sections
+
+# What is not translated: headings, signatures, blocks, names in tables; and
+# below each heading the SQLSTATEs, whose order is the language's.
+sub untranslated
+{
+	my $text = shift;
+	$text =~ s/^\|.*\n(?=\|---)//mg;
+	my @found = $text =~ /^(### [\w-]+\n`[^`]*`)|(`\w+\([^`]* → [^`]*`)|^(```.*?^```)$|^\| ([!-{}~][ -{}~]*) \|/smg;
+	for my $part (split /^(?=### [\w-]+$)/m, $text)
+	{
+		my %sqlstate = map { $_ => 1 } $part =~ /\b(\d[\dA-Z]{4}|ZD\d{3})\b/g;
+		push @found, join ' ', sort keys %sqlstate;
+	}
+	return [ grep { defined } @found ];
+}
+
+my (undef, $twin) = split /^(?=## )/m, slurp_file('docs/bookkeeping.zh-CN.md'), 2;
+is_deeply(untranslated($twin),
+	untranslated(join '', grep { /^## (?:Backups|Deployment|Checklist|Rollback)$/m } split /^(?=## )/m, $reference),
+	'docs/bookkeeping.zh-CN.md has what these sections of the reference have');
 
 # The examples
 
