@@ -142,7 +142,7 @@ sub untranslated
 
 my (undef, $twin) = split /^(?=## )/m, slurp_file('docs/bookkeeping.zh-CN.md'), 2;
 is_deeply(untranslated($twin),
-	untranslated(join '', grep { /^## (?:Backups|Deployment|Checklist|Rollback)$/m } split /^(?=## )/m, $reference),
+	untranslated(join '', grep { /^## (?:Backups|Deployment|Checklist|Rollback|Bookkeeping)$/m } split /^(?=## )/m, $reference),
 	'docs/bookkeeping.zh-CN.md has what these sections of the reference have');
 
 # The examples
