@@ -112,6 +112,8 @@ SELECT is_empty($$SELECT b.name FROM deploydb.bookkeeping_tables() b WHERE b.seq
 SELECT is(deploydb.backup_start('next') > 1, true, 'a backup');
 SELECT is((SELECT sum(added) FROM deploydb.import_bookkeeping(:'document')), 0::numeric, 'what has been added since is in nobody''s way');
 SELECT is(deploydb.deployment_start('v2') > 1, true, 'a deployment');
+-- which notes in the row of the first what that one's signatures were about
+SELECT deploydb.export_bookkeeping() AS document \gset
 SELECT throws_ok($$UPDATE deploydb.backup SET status = 'done'$$, '55000', NULL, 'and what came back is held to the same rules');
 
 -- what was changed, or is none
