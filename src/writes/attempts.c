@@ -366,6 +366,8 @@ static void
 transaction_ends(XactEvent event, void *arg)
 {
 	(void) arg;
+	if (ndone == 0 && nstarted == 0 && event != XACT_EVENT_ABORT)
+		return;
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:

@@ -25,13 +25,19 @@ extern void log_hook_init(void);
 extern int	writes_nesting_level;
 
 static inline uint64
+microseconds_between(instr_time start, instr_time end)
+{
+	INSTR_TIME_SUBTRACT(end, start);
+	return INSTR_TIME_GET_MICROSEC(end);
+}
+
+static inline uint64
 microseconds_since(instr_time start)
 {
 	instr_time	now;
 
 	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, start);
-	return INSTR_TIME_GET_MICROSEC(now);
+	return microseconds_between(start, now);
 }
 
 /* A client's own statement took that long. */
