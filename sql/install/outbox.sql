@@ -249,6 +249,31 @@ COMMENT ON FUNCTION deploydb.bury_messages() IS
 	'Webhooks: makes dead letters of all that waits in a copy of a database; their number';
 REVOKE ALL ON FUNCTION deploydb.bury_messages() FROM PUBLIC;
 
+-- What was committed after its webhook was dropped, which did not see it.
+CREATE FUNCTION deploydb.bury_orphans()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+AS $$
+DECLARE
+	buried bigint;
+BEGIN
+	UPDATE deploydb.outbox o
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'the webhook was dropped'
+	WHERE o.id = ANY (ARRAY(
+		SELECT p.id FROM deploydb.outbox p
+		WHERE p.state = 'pending' AND NOT EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = p.webhook)
+		FOR UPDATE SKIP LOCKED));
+	GET DIAGNOSTICS buried = ROW_COUNT;
+	RETURN buried;
+END
+$$;
+COMMENT ON FUNCTION deploydb.bury_orphans() IS
+	'Webhooks: makes dead letters of what waits for a webhook that was dropped meanwhile; their number';
+REVOKE ALL ON FUNCTION deploydb.bury_orphans() FROM PUBLIC;
+
 CREATE FUNCTION deploydb.notice_message(kind text, severity text, message text)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE
