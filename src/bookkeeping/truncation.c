@@ -46,30 +46,31 @@ truncation_object_access(ObjectAccessType access, Oid classId, Oid objectId,
 		next_object_access(access, classId, objectId, subId, arg);
 }
 
-/* The extension may be another version's, or not be here at all. */
 static bool
 can_be_noted(void)
 {
-	Oid			types[1] = {INT8OID};
-	List	   *name = lappend(list_make1(makeString("deploydb")), makeString("note_truncation"));
-
 	return own_work_level == 0 &&
-		OidIsValid(get_extension_oid("deploydb", true)) &&
-		OidIsValid(LookupFuncName(name, 1, types, true));
+		OidIsValid(get_extension_oid("deploydb", true));
 }
 
+/*
+ * As the owner, as whoever truncates may have no right on the schema.  The
+ * function is missing where the extension is of an older version.
+ */
 static void
 note_truncated(Oid relation)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[1] = {INT8OID};
 	Datum		values[1];
+	List	   *name = lappend(list_make1(makeString("deploydb")), makeString("note_truncation"));
 	OwnerScope	scope;
 
 	values[0] = Int64GetDatum((int64) relation);
 	owner_begin(&scope);
-	owner_execute(&plan, "SELECT deploydb.note_truncation($1)",
-				  SPI_OK_SELECT, 1, types, values, NULL);
+	if (OidIsValid(LookupFuncName(name, 1, types, true)))
+		owner_execute(&plan, "SELECT deploydb.note_truncation($1)",
+					  SPI_OK_SELECT, 1, types, values, NULL);
 	owner_end(&scope);
 }
 

@@ -62,6 +62,10 @@ wait_for("SELECT count(*) = 1 FROM deploydb.alert_event WHERE rule = 'migration_
 	'the rule fires');
 is(sql("SELECT session_role FROM deploydb.definition_change WHERE command = 'DROP INDEX'"), 'app',
 	'and it is known who did it');
+# ... not even that of a database's owner
+sql('CREATE ROLE stranger; GRANT CREATE ON SCHEMA public TO stranger; GRANT TRUNCATE ON decision_insights TO stranger');
+sql('SET ROLE stranger; CREATE TABLE strange (); TRUNCATE strange; TRUNCATE decision_insights; DROP TABLE strange');
+is(sql("SELECT object FROM deploydb.definition_change WHERE command = 'TRUNCATE TABLE'"), 'public.decision_insights', 'also that one empties it');
 my $fingerprint = sql("SELECT fingerprint FROM deploydb.metric_latest WHERE metric = 'migration.deviations'");
 sql('ALTER TABLE decision_insights DROP COLUMN triggers');
 wait_for(deviations("fingerprint <> '$fingerprint'"), 'another set of deviations has another fingerprint');
