@@ -34,9 +34,7 @@ my $taken = $node->basedir . '/base';
 $node->command_ok([ 'pg_basebackup', '-D', $taken, '-d', $node->connstr('postgres'), '-c', 'fast', '--no-sync' ], 'pg_basebackup');
 my $manifest = slurp_file("$taken/backup_manifest");
 my ($start, $file) = slurp_file("$taken/backup_label") =~ /^START WAL LOCATION: (\S+) \(file (\w+)\)/m;
-my $label = sql(qq{SELECT '$file.' || upper(lpad(to_hex(('$start'::pg_lsn - '0/0') % 16777216), 8, '0'))})
-	if $major >= 18;
-$label //= sprintf '%s.%08X', $file, hex($start =~ s{.*/}{}r) % 16777216;
+my $label = sprintf '%s.%08X', $file, hex($start =~ s{.*/}{}r) % 16777216;
 
 is(import_on($node, 'pg_basebackup', $manifest), "$label|done|added|", 'its manifest is a backup, named as its history file');
 my $row = sql('SELECT * FROM deploydb.backup');
