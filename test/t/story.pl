@@ -69,7 +69,7 @@ is($node->safe_psql('production', 'SELECT count(*) FROM decision_insights'), '14
 is($node->safe_psql('production', q{SELECT string_agg(role || ' ' || state, ', ' ORDER BY role) FROM deploydb.sign_off_status WHERE valid}),
 	'dba signed, devops signed, technical_lead signed', 'three have signed, and their signatures hold');
 is($node->safe_psql('production', 'SELECT string_agg(status, \',\') FROM deploydb.backup'), 'restore_tested', 'the backup was restored');
-like(slurp_file("$folder/report.md"), qr/^# Week 3 - AMAS Monitoring System\n.*^- \[x\] met The production database is backed up.*^- \[x\] dba: /ms,
+like(slurp_file("$folder/report.md"), qr/^# Week 3 - AMAS Monitoring System\n.*^- \[x\] met The production database is backed up.*^- \[x\] DBA: /ms,
 	'the report is filled and signed');
 like(slurp_file("$folder/report.zh-CN.md"), qr/^- \[x\] \S+ \S*备份\S* \(db\.backup\)$/m, 'in Chinese too');
 
