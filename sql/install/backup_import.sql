@@ -386,7 +386,7 @@ AS $$
 DECLARE
 	here text := (SELECT s.system_identifier::text FROM pg_control_system() s);
 	listed text[] := '{}';
-	readable text[] := '{}';
+	readable text[];
 	outcomes text[] := '{}';
 	wrong boolean := false;
 	item record;
@@ -415,11 +415,10 @@ BEGIN
 		outcomes := ARRAY[outcome];
 		RETURN NEXT;
 	ELSE
-		FOR item IN SELECT s.stanza, s.repositories, b.backup
-			FROM deploydb.pgbackrest_stanzas(document) s LEFT JOIN LATERAL jsonb_array_elements(s.backups) AS b (backup) ON true
+		readable := ARRAY(SELECT format('stanza %s, repo %s', s.stanza ->> 'name', r)
+			FROM deploydb.pgbackrest_stanzas(document) s, unnest(s.repositories) r);
+		FOR item IN SELECT s.stanza, b.backup FROM deploydb.pgbackrest_stanzas(document) s, jsonb_array_elements(s.backups) AS b (backup)
 		LOOP
-			readable := readable || ARRAY(SELECT format('stanza %s, repo %s', item.stanza ->> 'name', r) FROM unnest(item.repositories) r);
-			CONTINUE WHEN item.backup IS NULL;
 			said := deploydb.pgbackrest_backup(item.stanza, item.backup);
 			backup := said ->> 'label';
 			IF said ->> 'system_identifier' <> here OR backup = ANY (listed) THEN
