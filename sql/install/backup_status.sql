@@ -3,40 +3,42 @@
 --
 
 -- An increment is as good as all that it is based on, down to a full one.
-CREATE FUNCTION deploydb.backup_is_whole(backup bigint)
+CREATE FUNCTION deploydb.backup_is_fit(backup bigint)
 RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH RECURSIVE chain AS (
-		SELECT b.id, b.type, b.parent_id, b.status, b.system_identifier FROM deploydb.backup b WHERE b.id = backup_is_whole.backup
+		SELECT b.id, b.type, b.parent_id FROM deploydb.backup b WHERE b.id = backup_is_fit.backup
 		UNION
-		SELECT p.id, p.type, p.parent_id, p.status, p.system_identifier FROM chain c JOIN deploydb.backup p ON p.id = c.parent_id WHERE c.type <> 'full'
+		SELECT p.id, p.type, p.parent_id FROM chain c JOIN deploydb.backup p ON p.id = c.parent_id WHERE c.type <> 'full'
 	)
-	SELECT COALESCE(bool_and(c.status IN ('done', 'verified', 'restore_tested') AND c.system_identifier = s.system_identifier::text)
-		AND bool_or(c.type = 'full'), false)
-	FROM chain c, pg_control_system() s
+	SELECT COALESCE(bool_or(b.type = 'full') AND bool_and(b.status IN ('done', 'verified', 'restore_tested')
+		AND b.system_identifier = s.system_identifier::text AND b.method <> 'table_copy' AND b.relations IS NULL
+		AND (b.method <> 'pg_dump' OR b.database = current_database())
+		AND (b.expires_at > clock_timestamp()) IS NOT FALSE), false)
+	FROM chain c JOIN deploydb.backup b USING (id), pg_control_system() s
 $$;
-COMMENT ON FUNCTION deploydb.backup_is_whole(bigint) IS
-	'Backups: is one of this cluster finished and good, with all that it is based on?';
-REVOKE ALL ON FUNCTION deploydb.backup_is_whole(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.backup_is_whole(bigint) TO pg_monitor, pg_database_owner;
+COMMENT ON FUNCTION deploydb.backup_is_fit(bigint) IS
+	'Backups: could one go back to this one, whatever its age: all of this database, finished, good and kept, with all that it is based on?';
+REVOKE ALL ON FUNCTION deploydb.backup_is_fit(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.backup_is_fit(bigint) TO pg_monitor, pg_database_owner;
 
+-- A day has 24 hours, also where clocks are changed.
 CREATE FUNCTION deploydb.fit_backup(before timestamptz DEFAULT NULL)
 RETURNS bigint
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 AS $$
 	SELECT b.id FROM deploydb.backup b
-	WHERE b.status IN ('done', 'verified', 'restore_tested') AND b.method <> 'table_copy' AND b.relations IS NULL
-		AND (b.method <> 'pg_dump' OR b.database = current_database()) AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp())
-		AND (before IS NULL OR b.finished_at < before)
+	WHERE b.status IN ('done', 'verified', 'restore_tested') AND (before IS NULL OR b.finished_at < before)
 		AND b.finished_at > COALESCE(before, clock_timestamp()) - deploydb.setting('backup_max_age')::interval
-		AND deploydb.backup_is_whole(b.id)
+		AND deploydb.backup_is_fit(b.id)
 	ORDER BY b.finished_at DESC, b.id DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION deploydb.fit_backup(timestamptz) IS
-	'Backups: the newest whole one that is good, and not older than deploydb.backup_max_age at that time (NULL: now), or NULL';
+	'Backups: the newest one that is fit, and not older than deploydb.backup_max_age at that time (NULL: now), or NULL';
 REVOKE ALL ON FUNCTION deploydb.fit_backup(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.fit_backup(timestamptz) TO pg_monitor, pg_database_owner;
 
@@ -65,6 +67,7 @@ RETURNS TABLE (tool text, newest_done bigint, done_at timestamptz, newest_verifi
 	writes_since jsonb, verdict text, reasons text[])
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 3
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -72,15 +75,22 @@ DECLARE
 BEGIN
 	FOR tool IN SELECT DISTINCT b.tool FROM deploydb.backup b ORDER BY 1
 	LOOP
-		SELECT b.id, b.finished_at INTO newest_done, done_at FROM deploydb.backup b
-		WHERE b.tool = backup_status.tool AND b.status IN ('done', 'verified', 'restore_tested') AND deploydb.backup_is_whole(b.id)
-		ORDER BY b.finished_at DESC, b.id DESC LIMIT 1;
-		SELECT v.backup, v.verified_at INTO newest_verified, verified_at
-		FROM deploydb.backup_verification v JOIN deploydb.backup b ON b.id = v.backup AND b.status IN ('verified', 'restore_tested')
-		WHERE v.ok AND b.tool = backup_status.tool ORDER BY b.finished_at DESC, v.id DESC LIMIT 1;
-		SELECT r.backup, r.tested_at INTO newest_restore_tested, restore_tested_at
-		FROM deploydb.restore_test r JOIN deploydb.backup b ON b.id = r.backup AND b.status = 'restore_tested'
-		WHERE r.ok AND b.tool = backup_status.tool ORDER BY b.finished_at DESC, r.id DESC LIMIT 1;
+		-- OFFSET: the newest first, so that few chains are looked at
+		SELECT d.id, d.finished_at INTO newest_done, done_at
+		FROM (SELECT b.id, b.finished_at FROM deploydb.backup b
+			WHERE b.tool = backup_status.tool AND b.status IN ('done', 'verified', 'restore_tested')
+			ORDER BY b.finished_at DESC, b.id DESC OFFSET 0) d
+		WHERE deploydb.backup_is_fit(d.id) LIMIT 1;
+		SELECT d.backup, d.verified_at INTO newest_verified, verified_at
+		FROM (SELECT v.backup, v.verified_at
+			FROM deploydb.backup_verification v JOIN deploydb.backup b ON b.id = v.backup AND b.status IN ('verified', 'restore_tested')
+			WHERE v.ok AND b.tool = backup_status.tool ORDER BY b.finished_at DESC, b.id DESC, v.id DESC OFFSET 0) d
+		WHERE deploydb.backup_is_fit(d.backup) LIMIT 1;
+		SELECT d.backup, d.tested_at INTO newest_restore_tested, restore_tested_at
+		FROM (SELECT r.backup, r.tested_at
+			FROM deploydb.restore_test r JOIN deploydb.backup b ON b.id = r.backup AND b.status = 'restore_tested'
+			WHERE r.ok AND b.tool = backup_status.tool ORDER BY b.finished_at DESC, b.id DESC, r.id DESC OFFSET 0) d
+		WHERE deploydb.backup_is_fit(d.backup) LIMIT 1;
 		SELECT count(*) INTO running FROM deploydb.backup b WHERE b.tool = backup_status.tool AND b.status = 'running';
 		age_seconds := extract(epoch FROM clock_timestamp() - done_at);
 		writes_since := deploydb.writes_since(done_at);
@@ -92,7 +102,8 @@ BEGIN
 			(3, EXISTS (SELECT FROM deploydb.backup b WHERE b.tool = backup_status.tool AND b.status IN ('failed', 'interrupted', 'corrupt')
 				AND b.started_at > COALESCE(done_at, '-infinity')), 'warning', deploydb.word('the last one went wrong')),
 			(4, newest_verified IS DISTINCT FROM newest_done, 'warning', deploydb.word('the newest is not verified')),
-			(5, newest_done IS NOT NULL AND newest_restore_tested IS NULL, 'warning', deploydb.word('none was ever restored')),
+			(5, newest_done IS NOT NULL AND NOT EXISTS (SELECT FROM deploydb.restore_test r JOIN deploydb.backup b ON b.id = r.backup
+				WHERE r.ok AND b.tool = backup_status.tool), 'warning', deploydb.word('none was ever restored')),
 			(6, (SELECT b.size_stored < 0.5 * (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY o.size_stored)
 					FROM (SELECT x.size_stored FROM deploydb.backup x WHERE x.tool = b.tool AND x.type = b.type AND x.method = b.method
 						AND x.database = b.database AND x.id < b.id AND x.status IN ('done', 'verified', 'restore_tested', 'expired')
@@ -122,10 +133,9 @@ BEGIN
 	RETURN QUERY
 	SELECT 'backup.age_seconds', '', extract(epoch FROM measure_backup.at - b.finished_at)::double precision, NULL::text,
 		format('%s by %s', b.label, b.tool), NULL::text, NULL::jsonb
-	-- OFFSET: the newest first, so that few chains are looked at
 	FROM (SELECT x.* FROM deploydb.backup x WHERE x.status IN ('done', 'verified', 'restore_tested')
 		ORDER BY x.finished_at DESC OFFSET 0) b
-	WHERE deploydb.backup_is_whole(b.id)
+	WHERE deploydb.backup_is_fit(b.id)
 	LIMIT 1;
 END
 $$;

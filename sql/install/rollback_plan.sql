@@ -165,24 +165,6 @@ COMMENT ON FUNCTION deploydb.rollback_rows(text) IS
 	'Rollback: rows of a table, as far as the caller may read it';
 REVOKE ALL ON FUNCTION deploydb.rollback_rows(text) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.newest_fit_backup()
-RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	backup bigint;
-BEGIN
-	IF to_regprocedure('deploydb.fit_backup(timestamptz)') IS NOT NULL THEN
-		EXECUTE 'SELECT deploydb.fit_backup()' INTO backup;
-	END IF;
-	RETURN backup;
-END
-$$;
-COMMENT ON FUNCTION deploydb.newest_fit_backup() IS
-	'Rollback: the newest backup that one could go back to, or NULL';
-REVOKE ALL ON FUNCTION deploydb.newest_fit_backup() FROM PUBLIC;
-
 CREATE FUNCTION deploydb.plan_rollback_definer(migration text, rewind_ledger boolean)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -239,7 +221,7 @@ BEGIN
 		'locks', (SELECT COALESCE(jsonb_agg('ACCESS EXCLUSIVE on ' || t ORDER BY t), '[]') FROM unnest(tables) t),
 		'ledger', jsonb_build_object('schema', ledger.place, 'state', ledger.state, 'rewind', rewind_ledger, 'statement', ledger.run),
 		'at_start', ledger.effect,
-		'backup', deploydb.newest_fit_backup(),
+		'backup', deploydb.fit_backup(),
 		'script', CASE WHEN dependents IS NULL AND ledger.state IS DISTINCT FROM 'running' THEN
 			deploydb.rollback_psql(format('Rollback of migration %s, plan %s', basis.name, number), basis.script,
 				ARRAY(SELECT t.relation FROM deploydb.rollback_tables(basis.script, basis.schema) t

@@ -21,7 +21,7 @@ CREATE FUNCTION status_of(backup bigint) RETURNS text LANGUAGE sql AS 'SELECT st
 CREATE FUNCTION verdict() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', tool, verdict, NULLIF(array_to_string(reasons, ', '), '')), '; ' ORDER BY tool) FROM deploydb.backup_status() $$;
 
-SELECT plan(94);
+SELECT plan(100);
 
 -- nothing yet
 SELECT is(deploydb.fit_backup(), NULL, 'nothing to go back to');
@@ -134,6 +134,20 @@ SELECT is(deploydb.fit_backup(), 1::bigint, 'nor one of an unknown');
 SELECT is((SELECT newest_done FROM deploydb.backup_status()), 1::bigint, 'the status knows it, too');
 DELETE FROM deploydb.backup WHERE label LIKE 'chain%';
 
+-- what one cannot go back to says nothing of what there is
+SELECT deploydb.backup_start('one table', relations => '{public.t}') AS id \gset part_
+SELECT deploydb.backup_finish(:part_id, 10) \g /dev/null
+SELECT deploydb.backup_restore_tested(:part_id) \g /dev/null
+SELECT deploydb.backup_start('kept for a moment', expires_at => clock_timestamp()) AS id \gset short_
+SELECT deploydb.backup_finish(:short_id, 1000) \g /dev/null
+SELECT is((SELECT concat_ws(' ', newest_done, newest_verified, newest_restore_tested) FROM deploydb.backup_status()), '1 1 1', 'neither a table nor what has expired counts');
+SELECT alike((SELECT note FROM deploydb.measure_backup(now())), 'nightly%', 'nor for the age');
+SELECT is(deploydb.backup_expire(:part_id), true, 'a tested one can expire');
+UPDATE deploydb.restore_test SET backup = :part_id;
+SELECT ok(verdict() !~ 'none was ever restored', 'and was tested all the same');
+UPDATE deploydb.restore_test SET backup = 1;
+DELETE FROM deploydb.backup WHERE id IN (:part_id, :short_id);
+
 -- a restore that differs
 SELECT deploydb.backup_start('second') AS id \gset second_
 SELECT deploydb.backup_start('third', tool => 'other') AS id \gset third_
@@ -158,6 +172,13 @@ SELECT is(status_of(:fourth_id), 'interrupted', 'nor across a restart');
 UPDATE deploydb.backup SET started_at = started_at - interval '2 days', finished_at = finished_at - interval '2 days' WHERE id = 1;
 SELECT is(deploydb.fit_backup(), NULL, 'too old to go back to');
 SELECT ok(verdict() ~ 'error the newest is 2 days', 'which is an error');
+
+-- a day has 24 hours, also where the clocks are changed
+UPDATE deploydb.backup SET started_at = '2026-10-24 10:00Z', finished_at = '2026-10-24 10:30Z' WHERE id = 1;
+SET timezone = 'Europe/Berlin';
+SELECT is(deploydb.fit_backup('2026-10-25 11:00Z'), NULL, 'too old by half an hour');
+SELECT is(deploydb.fit_backup('2026-10-25 10:00Z'), 1::bigint, 'and not yet');
+SET timezone = 'UTC';
 
 -- contents do not depend on the order of rows
 CREATE TABLE "One ""T" AS SELECT n AS "r", n::text || '学' AS "ROW", now() AS at FROM generate_series(1, 100) n;

@@ -80,7 +80,7 @@ $standby->init_from_backup($node, 'for_standby', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 like(import_on($standby, 'pg_basebackup', $manifest), qr/25006: this server is a standby.*HINT:  Call it on the primary/s, 'a standby imports nothing');
-is($standby->safe_psql('postgres', 'SELECT deploydb.backup_is_whole(1)'), 't', 'and reads all');
+is($standby->safe_psql('postgres', 'SELECT deploydb.backup_is_fit(1)'), 't', 'and reads all');
 $standby->stop;
 
 my $other = PostgreSQL::Test::Cluster->new('other');

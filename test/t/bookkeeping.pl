@@ -70,7 +70,7 @@ is($other->safe_psql('postgres', "SELECT string_agg(t.key, ' ') FROM deploydb.ex
 ok($other->poll_query_until('postgres', 'SELECT intact AND unsealed = 0 FROM deploydb.verify_log()'), 'the monitor seals what was imported, and the seals of before hold');
 is($other->safe_psql('postgres', 'SELECT action FROM deploydb.log_entry ORDER BY id DESC LIMIT 1'), 'bookkeeping imported', 'the log says where it came from');
 is($other->safe_psql('postgres', "SELECT signed_by FROM deploydb.sign_off"), 'dba', 'who signed stays who signed, though there is no such role');
-is($other->safe_psql('postgres', 'SELECT count(*) FROM deploydb.backup WHERE deploydb.backup_is_whole(id)') . $other->safe_psql('postgres', 'SELECT deploydb.fit_backup() IS NULL'), '0t',
+is($other->safe_psql('postgres', 'SELECT count(*) FROM deploydb.backup WHERE deploydb.backup_is_fit(id)') . $other->safe_psql('postgres', 'SELECT deploydb.fit_backup() IS NULL'), '0t',
 	'a backup of the other system is nothing to go back to');
 like($other->safe_psql('postgres', 'SELECT verdict || reasons::text FROM deploydb.backup_status()'), qr/^error.*none is finished and good/, 'which the status says');
 like($other->safe_psql('postgres', $import), qr/^\d+ 0$/, 'twice adds nothing');
