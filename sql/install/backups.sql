@@ -117,14 +117,15 @@ REVOKE ALL ON FUNCTION deploydb.backup_moves() FROM PUBLIC;
 CREATE TRIGGER backup_moves BEFORE UPDATE ON deploydb.backup
 	FOR EACH ROW EXECUTE FUNCTION deploydb.backup_moves();
 
--- User and password of an address, and password parameters.
+-- User and password of an address, and password parameters, as libpq has them, too.
 CREATE FUNCTION deploydb.without_credentials(location text)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT regexp_replace(regexp_replace(location, '://[^/@]*@', '://', 'g'),
-		'((password|passwd|pwd|secret|token|key|signature|sig)[a-z_-]*)=[^&[:space:]]*', '\1=...', 'gi')
+	SELECT regexp_replace(regexp_replace(location, '://[^/[:space:]]*@', '://', 'g'),
+		'((password|passwd|pwd|secret|token|key|signature|sig)[a-z_-]*)[[:space:]]*=[[:space:]]*(''([^''\\]|\\.)*''|[^&[:space:]]*)',
+		'\1=...', 'gi')
 $$;
 COMMENT ON FUNCTION deploydb.without_credentials(text) IS
 	'Backups: where a backup is, without user, password or key';
@@ -504,7 +505,7 @@ BEGIN
 			DETAIL = (SELECT format('Their ids are %s.', string_agg(b.id::text, ', ' ORDER BY b.id)) FROM deploydb.backup b
 				WHERE b.parent_id = wanted AND b.status <> 'expired');
 	END IF;
-	UPDATE deploydb.backup b SET status = 'expired', error = COALESCE(reason, b.error) WHERE b.id = wanted;
+	UPDATE deploydb.backup b SET status = 'expired', error = COALESCE(deploydb.without_credentials(reason), b.error) WHERE b.id = wanted;
 	RETURN true;
 END
 $$;

@@ -21,7 +21,7 @@ CREATE FUNCTION status_of(backup bigint) RETURNS text LANGUAGE sql AS 'SELECT st
 CREATE FUNCTION verdict() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', tool, verdict, NULLIF(array_to_string(reasons, ', '), '')), '; ' ORDER BY tool) FROM deploydb.backup_status() $$;
 
-SELECT plan(100);
+SELECT plan(106);
 
 -- nothing yet
 SELECT is(deploydb.fit_backup(), NULL, 'nothing to go back to');
@@ -45,6 +45,9 @@ SELECT is((SELECT concat_ws('|', label, tool, method, type, status, system_ident
 		database = current_database(), recorded_by = session_user) FROM deploydb.backup WHERE id = :id),
 	'nightly "1"|pg_dump|pg_dump|full|running|t|t|1|t|t|t', 'what the server knows it notes itself');
 SELECT is((SELECT location FROM deploydb.backup), 's3://bucket/dir?token=...&x=1', 'where it is, without credentials');
+SELECT is(deploydb.without_credentials(t.given), t.kept, t.given) FROM (VALUES
+	('postgres://u:p@ss@h/x', 'postgres://h/x'), ('host=h password=''a b'' user=u', 'host=h password=... user=u'),
+	('password = a\''b x=1', 'password=... x=1'), ('sslpassword=''it\''s a'' x', 'sslpassword=... x'), ('/backups/a@b', '/backups/a@b')) AS t (given, kept);
 SELECT throws_ok($$SELECT deploydb.backup_start('nightly "1"')$$, '42710', 'backup "nightly "1"" by pg_dump is recorded already');
 SELECT is(verdict(), 'pg_dump error none is finished and good', 'running is not enough');
 SELECT throws_ok($$SELECT deploydb.backup_verified(1)$$, '55000', 'backup 1 cannot become verified', 'nor can it be verified');
@@ -113,7 +116,8 @@ SELECT throws_ok(format('SELECT deploydb.backup_fail(%s, ''again'')', :child), '
 SELECT throws_ok($$SELECT deploydb.backup_fail(1, 'late')$$, '55000', 'backup 1 is not running', 'what is finished cannot fail');
 SELECT throws_ok(format('SELECT deploydb.backup_finish(%s, 1)', :child), '55000', format('backup %s is not running', :child), 'what has failed cannot be finished');
 SELECT throws_ok(format('SELECT deploydb.backup_verified(%s)', :child), '55000', format('backup %s cannot become verified', :child), 'nor verified');
-SELECT is(deploydb.backup_expire(:child, 'removed'), true, 'but removed');
+SELECT is(deploydb.backup_expire(:child, 'moved to https://u:p@h/x'), true, 'but removed');
+SELECT is((SELECT error FROM deploydb.backup WHERE id = :child), 'moved to https://h/x', 'with its reason');
 SELECT throws_ok(format('SELECT deploydb.backup_expire(%s)', :child), '55000', format('backup %s is expired already', :child), 'once');
 SELECT is(deploydb.backup_pin(1), true, 'pinned');
 SELECT throws_ok($$SELECT deploydb.backup_expire(1)$$, '55006', 'backup 1 is pinned');
