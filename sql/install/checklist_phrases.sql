@@ -379,6 +379,8 @@ INSERT INTO deploydb.builtin_phrase (english, chinese) VALUES
 		deploydb.from_utf8('\xe5a487e4bbbde5b7b2e6a0a1e9aa8c')),
 	('backup restored',
 		deploydb.from_utf8('\xe5a487e4bbbde681a2e5a48de6b58be8af95')),
+	('backups imported',
+		deploydb.from_utf8('\xe5a487e4bbbde5b7b2e5afbce585a5')),
 	('rollback rehearsed',
 		deploydb.from_utf8('\xe59b9ee6bb9ae5b7b2e6bc94e7bb83')),
 	('rolled back',

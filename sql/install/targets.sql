@@ -135,6 +135,7 @@ AS $$
 DECLARE
 	due record;
 	unmet text;
+	told text;
 	noted bigint := 0;
 BEGIN
 	FOR due IN
@@ -146,13 +147,17 @@ BEGIN
 	LOOP
 		INSERT INTO deploydb.deployment_target (deployment, metric, target, actual, samples, since, verdict)
 		SELECT due.id, t.metric, t.target, t.actual, t.samples, t.since, t.verdict FROM deploydb.targets(due.id) t;
-		SELECT string_agg(concat_ws(' ', t.metric, t.actual, t.verdict), ', ') INTO unmet
-		FROM deploydb.deployment_target t WHERE t.deployment = due.id AND t.verdict <> 'met';
+		SELECT string_agg(concat_ws(' ', t.metric, t.actual, t.verdict), ', ' ORDER BY i.place),
+			string_agg(concat_ws(' ', CASE deploydb.setting('language') WHEN 'zh' THEN i.title_zh ELSE t.metric END, t.actual,
+				deploydb.label(t.verdict)), ', ' ORDER BY i.place)
+		INTO unmet, told
+		FROM deploydb.deployment_target t JOIN deploydb.builtin_checklist_item i ON i.key = 'target.' || t.metric
+		WHERE t.deployment = due.id AND t.verdict <> 'met';
 		PERFORM deploydb.add_log_line(due.id, 'targets after 24 hours', CASE WHEN unmet IS NULL THEN 'ok'
 			WHEN EXISTS (SELECT FROM deploydb.deployment_target t WHERE t.deployment = due.id AND t.verdict = 'unmet')
 			THEN 'failed' ELSE 'warning' END, COALESCE(unmet, 'met'));
 		PERFORM deploydb.tell_team(format(deploydb.word('Deployment %s after 24 hours: %s.'),
-			deploydb.deployment_name(due.id), COALESCE(unmet, deploydb.word('all targets are met'))), 'P3');
+			deploydb.deployment_name(due.id), COALESCE(told, deploydb.word('all targets are met'))), 'P3');
 		noted := noted + 1;
 	END LOOP;
 	RETURN noted;

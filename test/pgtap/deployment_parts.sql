@@ -17,6 +17,8 @@ SET deploydb.language = zh;
 SELECT is(deploydb.phrase('met') || ' ' || deploydb.phrase('no such phrase'), '✅ no such phrase', 'and in Chinese');
 SELECT is(deploydb.label('rolled_back') || ', ' || deploydb.label('dba'), '已回滚, DBA', 'labels, too');
 SELECT is(deploydb.md_head('{Time,no such}'), E'| 时间 | no such |\n|---|---|\n', 'the head of a table');
+SELECT is_empty($$SELECT a.action FROM pg_proc p, LATERAL (SELECT m[1] AS action FROM regexp_matches(p.prosrc, 'add_log_line\((?!NULL)\w[^'']*, ''([-a-z0-9 ]+)''', 'g') m) a
+	WHERE p.pronamespace = 'deploydb'::regnamespace AND deploydb.phrase(a.action) = a.action$$, 'whatever the log of a deployment says');
 RESET deploydb.language;
 SELECT is(deploydb.from_utf8('\xe280a6'), '…', 'a text from its bytes');
 SELECT is(deploydb.text_hash('x'), encode(sha256('x'), 'hex'), 'the hash of a text');

@@ -22,7 +22,7 @@ CREATE FUNCTION states() RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION missing(stage text) RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(m ->> 'item', ' ') FROM jsonb_array_elements(deploydb.go_no_go(NULL, stage) -> 'missing') m $$;
 
-SELECT plan(92);
+SELECT plan(94);
 
 -- problems
 SELECT throws_ok($$SELECT deploydb.go_no_go()$$, '42704', 'there is no deployment yet');
@@ -69,6 +69,12 @@ SELECT is(deploydb.note_targets(now() + interval '26 hours'), 0::bigint, 'once')
 SELECT is((SELECT concat_ws('|', action, status) FROM deploydb.log_entry ORDER BY id DESC LIMIT 1), 'targets after 24 hours|failed', 'logged');
 SELECT ok((SELECT body::jsonb ->> 'message' FROM deploydb.outbox ORDER BY id DESC LIMIT 1)
 	LIKE 'Deployment v1 - first after 24 hours: %api_p99 700.00 ms unmet%', 'and told');
+DELETE FROM deploydb.deployment_target;
+SET deploydb.language = zh;
+SELECT is(deploydb.note_targets(now() + interval '25 hours'), 1::bigint, 'in Chinese');
+RESET deploydb.language;
+SELECT is((SELECT body::jsonb ->> 'message' FROM deploydb.outbox ORDER BY id DESC LIMIT 1),
+	'部署 v1 - first 24 小时后：API响应时间 (P99) 700.00 ms ❌, Decision insights写入成功率 ❔ 未测量, Alert engine评估时间 ❔ 未测量, 无active alerts ❔ 未测量。', 'which the message is, too');
 SELECT deploydb.push_metric('http.request.duration.p99', 0.2, now() + interval '1 second') \g /dev/null
 SELECT is((SELECT verdict FROM deploydb.targets() WHERE metric = 'api_p99'), 'unmet', 'what came later changes nothing');
 
