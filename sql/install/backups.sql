@@ -177,10 +177,9 @@ AS $$
 DECLARE
 	noted bigint;
 BEGIN
-	UPDATE deploydb.backup b SET status = 'interrupted', error = CASE WHEN b.started_at < pg_postmaster_start_time()
+	UPDATE deploydb.backup b SET status = 'interrupted', error = CASE WHEN b.recorded_at < pg_postmaster_start_time()
 		THEN 'the server was started anew meanwhile' ELSE 'not finished after two days' END
-	WHERE b.status = 'running' AND b.tool <> 'import'
-		AND (b.recorded_at < pg_postmaster_start_time() OR b.recorded_at < clock_timestamp() - interval '2 days');
+	WHERE b.status = 'running' AND (b.recorded_at < pg_postmaster_start_time() OR b.recorded_at < clock_timestamp() - interval '2 days');
 	GET DIAGNOSTICS noted = ROW_COUNT;
 	RETURN noted;
 END
