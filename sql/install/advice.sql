@@ -102,7 +102,8 @@ BEGIN
 	ELSIF deploydb.rollback_rehearsed(newest) THEN
 		RETURN QUERY SELECT 'ok', format(deploydb.word('%s: rehearsed'), short), NULL::text;
 	ELSE
-		RETURN QUERY SELECT 'warning', format(deploydb.word('%s: not rehearsed'), short), 'deploydb.rehearse_rollback()';
+		RETURN QUERY SELECT 'warning', format(deploydb.word('%s: not rehearsed'), short),
+			format('SELECT * FROM deploydb.rehearse_rollback(%L);', short);
 	END IF;
 	SELECT count(*) AS n, min(r.at) AS at INTO kept
 	FROM deploydb.rollback r WHERE r.state = 'rolled_back' AND r.moved <> '[]';

@@ -7,6 +7,8 @@ SELECT * FROM no_plan();
 
 SELECT ok(NOT deploydb.rollback_rehearsed('decision_insights'), 'nothing is rehearsed yet');
 SELECT is((SELECT verdict FROM deploydb.status_of_rollback()), 'warning', 'which the overview says');
+SELECT is((SELECT next_step FROM deploydb.status_of_rollback()), $$SELECT * FROM deploydb.rehearse_rollback('add_decision_insights');$$,
+	'with the statement to run');
 SELECT throws_ok('SELECT deploydb.rehearse_rollback(NULL)', '22004', NULL, 'a migration is named');
 SELECT throws_ok('SELECT deploydb.rehearse_rollback(''no_such'')', '42704', NULL, 'one that is known');
 
