@@ -78,7 +78,8 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('phase "%s" has started', phase),
-			DETAIL = format('%s started it at %s.', started.started_by, to_char(started.started_at, 'YYYY-MM-DD HH24:MI:SS TZ'));
+			DETAIL = format('%s started it at %s.', started.started_by, to_char(started.started_at, 'YYYY-MM-DD HH24:MI:SS TZ')),
+			HINT = 'A phase has one start; what is done in it again, deploydb.log_line() says.';
 	END IF;
 	UPDATE deploydb.deployment_phase p
 	SET started_at = now, started_by = session_user, owner = COALESCE(NULLIF(btrim(owner), ''), p.owner)

@@ -373,6 +373,9 @@ BEGIN
 			WHERE m ->> 'kind' IN ('TABLE', 'FOREIGN TABLE')),
 		away.moved, away.undo, ledger)
 	RETURNING r.id INTO done;
+	-- once it is there again, the log and the team hear of it again
+	UPDATE deploydb.deployment d SET verified_at = NULL
+	WHERE d.id = deploydb.open_deployment() AND wanted.migration = ANY (d.migrations);
 	PERFORM deploydb.add_log_line(deploydb.open_deployment(), 'rolled back', 'warning',
 		format('%s: %s (rollback %s, plan %s)', wanted.migration, reason, done, wanted.id));
 	PERFORM deploydb.tell_team(format(deploydb.word('Migration %s was rolled back by %s: %s'), wanted.migration, session_user, reason), 'P1');
