@@ -290,7 +290,7 @@ BEGIN
 		FROM deploydb.rollback_advice() a
 		WHERE a.trigger = substr(item, length('rollback.') + 1);
 	ELSIF item <> 'rollback.users' THEN
-		SELECT max(r.at), string_agg(format('%s: %s', r.migration, r.state), ', ' ORDER BY r.id) INTO at, evidence
+		SELECT max(r.at), string_agg(format('%s: %s', r.migration, deploydb.phrase(r.state)), ', ' ORDER BY r.id) INTO at, evidence
 		FROM deploydb.rollback r WHERE r.deployment = evidence_of_rollbacks.deployment;
 		state := CASE WHEN evidence IS NULL THEN 'not_applicable' WHEN item = 'rollback.database' THEN 'met' END;
 		evidence := CASE WHEN evidence IS NULL THEN deploydb.phrase('nothing has been rolled back')

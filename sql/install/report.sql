@@ -148,7 +148,9 @@ BEGIN
 		SELECT c.section, min(e.place) AS place, COALESCE(min(e.chapter), 'Own items') AS chapter,
 			COALESCE(CASE WHEN zh THEN min(e.title_zh) END, min(e.title_en), c.section) AS title, min(e.minutes) AS minutes,
 			string_agg(format(E'- [%s] %s %s (%s)\n%s%s', CASE WHEN c.state IN ('met', 'not_applicable') THEN 'x' ELSE ' ' END,
-				deploydb.label(c.state), deploydb.md_text(c.title), deploydb.md_text(c.item),
+				-- what is met there is a reason to roll back: nothing to tick off in green
+				deploydb.label(CASE WHEN c.section <> 'rollback.triggers' THEN c.state WHEN c.state = 'met' THEN 'a reason'
+					WHEN c.state = 'unmet' THEN 'no reason' ELSE c.state END), deploydb.md_text(c.title), deploydb.md_text(c.item),
 				format(E'  - %s\n', concat_ws(', ', deploydb.md_text(c.evidence), deploydb.md_time(c.at))),
 				'  - ' || deploydb.phrase('Expected') || ': ' || deploydb.md_text(c.expected) || E'\n'), '' ORDER BY c.n) AS items,
 			string_agg(format(E'# %s\n%s\n', c.item, c.command), '' ORDER BY c.n) FILTER (WHERE c.command <> '') AS commands
