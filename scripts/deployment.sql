@@ -131,7 +131,7 @@ SELECT trigger, verdict, value FROM deploydb.rollback_advice();
 \echo '-- There is; people decide. What would a rollback do?'
 \echo
 SELECT p ->> 'id' AS plan, p #>> '{tables,0,relation}' AS relation, p #>> '{tables,0,rows}' AS rows,
-	p #>> '{tables,0,moved_to}' AS moved_to, p -> 'dependents' AS dependents, p -> 'backup' ->> 'id' AS backup
+	p #>> '{tables,0,moved_to}' AS moved_to, p -> 'dependents' AS dependents, p ->> 'backup' AS backup
 FROM deploydb.plan_rollback('decision_insights') AS p;
 \set ON_ERROR_STOP off
 SELECT deploydb.rollback_migration(2, '7 of 100 requests fail');

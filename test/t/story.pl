@@ -57,6 +57,7 @@ $received = $receiver->stop;
 ok($told_all, 'the deployment comes to its end') or diag $out;
 is(scalar(() = $out =~ /^ERROR: /mg), 3, 'with the errors that it tells of') or diag $out;
 like($out, qr/^ERROR:  P3018: .* relation "decision_insights_created_at_idx" already exists\n.*^ERROR:  P3009: /ms, 'a migration fails');
+like($out, qr/^ 2 +\| public\.decision_insights +\| 140 +\| deploydb_backup\.decision_insights_2 \| \[\] +\| 1$/m, 'a plan says what is moved, and which backup there is');
 like($out, qr/^ERROR:  somebody has written in the last minute, perhaps role "app"$/m, 'a rollback is refused while the application writes');
 is_deeply([ $out =~ /^ (go|no_go)\b/mg ], [ 'go', 'go' ], 'it may begin, and it went well')
   or diag $out;
@@ -65,12 +66,16 @@ like($received, qr/$_/, "the team is told: $_") for 'has started', 'are verified
   'was rolled back by .*: P3018', 'was rolled back by .*: 7 of 100 requests fail', 'RESOLVED', 'is finished: succeeded';
 is($node->safe_psql('production', q{
 		SELECT array_agg(state ORDER BY id) FROM deploydb.rollback}), '{rolled_back,rolled_back}', 'two were rolled back');
+is($node->safe_psql('production', q{
+		SELECT string_agg(action, ', ' ORDER BY id) FROM deploydb.log_entry WHERE action IN ('rolled back', 'migration verified')}),
+	'rolled back, migration verified, rolled back, migration verified', 'after each the log says that the migration is there again');
 is($node->safe_psql('production', 'SELECT count(*) FROM decision_insights'), '141', 'no row was lost');
 is($node->safe_psql('production', q{SELECT string_agg(role || ' ' || state, ', ' ORDER BY role) FROM deploydb.sign_off_status WHERE valid}),
 	'dba signed, devops signed, technical_lead signed', 'three have signed, and their signatures hold');
 is($node->safe_psql('production', 'SELECT string_agg(status, \',\') FROM deploydb.backup'), 'restore_tested', 'the backup was restored');
 like(slurp_file("$folder/report.md"), qr/^# Week 3 - AMAS Monitoring System\n.*^- \[x\] met The production database is backed up.*^- \[x\] DBA: /ms,
 	'the report is filled and signed');
+like(slurp_file("$folder/report.md"), qr/^- \[ \] no reason Error rate \(P0\) > 5% .*\n.*\n  - Expected: no reason$/m, 'what is no reason to roll back is not called unmet');
 like(slurp_file("$folder/report.zh-CN.md"), qr/^- \[x\] \S+ \S*备份\S* \(db\.backup\)$/m, 'in Chinese too');
 
 $node->stop;
