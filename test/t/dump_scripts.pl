@@ -302,7 +302,17 @@ damaged('an archive cut short', sub { return substr shift, 0, -2000 }, 1, 1, qr/
 damaged('another database', sub { return "\\connect postgres\n" . shift }, 1, 2, qr/connects to a database of its own/, 'verified|t');
 ($status, $out, $err) = run_script('restore-test', '-d', $uri, '999');
 is($status, 2, 'no such backup');
-like($err, qr/no dump 999 is recorded/, 'is told');
+like($err, qr/no dump 999 is recorded\n +HINT:  deploydb-dump makes one;/, 'is told');
+for my $script ('dump', 'restore-test')
+{
+	($status, $out, $err) = run_script($script, '-d', $uri =~ s/(port=\d+).*/$1&dbname=template1/r);
+	is($status, 2, "$script: a database without deploydb");
+	like($err, qr/^deploydb-$script: deploydb is not installed in this database\n +HINT:  .*-d/, 'is told');
+	($status, $out, $err) = run_script($script, $uri);
+	is($status, 2, "$script: a connection without -d");
+	like($err, qr/^deploydb-$script: an argument .*\n +HINT:  .* is named by -d, /, 'is told');
+	unlike($err, qr/\Q$uri\E/, 'and not shown, as it may have a password');
+}
 ($status, $out, $err) = run_script('restore-test', '-d', $uri, sql(q{SELECT max(id) FROM deploydb.backup WHERE status = 'failed'}));
 is($status, 2, 'one that has failed');
 like($err, qr/^deploydb-restore-test: backup \d+ is failed$/, 'is told, too');

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use Digest::SHA qw(sha256_hex);
+use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -100,6 +101,8 @@ is($node->safe_psql('app', q{SELECT count(*) FROM pg_class WHERE relname IN ('fi
 command_checks_all([ @command[ 0 .. 2 ], '-d', $node->connstr('no_such') ],
 	2, [qr/^$/], [qr/database "no_such" does not exist.*psql ended with 2/s], 'no connection');
 command_checks_all([ $command[0] ], 2, [qr/^$/], [qr/deploydb-register DIR/], 'no folder given');
+command_checks_all([ $command[0], dirname($dir), @command[ 2 .. 4 ] ], 2, [qr/^0 registered, 0 failed, \d+ skipped$/m], [qr/is a migration; name the folder/],
+	'the folder above, which CI must not take for success');
 command_checks_all([ $command[0], $dir, '-d', 'app' ], 2, [qr/^$/], [qr/come after --/], 'options without --');
 
 $node->stop;
