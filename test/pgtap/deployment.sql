@@ -16,7 +16,7 @@ CREATE FUNCTION lines(wanted integer) RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION newest_message() RETURNS text LANGUAGE sql AS $$
 	SELECT body::jsonb ->> 'message' FROM deploydb.outbox ORDER BY id DESC LIMIT 1 $$;
 
-SELECT plan(61);
+SELECT plan(62);
 
 -- before there is any
 SELECT is(deploydb.current_deployment(), NULL, 'no deployment is the current one');
@@ -95,9 +95,12 @@ SELECT is(lines(2), E'migration done|ok\nmigration verified|ok|20251203071615_ad
 SELECT is(newest_message(), 'Deployment Week 3 - 词汇 "quoted": its migrations are verified.', 'which the team hears');
 SELECT is(deploydb.watch_deployment(now()), 0::bigint, 'once');
 SELECT isnt((SELECT verified_at FROM deploydb.deployment), NULL, 'the time is kept');
-INSERT INTO deploydb.rollback (migration, plan_id, who, reason, forced, tables, moved, undo)
-VALUES ('20251203071615_add_decision_insights', 1, 'me', 'why', false, '{}', '[]', '[]');
-SELECT is(deploydb.watch_deployment(clock_timestamp()), 1::bigint, 'and once more after a rollback');
+SET client_min_messages = error;
+SELECT deploydb.rollback_migration((p ->> 'id')::bigint, 'why') AS rolled_back FROM deploydb.plan_rollback('insights') p \gset
+SELECT is(deploydb.watch_deployment(clock_timestamp()), 0::bigint, 'not while it is rolled back');
+SELECT deploydb.restore_rolled_back(:rolled_back) \g /dev/null
+RESET client_min_messages;
+SELECT is(deploydb.watch_deployment(clock_timestamp()), 1::bigint, 'once more when it is back');
 SELECT is(newest_message(), 'Deployment Week 3 - 词汇 "quoted": its migrations are verified.', 'which the team hears, too');
 SELECT is(deploydb.watch_deployment(clock_timestamp()), 0::bigint, 'once');
 SELECT ok(deploydb.phase_start('health') IS NOT NULL AND deploydb.phase_finish('health', 'failed', '503') IS NOT NULL, 'a phase that fails');
