@@ -324,7 +324,8 @@ COMMENT ON FUNCTION deploydb.deployment_finish(text, text) IS
 	'Deployment: closes the one that is open, with its outcome: succeeded, rolled_back or aborted; returns its id';
 REVOKE ALL ON FUNCTION deploydb.deployment_finish(text, text) FROM PUBLIC;
 
--- A part of the tick: once all its migrations are there, the team hears of it.
+-- A part of the tick: once all its migrations are there, the team hears of it;
+-- again, where one of them was rolled back since.
 CREATE FUNCTION deploydb.watch_deployment(at timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -332,16 +333,18 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	open bigint;
+	told timestamptz;
 BEGIN
-	SELECT d.id INTO open FROM deploydb.deployment d
-	WHERE d.finished_at IS NULL AND d.verified_at IS NULL AND d.migrations <> '{}';
+	SELECT d.id, d.verified_at INTO open, told FROM deploydb.deployment d
+	WHERE d.finished_at IS NULL AND d.migrations <> '{}' AND (d.verified_at IS NULL OR EXISTS (SELECT FROM deploydb.rollback r
+		WHERE r.at > d.verified_at AND r.migration = ANY (d.migrations)));
 	IF open IS NULL OR deploydb.missing_migrations(open) <> '{}' THEN
 		RETURN 0;
 	END IF;
 	-- the monitor waits for nobody who is about to finish it: there is a next tick
 	UPDATE deploydb.deployment d SET verified_at = watch_deployment.at
 	WHERE d.id = (SELECT l.id FROM deploydb.deployment l
-		WHERE l.id = open AND l.verified_at IS NULL AND l.finished_at IS NULL FOR UPDATE SKIP LOCKED);
+		WHERE l.id = open AND l.verified_at IS NOT DISTINCT FROM told AND l.finished_at IS NULL FOR UPDATE SKIP LOCKED);
 	IF NOT FOUND THEN
 		RETURN 0;
 	END IF;
@@ -352,5 +355,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.watch_deployment(timestamptz) IS
-	'Deployment: tells once that the migrations of the open one are there; a part of the tick';
+	'Deployment: tells once that the migrations of the open one are there, and again after a rollback; a part of the tick';
 REVOKE ALL ON FUNCTION deploydb.watch_deployment(timestamptz) FROM PUBLIC;

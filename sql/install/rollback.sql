@@ -236,6 +236,16 @@ BEGIN
 			MESSAGE = 'Prisma is migrating at this moment',
 			HINT = 'Wait for it to end.';
 	END IF;
+	SELECT string_agg(s.difference, E'\n') INTO list
+	FROM deploydb.rollback_strangers(basis.name, basis.script, basis.schema) s;
+	IF list IS NOT NULL AND NOT force THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'ZD008',
+			MESSAGE = format('what is there may not be what migration "%s" made', wanted.migration),
+			DETAIL = list,
+			HINT = 'The ledger does not say that it ran. Where something was there before, rename it, or settle the ledger alone: '
+				|| format('npx prisma migrate resolve --rolled-back %s. To move it all the same, say force => true.', wanted.migration);
+	END IF;
 	SELECT string_agg(o.object, ', ' ORDER BY o.n) INTO list
 	FROM deploydb.rollback_objects(basis.script, basis.schema) o
 	WHERE o.sub_id > 0 AND NOT o.with_table;
@@ -373,9 +383,6 @@ BEGIN
 			WHERE m ->> 'kind' IN ('TABLE', 'FOREIGN TABLE')),
 		away.moved, away.undo, ledger)
 	RETURNING r.id INTO done;
-	-- once it is there again, the log and the team hear of it again
-	UPDATE deploydb.deployment d SET verified_at = NULL
-	WHERE d.id = deploydb.open_deployment() AND wanted.migration = ANY (d.migrations);
 	PERFORM deploydb.add_log_line(deploydb.open_deployment(), 'rolled back', 'warning',
 		format('%s: %s (rollback %s, plan %s)', wanted.migration, reason, done, wanted.id));
 	PERFORM deploydb.tell_team(format(deploydb.word('Migration %s was rolled back by %s: %s'), wanted.migration, session_user, reason), 'P1');

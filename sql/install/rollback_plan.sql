@@ -120,6 +120,29 @@ COMMENT ON FUNCTION deploydb.rollback_ledger(text, text, boolean) IS
 	'Rollback: the state of Prisma''s ledger, how it is rewound, and what a deploy would do then';
 REVOKE ALL ON FUNCTION deploydb.rollback_ledger(text, text, boolean) FROM PUBLIC;
 
+-- Prisma runs a file whole or not at all, and a name that is taken is why most
+-- files fail: what is there then is somebody else's.
+CREATE FUNCTION deploydb.rollback_strangers(name text, script text, schema text)
+RETURNS TABLE (object text, difference text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE ROWS 2
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('%s %s', o.object_type, o.object),
+		string_agg(format('%s %s: %s is %s, expected %s', r.object_type, r.object, r.property, r.actual, r.expected), E'\n'
+			ORDER BY r.object COLLATE "C", r.property)
+	FROM deploydb.rollback_ledger(name, schema, true) l
+		CROSS JOIN deploydb.rollback_objects(script, schema) o
+		JOIN deploydb.migration_report(name, schema) r ON r.object_type = o.object_type AND r.object = o.object
+			OR o.sub_id = 0 AND r.object_type = 'column' AND starts_with(r.object, o.object || '.')
+	WHERE l.state <> 'applied' AND l.state <> 'running'
+		-- what is missing may be what the migration did not come to
+		AND CASE WHEN r.property = 'exists' THEN r.expected = 'no' ELSE r.severity = 'error' END
+	GROUP BY 1 ORDER BY 1
+$$;
+COMMENT ON FUNCTION deploydb.rollback_strangers(text, text, text) IS
+	'Rollback: what a script would drop though the ledger does not say that the migration ran, and the migration would have made it otherwise';
+REVOKE ALL ON FUNCTION deploydb.rollback_strangers(text, text, text) FROM PUBLIC;
+
 -- For psql, whether or not the extension is there.
 CREATE FUNCTION deploydb.rollback_psql(heading text, script text, tables text[], steps text[], ledger text)
 RETURNS text
@@ -176,6 +199,7 @@ DECLARE
 	ledger record;
 	number bigint;
 	dependents jsonb;
+	strangers jsonb;
 	tables text[];
 	steps text[];
 	undo text[];
@@ -186,6 +210,8 @@ BEGIN
 	SELECT * INTO ledger FROM deploydb.rollback_ledger(basis.name, basis.schema, rewind_ledger);
 	SELECT jsonb_agg(to_jsonb(d)) INTO dependents
 	FROM deploydb.rollback_dependents(basis.name, basis.script, basis.schema) d;
+	SELECT jsonb_agg(to_jsonb(s)) INTO strangers
+	FROM deploydb.rollback_strangers(basis.name, basis.script, basis.schema) s;
 	number := nextval('deploydb.rollback_plan_id_seq');
 	tables := ARRAY(SELECT t.relation FROM deploydb.rollback_tables(basis.script, basis.schema) t);
 	SELECT COALESCE(array_agg(s.run ORDER BY s.o), '{}'), COALESCE(array_agg(s.undo ORDER BY s.o DESC), '{}') INTO steps, undo
@@ -199,7 +225,7 @@ BEGIN
 					'there', g.object_id IS NOT NULL) ORDER BY g.object) AS finds
 				  FROM deploydb.rollback_targets(basis.script, basis.schema) g GROUP BY 1, 2) AS t),
 		'steps', to_jsonb(steps), 'undo', to_jsonb(undo),
-		'dependents', COALESCE(dependents, '[]'),
+		'dependents', COALESCE(dependents, '[]'), 'strangers', COALESCE(strangers, '[]'),
 		'tables', (SELECT COALESCE(jsonb_agg(jsonb_build_object('relation', t.relation,
 				'moved_to', (SELECT format('deploydb_backup.%I', v.stored)
 					FROM deploydb.rollback_moves(basis.script, basis.schema, number::text) v
@@ -222,12 +248,13 @@ BEGIN
 		'ledger', jsonb_build_object('schema', ledger.place, 'state', ledger.state, 'rewind', rewind_ledger, 'statement', ledger.run),
 		'at_start', ledger.effect,
 		'backup', deploydb.fit_backup(),
-		'script', CASE WHEN dependents IS NULL AND ledger.state IS DISTINCT FROM 'running' THEN
+		'script', CASE WHEN dependents IS NULL AND strangers IS NULL AND ledger.state IS DISTINCT FROM 'running' THEN
 			deploydb.rollback_psql(format('Rollback of migration %s, plan %s', basis.name, number), basis.script,
 				ARRAY(SELECT t.relation FROM deploydb.rollback_tables(basis.script, basis.schema) t
 					JOIN pg_class c ON c.oid = t.oid AND c.relkind <> 'f'), steps, ledger.run) END,
 		'refused', CASE WHEN dependents IS NOT NULL THEN 'Other objects depend on what it would drop: see dependents.'
-			WHEN ledger.state = 'running' THEN ledger.effect END);
+			WHEN ledger.state = 'running' THEN ledger.effect
+			WHEN strangers IS NOT NULL THEN 'What is there may not be what the migration made: see strangers. Only force moves it.' END);
 	INSERT INTO deploydb.rollback_plan (id, migration, rewind_ledger, schema, hash, plan, planned_by)
 	OVERRIDING SYSTEM VALUE
 	VALUES (number, basis.name, rewind_ledger, basis.schema, basis.hash, plan, session_user);

@@ -100,7 +100,7 @@ SELECT unnest(ARRAY[is(plan -> 'steps', '[]', 'of a failed migration nothing may
 FROM plan();
 SELECT ok(rolled_back_at IS NOT NULL, 'the failed row does not block a deploy') FROM _prisma_migrations WHERE id = 'failed';
 CREATE TABLE decision_insights (id text PRIMARY KEY, decision_id text UNIQUE);
-SELECT is(deploydb.rollback_migration(id, 'half of it'), 4::bigint, 'a table that is another than expected is moved, too') FROM plan();
+SELECT is(deploydb.rollback_migration(id, 'half of it', true), 4::bigint, 'a table that is another than expected is moved by force') FROM plan();
 
 -- A migration of all kinds, with names that need quotes
 SELECT isnt(deploydb.register_migration('20260101000000_odd', $ddl$
@@ -308,5 +308,24 @@ FROM (VALUES ('20260201_a', 'DROP TABLE own CASCADE'), ('20260201_b', 'DROP TABL
 	LATERAL deploydb.register_migration(name, 'DROP TABLE IF EXISTS own; CREATE TABLE own (id integer)', NULL, script);
 SELECT throws_ok('SELECT deploydb.plan_rollback(''20260202'')', '42601', NULL, 'nor what nobody can parse')
 FROM deploydb.register_migration('20260202', 'CREATE TABLE parsed (id integer)', NULL, 'DROP TABLLE x');
+
+-- What may have been there before a migration that failed
+DROP TABLE IF EXISTS decision_insights CASCADE;
+TRUNCATE _prisma_migrations;
+CALL deploy();
+UPDATE _prisma_migrations SET finished_at = NULL, applied_steps_count = 0;
+SELECT is(plan -> 'strangers', '[]', 'half of a migration is the migration''s') FROM plan();
+ALTER TABLE decision_insights ALTER COLUMN user_id TYPE varchar(10), ADD COLUMN other integer;
+SELECT unnest(ARRAY[is(plan -> 'ledger' ->> 'state', 'failed', 'where the ledger does not say that it ran'),
+	is(plan #>> '{strangers,0,object}', 'table decision_insights', 'what is otherwise is a stranger'),
+	is(plan #>> '{strangers,0,difference}', E'column decision_insights.other: exists is yes, expected no\n'
+		|| 'column decision_insights.user_id: type is character varying(10), expected text', 'and why'),
+	is(plan ->> 'script', NULL, 'nothing is offered to move it'),
+	isnt(plan ->> 'refused', NULL, 'and it is said')])
+FROM plan();
+SELECT throws_ok(format('SELECT deploydb.rollback_migration(%s, ''why'')', (SELECT max(id) FROM deploydb.rollback_plan)), 'ZD008',
+	'what is there may not be what migration "20251203071615_add_decision_insights" made', 'it is not moved');
+SELECT isnt(to_regclass('decision_insights'), NULL, 'but stays');
+SELECT lives_ok(format('SELECT deploydb.rollback_migration(%s, ''why'', true)', (SELECT max(id) FROM deploydb.rollback_plan)), 'unless that is forced');
 
 SELECT * FROM finish();

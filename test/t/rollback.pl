@@ -165,7 +165,7 @@ $plan = plan();
 sql("SELECT deploydb.rollback_migration($plan, 'trap')");
 sql('SELECT deploydb.restore_rolled_back(2)');
 is(run_by(), 'trigger as app_owner', 'a superuser who does it lends nobody his rights');
-sql(q{SELECT deploydb.rollback_migration((deploydb.plan_rollback('checked') ->> 'id')::bigint, 'trap')});
+sql(q{SELECT deploydb.rollback_migration((deploydb.plan_rollback('checked') ->> 'id')::bigint, 'trap', true)});
 sql('SELECT deploydb.restore_rolled_back(3)');
 is(run_by(), 'constraint as app_owner', 'nor where a constraint is put back');
 
