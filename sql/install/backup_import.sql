@@ -36,7 +36,10 @@ BEGIN
 			WHERE (jsonb_typeof(s -> 'name') = 'string' AND jsonb_typeof(s -> 'db') = 'array' AND jsonb_typeof(s -> 'backup') = 'array'
 				AND jsonb_typeof(s -> 'status' -> 'code') = 'number') IS NOT TRUE
 			OR EXISTS (SELECT FROM jsonb_array_elements(CASE WHEN jsonb_typeof(s -> 'backup') = 'array' THEN s -> 'backup' END) b
-				WHERE (jsonb_typeof(b -> 'label') = 'string') IS NOT TRUE))) IS NOT TRUE
+				WHERE (jsonb_typeof(b -> 'label') = 'string') IS NOT TRUE
+				-- nothing can be taken out of an array by its name
+				OR 'array' IN (jsonb_typeof(b -> 'archive'), jsonb_typeof(b -> 'lsn'), jsonb_typeof(b -> 'timestamp'),
+					jsonb_typeof(b -> 'backrest'), jsonb_typeof(b -> 'info'), jsonb_typeof(b #> '{info,repository}'))))) IS NOT TRUE
 	THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',

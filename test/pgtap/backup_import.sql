@@ -58,7 +58,7 @@ END $$;
 CREATE FUNCTION spoilt(document jsonb, more text DEFAULT '') RETURNS text LANGUAGE sql AS $$
 	SELECT detail_of(format('SELECT deploydb.import_backups(''pg_basebackup'', %L%s)', document, more)) $$;
 
-SELECT plan(113);
+SELECT plan(116);
 
 -- who, and what at all
 SELECT throws_ok($$SELECT deploydb.import_backups(NULL, '[]')$$, '22004', 'tool, document and expire must not be NULL');
@@ -74,7 +74,8 @@ SELECT throws_ok(format('SELECT deploydb.import_backups(''pgbackrest'', %L)', d)
 FROM unnest(ARRAY['null', '5', '"x"', '{}', '[5]', '[null]', '[{}]', '[{"name": "m", "db": [], "backup": {}, "status": {"code": 0}}]',
 	'[{"name": "m", "db": [], "backup": [5], "status": {"code": 0}}]', '[{"name": "m", "db": [], "backup": [{}], "status": {"code": 0}}]',
 	'[{"name": "m", "db": [], "backup": [{"label": 5}], "status": {"code": 0}}]', '[{"name": "m", "db": [], "backup": [], "status": "ok"}]',
-	'[{"name": {}, "db": [], "backup": [], "status": {"code": 0}}]']) d;
+	'[{"name": {}, "db": [], "backup": [], "status": {"code": 0}}]'] || ARRAY(SELECT jsonb_build_array(stanza(jsonb_build_array(backup('20260101-000000F', 60, part)))) #>> '{}'
+		FROM unnest(ARRAY['{"timestamp": [1]}', '{"info": {"repository": [1]}}', '{"lsn": [1]}']::jsonb[]) part)) d;
 SELECT is(detail_of($$SELECT deploydb.import_backups('pgbackrest', '[]')$$),
 	format('22023 the document has no stanza of this cluster | This is system %s; the document has none.', :here), 'no stanza at all');
 SELECT is(detail_of($$SELECT deploydb.import_backups('pgbackrest', jsonb_build_array(stanza('[]', '{"db": [{"id": 1, "system-id": 42}]}', 'other "1"'),
