@@ -278,6 +278,24 @@ COMMENT ON FUNCTION deploydb.deployment_start(text, text, text, text, text[], te
 	'Deployment: opens one and returns its id; without migrations it is about the newest known one';
 REVOKE ALL ON FUNCTION deploydb.deployment_start(text, text, text, text, text[], text, jsonb) FROM PUBLIC;
 
+-- The checklist looks into the application's tables, so with the caller's
+-- rights; a deployment ends though this cannot be found out.
+CREATE FUNCTION deploydb.missing_at_end(deployment bigint)
+RETURNS text[]
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN ARRAY(SELECT m ->> 'item' FROM jsonb_array_elements(
+		deploydb.as_caller(format('SELECT deploydb.go_no_go(%s, ''after'') -> ''missing''', deployment))::jsonb) m);
+EXCEPTION WHEN OTHERS THEN
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION deploydb.missing_at_end(bigint) IS
+	'Deployment: the items that go_no_go() misses after it, NULL where that cannot be known; a part of deployment_finish()';
+REVOKE ALL ON FUNCTION deploydb.missing_at_end(bigint) FROM PUBLIC;
+
 CREATE FUNCTION deploydb.deployment_finish_definer(outcome text, note text)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -287,6 +305,7 @@ AS $$
 DECLARE
 	open bigint;
 	finished deploydb.deployment;
+	missing text[] := '{}';
 BEGIN
 	PERFORM deploydb.primary_or_error();
 	IF outcome IS NULL OR outcome NOT IN ('succeeded', 'rolled_back', 'aborted') THEN
@@ -304,8 +323,19 @@ BEGIN
 	UPDATE deploydb.silence s SET until = clock_timestamp(), ended_by = session_user
 	WHERE s.id = finished.silence AND s.until > clock_timestamp();
 	PERFORM deploydb.keep_checklist(finished.id);
+	IF outcome = 'succeeded' THEN
+		missing := deploydb.missing_at_end(finished.id);
+	END IF;
 	PERFORM deploydb.add_log_line(finished.id, 'deployment finished',
-		CASE outcome WHEN 'succeeded' THEN 'ok' ELSE 'failed' END, concat_ws(': ', outcome, note));
+		CASE outcome WHEN 'succeeded' THEN 'ok' ELSE 'failed' END,
+		concat_ws(': ', CASE WHEN missing <> '{}' THEN format('%s, though no_go: %s %s missing', outcome, cardinality(missing),
+			CASE cardinality(missing) WHEN 1 THEN 'item' ELSE 'items' END) ELSE outcome END, note));
+	IF missing <> '{}' THEN
+		RAISE WARNING USING
+			MESSAGE = format('deployment %s is finished as succeeded, though it is no_go', finished.id),
+			DETAIL = format('Missing: %s.', array_to_string(missing, ', ')),
+			HINT = 'SELECT jsonb_pretty(deploydb.go_no_go(stage => ''after''));';
+	END IF;
 	PERFORM deploydb.tell_team(format(deploydb.word('Deployment %s is finished: %s.'), deploydb.deployment_name(finished.id),
 		deploydb.word(outcome)), CASE outcome WHEN 'succeeded' THEN 'P3' ELSE 'P2' END);
 	RETURN finished.id;

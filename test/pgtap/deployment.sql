@@ -16,7 +16,7 @@ CREATE FUNCTION lines(wanted integer) RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION newest_message() RETURNS text LANGUAGE sql AS $$
 	SELECT body::jsonb ->> 'message' FROM deploydb.outbox ORDER BY id DESC LIMIT 1 $$;
 
-SELECT plan(62);
+SELECT plan(67);
 
 -- before there is any
 SELECT is(deploydb.current_deployment(), NULL, 'no deployment is the current one');
@@ -112,6 +112,20 @@ SET deploydb.language = zh;
 SELECT is(deploydb.deployment_finish('rolled_back', 'the API was down'), 1::bigint, 'closed, with what became of it');
 SELECT is(newest_message(), '部署 Week 3 - 词汇 "quoted" 已结束：已回滚。', 'which the team hears in its language');
 SELECT ok((SELECT s.until <= clock_timestamp() AND ended_by = session_user FROM deploydb.silence s), 'drift is told again');
+
+SELECT is(lines(1), 'deployment finished|failed|rolled_back: the API was down', 'and nobody asks what was missing');
+SET client_min_messages = error;
+SELECT deploydb.deployment_start('v2', migrations => '{}') AS opened \gset
+BEGIN;
+SELECT deploydb.deployment_finish('succeeded', 'at last') \g /dev/null
+SELECT ok(lines(1) ~ '^deployment finished\|ok\|succeeded, though no_go: \d+ items missing: at last$',
+	'the log says that it succeeded though much was missing');
+SELECT is(substring(lines(1) FROM '\d+')::integer, jsonb_array_length(deploydb.go_no_go(:opened, 'after') -> 'missing'), 'and how much');
+ROLLBACK;
+ALTER FUNCTION deploydb.go_no_go(bigint, text) RENAME TO broken;
+SELECT is(deploydb.deployment_finish(), :opened::bigint, 'what cannot be asked stops no end');
+SELECT is(lines(1), 'deployment finished|ok|succeeded', 'and nothing is said of it');
+ALTER FUNCTION deploydb.broken(bigint, text) RENAME TO go_no_go;
 
 -- the log is only ever added to
 SELECT throws_ok($$UPDATE deploydb.log_entry SET note = ''$$, '55000', 'cannot update table "deploydb.log_entry"');

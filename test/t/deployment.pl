@@ -111,9 +111,13 @@ line_of('ci', "SELECT deploydb.log_issue('down', 'P1', 'all')");
 is(state_of('code.bugs'), 'unmet', 'an open problem of severity P1');
 line_of('ci', "SELECT deploydb.resolve_issue(max(id), 'up again') FROM deploydb.problem");
 is(state_of('code.bugs'), 'met', 'until it is solved');
-like(line_of('ci', "SELECT deploydb.deployment_finish('succeeded')"), qr/^\d+$/, 'CI closes it');
+my ($status, $out, $error) = line_of('ci', "SELECT deploydb.deployment_finish('succeeded')");
+like($out, qr/^\d+$/, 'CI closes it');
+like($error, qr/^WARNING:  deployment 1 is finished as succeeded, though it is no_go\nDETAIL:  Missing: .*\bsign_off\.technical_lead, sign_off\.dba, sign_off\.devops\.\n/,
+	'and hears what is missing');
+like($error, qr/^HINT:  SELECT jsonb_pretty\(deploydb\.go_no_go\(stage => 'after'\)\);$/m, 'and where to look');
 
-my ($status, $out, $error) = line_of('reader', "SELECT deploydb.attest('code.tests', true)");
+($status, $out, $error) = line_of('reader', "SELECT deploydb.attest('code.tests', true)");
 ok(!$status && $error =~ /permission denied/, 'a reader attests nothing');
 
 for my $signer ('technical_lead', 'dba', 'devops')
@@ -157,6 +161,8 @@ is($prose =~ /([^\x00-\x7f]+)/ ? $1 : undef, undef, 'English is English, but for
 is(line_of('ci', 'SHOW deploydb.language'), 'en', 'the language is left as it was');
 ($status, $out, $error) = line_of('ci', "SELECT deploydb.deployment_report(lang => 'fr')");
 like($error, qr/unrecognized language: "fr"/, 'there are two languages');
+
+like($report{en}, qr/\| deployment finished \|.*succeeded, though no\\?_go: \d+ items missing/, 'its log has that something was missing');
 
 # The reference checklist: every heading, checkbox, row and command, and how long
 # a step takes, has its place in the report, in the section of its name.
@@ -262,6 +268,17 @@ is(Encode::encode_utf8(join "\n", @lines[@unnoticed]), '', 'and would be missed'
 # and each item of deploydb is in it, under its key
 my @keys = split /\n/, line_of('ci', 'SELECT key FROM deploydb.builtin_checklist_item ORDER BY place');
 is(join(' ', grep { my $key = $_; (grep { /^- \[.\] .* \(\Q$key\E\)$/ } @lines) != 1 } map { s/_(?![[:alnum:]])/\\_/gr } @keys), '', 'each item is there once');
+
+# Only who calls it a success is asked what is missing
+
+$node->safe_psql('postgres', 'CREATE DATABASE undone TEMPLATE template0');
+$node->safe_psql('undone', "CREATE EXTENSION deploydb; SELECT deploydb.grant_access('ci', 'operator')");
+for my $outcome ('rolled_back', 'aborted')
+{
+	line_of('ci', "SELECT deploydb.deployment_start('v', migrations => '{insights}')", database => 'undone');
+	($status, $out, $error) = line_of('ci', "SELECT deploydb.deployment_finish('$outcome')", database => 'undone');
+	is($error, '', "$outcome: without a warning");
+}
 
 # On a standby
 
