@@ -355,6 +355,8 @@ INSERT INTO deploydb.builtin_phrase (english, chinese) VALUES
 		deploydb.from_utf8('\xe7adbee5ad97e5b7b2e692a4e59b9e')),
 	('targets after 24 hours',
 		deploydb.from_utf8('\x3234e5b08fe697b6e79baee6a087e7bb93e69e9c')),
+	('migration not verified',
+		deploydb.from_utf8('\xe8bf81e7a7bbe69caae9aa8ce8af81')),
 	('code before migration',
 		deploydb.from_utf8('\xe4bba3e7a081e58588e4ba8ee8bf81e7a7bb')),
 	('Rollbacks',

@@ -59,6 +59,31 @@ COMMENT ON FUNCTION deploydb.phase_or_error(text) IS
 	'Deployment: the open one, locked, or an error where it has no such phase';
 REVOKE ALL ON FUNCTION deploydb.phase_or_error(text) FROM PUBLIC;
 
+-- What is not verified of a deployment goes to the log, and to whoever looks.
+CREATE FUNCTION deploydb.warn_unless_verified(deployment bigint, action text, message text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	missing text := array_to_string(deploydb.missing_migrations(deployment), ', ');
+BEGIN
+	IF missing = '' THEN
+		RETURN true;
+	END IF;
+	PERFORM deploydb.add_log_line(deployment, action, 'warning', missing);
+	RAISE WARNING USING
+		MESSAGE = message,
+		DETAIL = format('Not verified: %s.', missing),
+		HINT = 'Without its table the application loses whole decisions: migrate first, then SELECT deploydb_verify_migration();';
+	RETURN false;
+END
+$$;
+COMMENT ON FUNCTION deploydb.warn_unless_verified(bigint, text, text) IS
+	'Deployment: warns where its migrations are not as expected; a part of phase_start() and phase_finish()';
+REVOKE ALL ON FUNCTION deploydb.warn_unless_verified(bigint, text, text) FROM PUBLIC;
+
 CREATE FUNCTION deploydb.phase_start(phase text, owner text DEFAULT NULL)
 RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -69,7 +94,6 @@ DECLARE
 	now timestamptz := clock_timestamp();
 	open bigint;
 	started deploydb.deployment_phase;
-	missing text;
 BEGIN
 	PERFORM deploydb.primary_or_error();
 	open := deploydb.phase_or_error(phase);
@@ -85,14 +109,7 @@ BEGIN
 	SET started_at = now, started_by = session_user, owner = COALESCE(NULLIF(btrim(owner), ''), p.owner)
 	WHERE p.deployment = open AND p.phase = phase;
 	IF phase = 'code' THEN
-		missing := array_to_string(deploydb.missing_migrations(open), ', ');
-		IF missing <> '' THEN
-			PERFORM deploydb.add_log_line(open, 'code before migration', 'warning', missing);
-			RAISE WARNING USING
-				MESSAGE = 'the code comes before its migration',
-				DETAIL = format('Not verified: %s.', missing),
-				HINT = 'Without its table the application loses whole decisions: migrate first, then SELECT deploydb_verify_migration();';
-		END IF;
+		PERFORM deploydb.warn_unless_verified(open, 'code before migration', 'the code comes before its migration');
 	END IF;
 	RETURN now;
 END
@@ -141,10 +158,13 @@ BEGIN
 		WHEN phase = 'health' THEN 'health check passed' ELSE 'phase finished: ' || phase END, status, note);
 	IF phase = 'migration' THEN
 		PERFORM deploydb.watch_deployment(now);
+		IF status = 'ok' THEN
+			PERFORM deploydb.warn_unless_verified(open, 'migration not verified', 'the migration is done, but not verified');
+		END IF;
 	END IF;
 	RETURN now;
 END
 $$;
 COMMENT ON FUNCTION deploydb.phase_finish(text, text, text) IS
-	'Deployment: a phase of the open one is over, now, and went well (ok) or not (failed)';
+	'Deployment: a phase of the open one is over, now, and went well (ok) or not (failed); warns of a migration that is not verified';
 REVOKE ALL ON FUNCTION deploydb.phase_finish(text, text, text) FROM PUBLIC;

@@ -16,7 +16,7 @@ CREATE FUNCTION lines(wanted integer) RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION newest_message() RETURNS text LANGUAGE sql AS $$
 	SELECT body::jsonb ->> 'message' FROM deploydb.outbox ORDER BY id DESC LIMIT 1 $$;
 
-SELECT plan(67);
+SELECT plan(68);
 
 -- before there is any
 SELECT is(deploydb.current_deployment(), NULL, 'no deployment is the current one');
@@ -126,6 +126,9 @@ ALTER FUNCTION deploydb.go_no_go(bigint, text) RENAME TO broken;
 SELECT is(deploydb.deployment_finish(), :opened::bigint, 'what cannot be asked stops no end');
 SELECT is(lines(1), 'deployment finished|ok|succeeded', 'and nothing is said of it');
 ALTER FUNCTION deploydb.broken(bigint, text) RENAME TO go_no_go;
+SELECT deploydb.register_migration('20260101_later', 'CREATE TABLE later (id int)') \g /dev/null
+SELECT deploydb.deployment_start('v3', migrations => '{later}'), deploydb.phase_start('migration'), deploydb.phase_finish('migration') \g /dev/null
+SELECT is(lines(2), E'migration done|ok\nmigration not verified|warning|20260101_later', 'a migration that is done and not there');
 
 -- the log is only ever added to
 SELECT throws_ok($$UPDATE deploydb.log_entry SET note = ''$$, '55000', 'cannot update table "deploydb.log_entry"');

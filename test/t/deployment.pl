@@ -269,13 +269,21 @@ is(Encode::encode_utf8(join "\n", @lines[@unnoticed]), '', 'and would be missed'
 my @keys = split /\n/, line_of('ci', 'SELECT key FROM deploydb.builtin_checklist_item ORDER BY place');
 is(join(' ', grep { my $key = $_; (grep { /^- \[.\] .* \(\Q$key\E\)$/ } @lines) != 1 } map { s/_(?![[:alnum:]])/\\_/gr } @keys), '', 'each item is there once');
 
-# Only who calls it a success is asked what is missing
+# A migration that is not there; and only who calls the end a success is told what is missing
 
 $node->safe_psql('postgres', 'CREATE DATABASE undone TEMPLATE template0');
 $node->safe_psql('undone', "CREATE EXTENSION deploydb; SELECT deploydb.grant_access('ci', 'operator')");
+line_of('ci', "SELECT deploydb.deployment_start('v', migrations => '{insights}'), deploydb.phase_start('migration')", database => 'undone');
+($status, $out, $error) = line_of('ci', "SELECT deploydb.phase_finish('migration') IS NOT NULL", database => 'undone');
+is($out, 't', 'a migration ends that is not there');
+like($error, qr/^WARNING:  the migration is done, but not verified\nDETAIL:  Not verified: 20251203071615_add_decision_insights\.\nHINT:  Without its table .*deploydb_verify_migration/,
+	'with a warning');
+line_of('ci', "SELECT deploydb.deployment_finish('aborted')", database => 'undone');
 for my $outcome ('rolled_back', 'aborted')
 {
 	line_of('ci', "SELECT deploydb.deployment_start('v', migrations => '{insights}')", database => 'undone');
+	($status, $out, $error) = line_of('ci', "SELECT deploydb.phase_start('migration'), deploydb.phase_finish('migration', 'failed')", database => 'undone');
+	is($error, '', 'a migration that failed is not asked for');
 	($status, $out, $error) = line_of('ci', "SELECT deploydb.deployment_finish('$outcome')", database => 'undone');
 	is($error, '', "$outcome: without a warning");
 }
