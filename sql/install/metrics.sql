@@ -300,6 +300,13 @@ BEGIN
 			ERRCODE = 'numeric_value_out_of_range',
 			MESSAGE = format('value of metric "%s" must be a finite number', name);
 	END IF;
+	IF value NOT BETWEEN 0 AND 1 AND (SELECT m.unit FROM deploydb.metric m WHERE m.name = name) = 'ratio' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'numeric_value_out_of_range',
+			MESSAGE = format('value of metric "%s" must be between 0 and 1', name),
+			DETAIL = format('It is a ratio, and the value is %s.', value),
+			HINT = '7 % is 0.07.';
+	END IF;
 	-- a clock elsewhere may be a little fast
 	IF at > clock_timestamp() + interval '1 minute' OR at < clock_timestamp() - interval '1 day' THEN
 		RAISE EXCEPTION USING

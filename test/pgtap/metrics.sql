@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(107);
+SELECT plan(114);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -59,6 +59,21 @@ SELECT throws_ok($$SELECT push_metric('api.upp', 1)$$, '42704');
 SELECT throws_ok($$SELECT push_metric('db.size_bytes', 1)$$, '55000', NULL, 'what the monitor measures is not pushed');
 SELECT throws_ok(format('SELECT push_metric(''api.up'', %L)', v), '22003', NULL, v || ' is no value')
 	FROM unnest('{NaN,Infinity,-Infinity}'::text[]) v;
+SELECT throws_ok(format('SELECT push_metric(''http.error_rate.5xx'', %L)', v), '22003', NULL, v || ' is no share') FROM unnest('{7,1.0001,-0.01}'::text[]) v;
+CREATE FUNCTION refusal(OUT text) LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	PERFORM deploydb.push_metric('http.error_rate.5xx', 7);
+EXCEPTION WHEN numeric_value_out_of_range THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	$1 := concat_ws(' | ', SQLERRM, detail, hint);
+END $$;
+SELECT is(refusal(), 'value of metric "http.error_rate.5xx" must be between 0 and 1 | It is a ratio, and the value is 7. | 7 % is 0.07.',
+	'which is explained');
+SELECT is(latest('http.error_rate.5xx'), NULL, 'and nothing of it is kept');
+SELECT ok(push_metric('http.error_rate.5xx', v), 'the ends belong to it') FROM unnest('{0,1}'::float8[]) v;
 SELECT throws_ok($$SELECT push_metric('api.up', NULL)$$, '22004');
 SELECT throws_ok($$SELECT push_metric('api.up', 1, now() + interval '1 hour')$$, '22008', NULL, 'the future is refused');
 SELECT throws_ok($$SELECT push_metric('api.up', 1, now() - interval '2 days')$$, '22008', NULL, 'and the distant past');
