@@ -63,6 +63,10 @@ SELECT deploydb.add_webhook('team', 'slack', :'receiver');
 CALL deploydb.test_webhook('team');
 SELECT deploydb.deployment_start('Week 3', 'AMAS Monitoring System', '2025-12-03', 'ops',
 	'{add_decision_insights}', 'abc123');
+SELECT deploydb.set_contact('technical_lead', 'lead of the API', '#api') AS technical_lead,
+	deploydb.set_contact('dba', 'on-call DBA', '#dba') AS dba,
+	deploydb.set_contact('devops', 'on-call DevOps', '#ops') AS devops,
+	deploydb.set_contact('product_owner', 'owner of the product', '#product') AS product_owner;
 SELECT deploydb.phase_start('pre_checks');
 
 \echo '-- CI says what it knows, a line each (psql -c):'
@@ -138,7 +142,8 @@ SELECT deploydb.rollback_migration(2, '7 of 100 requests fail');
 \set ON_ERROR_STOP on
 
 \echo
-\echo '-- The application is stopped, so now it may:'
+\echo '-- The application is stopped; what it wrote in the last minute still counts, so'
+\echo '-- this takes force:'
 \echo
 SELECT deploydb.rollback_migration(2, '7 of 100 requests fail', force => true);
 SELECT deploydb.log_issue('7 of 100 requests fail', 'P1', 'no answer');

@@ -75,6 +75,7 @@ is($node->safe_psql('production', q{SELECT string_agg(role || ' ' || state, ', '
 is($node->safe_psql('production', 'SELECT string_agg(status, \',\') FROM deploydb.backup'), 'restore_tested', 'the backup was restored');
 like(slurp_file("$folder/report.md"), qr/^# Week 3 - AMAS Monitoring System\n.*^- \[x\] met The production database is backed up.*^- \[x\] DBA: /ms,
 	'the report is filled and signed');
+like(slurp_file("$folder/report.md"), qr/^\|[^|]*DBA[^|]*\| on-call DBA \| #dba \|$/m, 'it says whom to call');
 like(slurp_file("$folder/report.md"), qr/^- \[ \] no reason Error rate \(P0\) > 5% .*\n.*\n  - Expected: no reason$/m, 'what is no reason to roll back is not called unmet');
 like(slurp_file("$folder/report.zh-CN.md"), qr/^- \[x\] \S+ \S*备份\S* \(db\.backup\)$/m, 'in Chinese too');
 
