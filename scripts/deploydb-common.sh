@@ -12,6 +12,13 @@ export LC_ALL=C
 
 say() { printf '%s\n' "$*"; }
 
+# "1 table", "2 tables"
+counted()
+{
+	printf '%s %s' "$1" "$2"
+	[ "$1" = 1 ] || printf s
+}
+
 # Nothing was tried, or could be.
 die()
 {

@@ -346,6 +346,13 @@ is(last_backup('status, error'), 'failed|pg_dump ended with 1: pg_dump: error: c
 is($status, 0, 'the good one is restored');
 $standby->stop;
 
+# One is not called many
+program('pg_dump', $record . $real);
+($status, $out) = dump_script('-d', $uri, '--table', 'unlogged');
+like($out, qr/^counted     1 table, 1 row; 1 table hashed$/m, 'one table with one row');
+($status, $out) = run_script('restore-test', '-d', $uri);
+like($out, qr/^restored    1 table, 1 row; 1 table hashed$/m, 'is restored');
+
 # The password
 my $arguments = slurp_file($seen);
 like($arguments, qr/--snapshot=/, 'what was passed on is known');
