@@ -49,7 +49,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF at IS NULL OR NOT deploydb.is_preloaded() OR pg_is_in_recovery() THEN
+	IF isfinite(at) IS NOT TRUE OR NOT deploydb.is_preloaded() OR pg_is_in_recovery() THEN
 		RETURN NULL;
 	END IF;
 	RETURN (SELECT jsonb_object_agg(w.relation, w.rows_written) FROM deploydb.write_stats(

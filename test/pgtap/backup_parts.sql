@@ -25,7 +25,8 @@ SELECT is(deploydb.backup_or_error(:one), :one::bigint, 'by its id');
 SELECT is((SELECT concat_ws('|', verdict, detail, next_step) FROM deploydb.status_of_backup()),
 	'warning|pg_dump: the newest is not verified, none was ever restored|SELECT * FROM deploydb.backup_status();', 'its status');
 SELECT throws_ok('SELECT deploydb.backup_moves()', '0A000', NULL, 'a trigger is called by nobody');
-SELECT is(deploydb.writes_since(NULL), NULL, 'writes since never');
+SELECT is(deploydb.writes_since(t), NULL, 'writes since no time: ' || COALESCE(t::text, 'NULL'))
+FROM (VALUES (NULL::timestamptz), ('infinity'), ('-infinity')) AS v (t);
 SELECT is(deploydb.writes_since(now()) IS NULL, NOT deploydb.is_preloaded(), 'writes are known where they are counted');
 
 -- What pgBackRest says
