@@ -205,14 +205,19 @@ area_ledger(List *rows)
 	initStringInfo(&detail);
 	for (int state = 0; state <= LEDGER_LOCK_LEFT_BEHIND; state++)
 	{
-		if (counts[state] > 0)
-			appendStringInfo(&detail, "%s%d %s", detail.len > 0 ? ", " : "",
-							 counts[state], ledger_state_name(state));
+		if (counts[state] == 0)
+			continue;
+		if (detail.len > 0)
+			appendStringInfoString(&detail, word(", "));
+		appendStringInfo(&detail, word("%d %s"), counts[state],
+						 word(ledger_state_name(state)));
 	}
 	if (counts[LEDGER_RUNNING] == 0 && ledger_lock_held(&holder))
 	{
-		appendStringInfo(&detail, "%s%s", detail.len > 0 ? ", " : "",
-						 ledger_state_name(LEDGER_LOCK_LEFT_BEHIND));
+		if (detail.len > 0)
+			appendStringInfoString(&detail, word(", "));
+		appendStringInfoString(&detail,
+							   word(ledger_state_name(LEDGER_LOCK_LEFT_BEHIND)));
 		counts[LEDGER_LOCK_LEFT_BEHIND]++;
 	}
 	doubtful = counts[LEDGER_CLAIMED] + counts[LEDGER_LOCK_LEFT_BEHIND] > 0;

@@ -14,7 +14,7 @@ AS $$ SELECT e.status, e.actual, e.required, e.hint FROM deploydb.check_environm
 CREATE FUNCTION told(item text) RETURNS text LANGUAGE sql
 AS $$ SELECT concat_ws(' ', i.status, i.hint) FROM item(told.item) i $$;
 
-SELECT plan(66);
+SELECT plan(68);
 
 SELECT is(array_agg(DISTINCT e.status) <@ '{ok,warning,error,not_measured,unknown}', true, 'known statuses only')
 FROM deploydb.check_environment() e;
@@ -163,6 +163,18 @@ SELECT results_eq($$SELECT area, verdict, regexp_replace(detail, E'\\s+', ' ', '
 	('migration', 'error', 'add_decision_insights：1 个错误，0 个警告'), ('ledger', 'ok', '此处没有 _prisma_migrations'),
 	('backup', 'warning', '没有备份记录')$$, 'the status in Chinese');
 SELECT is((SELECT count(*) FROM deploydb_status() WHERE detail !~ '[一-龥]'), 0::bigint, 'all of it');
+BEGIN;
+CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
+	finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text,
+	rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(),
+	applied_steps_count integer NOT NULL DEFAULT 0);
+INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, logs, rolled_back_at, applied_steps_count)
+VALUES ('1', '', '1_a', now(), NULL, NULL, 1), ('2', '', '2_b', now(), NULL, NULL, 1), ('3', '', '3_c', now(), NULL, NULL, 0),
+	('4', '', '4_d', NULL, 'ERROR', NULL, 0), ('5', '', '5_e', NULL, 'ERROR', now(), 0);
+SELECT is(regexp_replace(detail, E'\\s+', ' ', 'g'), '2 个已执行，1 个手工标记为已执行，1 个失败，1 个已回滚', 'the ledger, too') FROM deploydb_status() WHERE area = 'ledger';
+SET LOCAL deploydb.language = en;
+SELECT is(regexp_replace(detail, E'\\s+', ' ', 'g'), '2 applied, 1 claimed, 1 failed, 1 rolled_back', 'or in English') FROM deploydb_status() WHERE area = 'ledger';
+ROLLBACK;
 SET deploydb.language = en;
 SELECT is((SELECT count(*) FROM deploydb_status() WHERE detail ~ '[一-龥]'), 0::bigint, 'none of it in English');
 
