@@ -119,7 +119,8 @@ for my $call ("deploydb.sign_off(NULL, 'technical_lead')", "deploydb.log_line('l
 		$session->query("BEGIN; SELECT $call$end");
 		kill 'KILL', $pid;
 		$session->{run}->finish;
-		$node->poll_query_until('postgres', 'SELECT true');
+		# until the postmaster knows of it, the dead backend is to be seen
+		$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
 		is(sql("SELECT count(*) - $count FROM deploydb.log_entry"), $end eq '' ? 0 : 1, "$call$end: the log of what was committed");
 	}
 }

@@ -225,6 +225,14 @@ chapter('crash');
 my %lock = ('before the first change' => 'LOCK TABLE decision_insights IN ACCESS SHARE MODE',
 	'with tables moved' => 'SELECT FROM _prisma_migrations FOR UPDATE');
 
+# Until the postmaster knows of a crash, the dead backend is to be seen, and the
+# server still takes connections.
+sub wait_until_restarted
+{
+	my $dead = shift;
+	return $node->poll_query_until($database, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $dead)");
+}
+
 sub crash
 {
 	my ($what, $call, $locks, $before) = @_;
@@ -245,7 +253,7 @@ sub crash
 		}
 		kill 'KILL', $victim_pid;
 		$_->{run}->finish for ($victim, $other);
-		$node->poll_query_until($database, 'SELECT true');
+		wait_until_restarted($victim_pid);
 		is(state(), $before, "$what, $point: the old state");
 	}
 	return;
@@ -267,7 +275,7 @@ $plan = plan();
 $backend->query("SET client_min_messages = error; SELECT deploydb.rollback_migration($plan, 'once more')");
 kill 'KILL', $pid;
 $backend->{run}->finish;
-$node->poll_query_until($database, 'SELECT true');
+wait_until_restarted($pid);
 is(state(), 'gone rolled_back restored,rolled_back', 'after the commit: the new state');
 is(rows("deploydb_backup.decision_insights_$plan"), 50, 'with all rows');
 is(sql("SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
@@ -295,9 +303,10 @@ sub crash_after_each
 	{
 		$statements++;
 		sql("DELETE FROM crash.after; INSERT INTO crash.after VALUES ($statements); SELECT setval('crash.statement', 1, false)");
-		$node->psql($database, "SET client_min_messages = error; SELECT $call",
-			extra_params => [ '-U', 'app_owner' ]);
-		$node->poll_query_until($database, 'SELECT true');
+		my $victim = '';
+		$node->psql($database, "SELECT pg_backend_pid(); SET client_min_messages = error; SELECT $call",
+			stdout => \$victim, extra_params => [ '-U', 'app_owner' ]);
+		wait_until_restarted($victim =~ /^(\d+)/);
 	}
 	is(state(), $after, "$what: the old state after each of its statements, and the new one at its end");
 	cmp_ok($statements, '>', 6, 'which were many');
