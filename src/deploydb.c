@@ -12,11 +12,9 @@
 
 #include "bookkeeping/acting.h"
 #include "compat.h"
-#include "facts/replay.h"
 #include "own_work.h"
 #include "settings.h"
 #include "webhooks/hide_statement.h"
-#include "worker/wake.h"
 #include "worker/worker.h"
 #include "writes/hooks.h"
 
@@ -30,8 +28,6 @@ void
 _PG_init(void)
 {
 	settings_init();
-	replay_init();
-	wake_init();
 	hide_statement_init();
 	acting_init();
 	truncation_init();

@@ -579,9 +579,3 @@ replay_migrations(List *steps)
 		ReThrowError(error);
 	}
 }
-
-void
-replay_init(void)
-{
-	replay_guard_init();
-}

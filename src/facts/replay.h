@@ -34,7 +34,4 @@ typedef struct ReplayStep
 /* Steps are replayed in the order given. */
 extern void replay_migrations(List *steps);
 
-/* Installs the guard's hooks; called once, from _PG_init. */
-extern void replay_init(void);
-
 #endif							/* DEPLOYDB_REPLAY_H */

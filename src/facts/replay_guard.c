@@ -436,9 +436,32 @@ guard_planner(COMPAT_PLANNER_PARAMETERS)
 	return standard_planner(COMPAT_PLANNER_ARGUMENTS);
 }
 
+/*
+ * At the first replay of a session: the hooks then stay, and cost nothing to
+ * the sessions that replay nothing.
+ */
+static void
+install_hooks(void)
+{
+	static bool installed = false;
+
+	if (installed)
+		return;
+	installed = true;
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = guard_utility;
+	previous_object_access = object_access_hook;
+	object_access_hook = guard_object_access;
+	previous_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = guard_executor_start;
+	previous_planner = planner_hook;
+	planner_hook = guard_planner;
+}
+
 void
 replay_guard_begin(Oid schema)
 {
+	install_hooks();
 	guard_context = AllocSetContextCreate(CurrentMemoryContext,
 										  "deploydb replay guard",
 										  ALLOCSET_SMALL_SIZES);
@@ -481,17 +504,4 @@ replay_guard_after_statement(void)
 		replay_refuse("a change of search_path",
 					  "The replay needs its own schema at the front.", NULL);
 	list_free(path);
-}
-
-void
-replay_guard_init(void)
-{
-	previous_utility = ProcessUtility_hook;
-	ProcessUtility_hook = guard_utility;
-	previous_object_access = object_access_hook;
-	object_access_hook = guard_object_access;
-	previous_executor_start = ExecutorStart_hook;
-	ExecutorStart_hook = guard_executor_start;
-	previous_planner = planner_hook;
-	planner_hook = guard_planner;
 }

@@ -17,9 +17,6 @@
 #include "catalog/objectaddress.h"
 #include "nodes/parsenodes.h"
 
-/* Installs the hooks; called once, by replay_init(). */
-extern void replay_guard_init(void);
-
 extern void replay_guard_begin(Oid schema);
 extern void replay_guard_end(void);
 extern bool replay_guard_active(void);

@@ -159,20 +159,6 @@ wait_until_gone(Oid database, int pid)
 	}
 }
 
-static void
-hold(Oid database)
-{
-	int			pid;
-
-	if (nheld == MAX_HOLDS || !slot_hold(database, &pid))
-		return;
-	held[nheld++] = database;
-	if (pid == 0)
-		return;
-	wake_monitor_now(database, pid);
-	wait_until_gone(database, pid);
-}
-
 /* Runs where no error may be raised. */
 static void
 transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
@@ -185,6 +171,24 @@ transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
 	while (nheld > 0)
 		slot_release(held[--nheld]);
 	wake_launcher();
+}
+
+static void
+hold(Oid database)
+{
+	static bool registered = false;
+	int			pid;
+
+	if (!registered)
+		RegisterResourceReleaseCallback(transaction_ended, NULL);
+	registered = true;
+	if (nheld == MAX_HOLDS || !slot_hold(database, &pid))
+		return;
+	held[nheld++] = database;
+	if (pid == 0)
+		return;
+	wake_monitor_now(database, pid);
+	wait_until_gone(database, pid);
 }
 
 /* ---- hooks ---------------------------------------------------------------- */
@@ -233,5 +237,4 @@ guard_init(void)
 	ProcessUtility_hook = guard_utility;
 	next_object_access = object_access_hook;
 	object_access_hook = guard_object_access;
-	RegisterResourceReleaseCallback(transaction_ended, NULL);
 }

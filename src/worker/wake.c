@@ -104,10 +104,15 @@ transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
 		wake_at_end(isCommit);
 }
 
-void
-wake_init(void)
+/* Sessions that wake nobody have no callback. */
+static void
+call_at_end(void)
 {
-	RegisterResourceReleaseCallback(transaction_ended, NULL);
+	static bool registered = false;
+
+	if (!registered)
+		RegisterResourceReleaseCallback(transaction_ended, NULL);
+	registered = true;
 }
 
 /* What the monitor last said of itself; it may be gone. */
@@ -133,12 +138,14 @@ wake_monitor_at_commit(void)
 {
 	if (!slots_there())
 		monitor_pid = read_monitor_pid();
+	call_at_end();
 	monitor_at_commit = true;
 }
 
 void
 wake_launcher_at_end(void)
 {
+	call_at_end();
 	launcher_at_end = true;
 }
 

@@ -13,9 +13,6 @@
 
 #include "postgres.h"
 
-/* Once, in _PG_init, preloaded or not. */
-extern void wake_init(void);
-
 /*
  * The monitor ticks as soon as this transaction has committed.  Where there is
  * none, the launcher looks whether there should be one.

@@ -1,8 +1,12 @@
 # write_cost.pl
 #		CPU time that a backend takes for a fixed number of transactions, without
 #		deploydb, with it, and with pg_stat_statements, and the throughput of one
-#		client meanwhile; the servers take turns, and a ratio is the median over
-#		the rounds of those within a round.
+#		client meanwhile.
+#
+# The servers take turns.  Where a server's memory happens to lie makes some
+# percent of difference, so that all of them start again after some rounds, and
+# a second server without anything tells how much of a ratio is luck.  A ratio
+# is the median over the starts of the medians over the rounds of each.
 use strict;
 use warnings;
 
@@ -11,9 +15,16 @@ use File::Temp;
 use List::Util qw(shuffle);
 use Time::HiRes;
 
-my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 1001;
+my $starts = $ENV{DEPLOYDB_BENCH_STARTS} || 31;
+my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 25;
 my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 100;
-my @libraries = ('', 'deploydb', 'pg_stat_statements');
+my %libraries = (
+	without => '',
+	control => '',
+	deploydb => 'deploydb',
+	pg_stat_statements => 'pg_stat_statements',
+);
+my @names = sort keys %libraries;
 my %workload = (
 	'untracked SELECT' => 'SELECT v FROM other WHERE id = 1 + $1 % 1000',
 	'untracked INSERT' => 'INSERT INTO other (id, v) VALUES (1000000 + $1, 1)',
@@ -32,27 +43,43 @@ sub median
 	return @sorted % 2 ? $sorted[$#sorted / 2] : ($sorted[@sorted / 2 - 1] + $sorted[@sorted / 2]) / 2;
 }
 
-sub start_server
+sub make_server
 {
-	my ($libraries, $number) = @_;
-	my $data = "$directory/$number";
+	my ($name, $number) = @_;
+	my $data = "$directory/$name";
 	run("initdb -D $data -U postgres -A trust --no-sync");
 	open my $conf, '>>', "$data/postgresql.conf" or die $!;
 	print $conf "unix_socket_directories = '$directory'\nlisten_addresses = ''\nport = " . (65000 + $number)
-	  . "\nfsync = off\nautovacuum = off\nshared_preload_libraries = '$libraries'\njit = off\n";
+	  . "\nfsync = off\nautovacuum = off\nshared_preload_libraries = '$libraries{$name}'\njit = off\n";
 	close $conf;
-	run("pg_ctl -D $data -l $data/log -w start");
-	$server{$libraries} = { data => $data };
-	my $dbh = DBI->connect("dbi:Pg:dbname=postgres;host=$directory;port=" . (65000 + $number), 'postgres', '',
-		{ RaiseError => 1, AutoCommit => 1, PrintError => 0, PrintWarn => 0 });
+	$server{$name} = { data => $data, port => 65000 + $number, next => 0 };
+	start_server($server{$name});
+	my $dbh = $server{$name}{dbh};
 	$dbh->do('SET client_min_messages = error; CREATE EXTENSION deploydb');
 	$dbh->do($_->[0]) for @{ $dbh->selectall_arrayref('SELECT ddl FROM deploydb.builtin_migrations()') };
 	$dbh->do('CREATE TABLE other (id bigint PRIMARY KEY, v int); INSERT INTO other SELECT n, n FROM generate_series(1, 2000) n');
 	$dbh->do('VACUUM ANALYZE other');
-	$server{$libraries}{dbh} = $dbh;
+	stop_server($server{$name});
+}
+
+sub start_server
+{
+	my $server = shift;
+	run("pg_ctl -D $server->{data} -l $server->{data}/log -w start");
+	my $dbh = DBI->connect("dbi:Pg:dbname=postgres;host=$directory;port=$server->{port}", 'postgres', '',
+		{ RaiseError => 1, AutoCommit => 1, PrintError => 0, PrintWarn => 0 });
+	$server->{dbh} = $dbh;
 	# Backends on one processor, this client on another
 	run("taskset -pc 1 $dbh->{pg_pid}; taskset -pc 0 $$") if -e '/usr/bin/taskset' && -d '/sys/devices/system/cpu/cpu1';
-	$server{$libraries}{next} = 0;
+}
+
+sub stop_server
+{
+	my $server = shift;
+	delete $server->{statement};
+	$server->{dbh}->disconnect if $server->{dbh};
+	delete $server->{dbh};
+	run("pg_ctl -D $server->{data} -m fast stop");
 }
 
 # Nanoseconds on the processor
@@ -75,33 +102,58 @@ sub measure
 	return ((cpu_time($server->{dbh}) - $start) / $transactions / 1000, $transactions / (Time::HiRes::time() - $began));
 }
 
-my $ok = eval {
-	start_server($libraries[$_], $_) for 0 .. $#libraries;
-	foreach my $name (sort keys %workload)
+# {cpu}, {tps} and {ratio} of a workload: a median of each server
+sub measure_rounds
+{
+	my $sql = shift;
+	my %rounds;
+	foreach my $round (1 .. $rounds)
 	{
-		my (%cpu, %tps, %ratio);
-		foreach my $round (1 .. $rounds)
+		my %took;
+		foreach my $name (shuffle(@names))
 		{
-			my %took;
-			foreach my $libraries (shuffle(@libraries))
-			{
-				($took{$libraries}, my $tps) = measure($server{$libraries}, $workload{$name});
-				push @{ $cpu{$libraries} }, $took{$libraries};
-				push @{ $tps{$libraries} }, $tps;
-			}
-			push @{ $ratio{$_} }, $took{$_} / $took{''} foreach @libraries;
+			($took{$name}, my $tps) = measure($server{$name}, $sql);
+			push @{ $rounds{tps}{$name} }, $tps;
 		}
-		printf "%s, CPU|%.3f|us|without|%.3f\n", $name, map { median(@{ $cpu{$_} }) } 'deploydb', '';
-		printf "%s, CPU ratio|%.4f|x|pg_stat_statements|%.4f\n", $name, map { median(@{ $ratio{$_} }) } qw(deploydb pg_stat_statements);
-		printf "%s, throughput|%.0f|tps|without|%.0f\n", $name, map { median(@{ $tps{$_} }) } 'deploydb', '';
+		push @{ $rounds{cpu}{$_} }, $took{$_} foreach @names;
+		push @{ $rounds{ratio}{$_} }, $took{$_} / $took{without} foreach @names;
+	}
+	return \%rounds;
+}
+
+my (%seen, $ok);
+$ok = eval {
+	make_server($names[$_], $_) for 0 .. $#names;
+	foreach my $start (1 .. $starts)
+	{
+		start_server($server{$_}) for shuffle(@names);
+		foreach my $workload (shuffle(keys %workload))
+		{
+			my $rounds = measure_rounds($workload{$workload});
+			foreach my $figure (keys %$rounds)
+			{
+				push @{ $seen{$workload}{$figure}{$_} }, median(@{ $rounds->{$figure}{$_} }) foreach @names;
+			}
+		}
+		stop_server($server{$_}) for @names;
 	}
 	1;
 };
 my $error = $@;
 foreach my $server (values %server)
 {
-	delete $server->{statement};
-	$server->{dbh}->disconnect if $server->{dbh};
-	run("pg_ctl -D $server->{data} -m immediate stop");
+	stop_server($server) if $server->{dbh};
 }
 die $error unless $ok;
+foreach my $workload (sort keys %workload)
+{
+	my %median;
+	foreach my $figure (keys %{ $seen{$workload} })
+	{
+		$median{$figure}{$_} = median(@{ $seen{$workload}{$figure}{$_} }) foreach @names;
+	}
+	printf "%s, CPU|%.3f|us|without|%.3f\n", $workload, @{ $median{cpu} }{qw(deploydb without)};
+	printf "%s, CPU ratio|%.4f|x|pg_stat_statements|%.4f\n", $workload, @{ $median{ratio} }{qw(deploydb pg_stat_statements)};
+	printf "%s, CPU ratio|%.4f|x|none, of two servers|%.4f\n", $workload, @{ $median{ratio} }{qw(deploydb control)};
+	printf "%s, throughput|%.0f|tps|without|%.0f\n", $workload, @{ $median{tps} }{qw(deploydb without)};
+}
