@@ -10,8 +10,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
-#include "bookkeeping/acting.h"
 #include "compat.h"
+#include "ddl.h"
 #include "own_work.h"
 #include "settings.h"
 #include "webhooks/hide_statement.h"
@@ -29,8 +29,7 @@ _PG_init(void)
 {
 	settings_init();
 	hide_statement_init();
-	acting_init();
-	truncation_init();
+	ddl_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		writes_init();

@@ -10,12 +10,9 @@
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -47,8 +44,6 @@ typedef struct Acting
 } Acting;
 
 static const Acting *acting = NULL;
-
-static object_access_hook_type next_object_access = NULL;
 
 Oid
 acting_user(void)
@@ -283,26 +278,4 @@ deploydb_migration_schema(PG_FUNCTION_ARGS)
 	if (name == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(name));
-}
-
-/* What was rolled back outlives the extension; somebody should know of it. */
-static void
-tell_what_stays(ObjectAccessType access, Oid classId, Oid objectId,
-				int subId, void *arg)
-{
-	if (classId == ExtensionRelationId && access == OAT_DROP &&
-		objectId == get_extension_oid("deploydb", true) &&
-		OidIsValid(get_namespace_oid("deploydb_backup", true)))
-		ereport(NOTICE,
-				(errmsg("schema deploydb_backup stays, with what was rolled back"),
-				 errhint("Once nobody wants it any more: DROP SCHEMA deploydb_backup CASCADE;")));
-	if (next_object_access)
-		next_object_access(access, classId, objectId, subId, arg);
-}
-
-void
-acting_init(void)
-{
-	next_object_access = object_access_hook;
-	object_access_hook = tell_what_stays;
 }

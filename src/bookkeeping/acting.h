@@ -2,7 +2,7 @@
  * acting.h
  *		Functions that keep books as the owner and act as their caller.
  *
- * Gives: acting_init(); the SQL functions that are declared with
+ * Gives: acting_user(); the SQL functions that are declared with
  * deploydb_as_owner, deploydb_as_caller and deploydb_migration_schema.
  * Needs: verify (owner, verification).
  *
@@ -19,11 +19,5 @@
 
 /* Whom is acted for, or else the current user. */
 extern Oid	acting_user(void);
-
-/* Installs the hook that tells of what stays; called once, from _PG_init. */
-extern void acting_init(void);
-
-/* truncation.c: notes TRUNCATE; called once, from _PG_init. */
-extern void truncation_init(void);
 
 #endif							/* DEPLOYDB_ACTING_H */

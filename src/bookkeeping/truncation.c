@@ -2,48 +2,39 @@
  * truncation.c
  *		Notes who truncates a watched table.
  *
- * No event trigger fires for TRUNCATE.  The object access hook tells each
- * relation of one, those that CASCADE reaches and partitions, too; once the
- * statement is done, deploydb.note_truncation() decides what is noted.
+ * The list is a stack, as a trigger may truncate while a table is.
  *
- * Locking: RowExclusive on deploydb.definition_change.
- * Errors: none of its own; what cannot be noted fails no statement.
+ * Locking and errors: see truncation.h.
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
-#include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
-#include "tcop/utility.h"
 
-#include "bookkeeping/acting.h"
+#include "bookkeeping/truncation.h"
 #include "compat.h"
 #include "own_work.h"
 #include "verify/owner.h"
 
-/* More of one statement than that are not noted. */
+/* More at once than that are not noted. */
 #define MAX_TRUNCATED 64
 
 static Oid	truncated[MAX_TRUNCATED];
 static int	truncated_count = 0;
 
-static object_access_hook_type next_object_access = NULL;
-static ProcessUtility_hook_type next_utility = NULL;
-
-static void
-truncation_object_access(ObjectAccessType access, Oid classId, Oid objectId,
-						 int subId, void *arg)
+int
+truncation_begin(void)
 {
-	if (access == OAT_TRUNCATE && truncated_count < MAX_TRUNCATED)
-		truncated[truncated_count++] = objectId;
-	if (next_object_access)
-		next_object_access(access, classId, objectId, subId, arg);
+	return truncated_count;
+}
+
+void
+truncation_add(Oid relation)
+{
+	if (truncated_count < MAX_TRUNCATED)
+		truncated[truncated_count++] = relation;
 }
 
 static bool
@@ -74,43 +65,29 @@ note_truncated(Oid relation)
 	owner_end(&scope);
 }
 
-static void
-truncation_utility(PlannedStmt *pstmt, const char *queryString,
-				   bool readOnlyTree, ProcessUtilityContext context,
-				   ParamListInfo params, QueryEnvironment *queryEnv,
-				   DestReceiver *dest, QueryCompletion *qc)
+void
+truncation_forget(int first)
 {
-	bool		truncates = IsA(pstmt->utilityStmt, TruncateStmt);
-
-	if (truncates)
-		truncated_count = 0;
-	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
-				 dest, qc);
-	if (truncates && truncated_count > 0 && can_be_noted())
-	{
-		Oid			done[MAX_TRUNCATED];
-		int			count = truncated_count;
-
-		/* a trigger may have truncated as well */
-		memcpy(done, truncated, sizeof(done));
-		for (int i = 0; i < count; i++)
-		{
-			bool		again = false;
-
-			for (int j = 0; j < i; j++)
-				again |= done[j] == done[i];
-			if (!again)
-				note_truncated(done[i]);
-		}
-	}
+	truncated_count = first;
 }
 
 void
-truncation_init(void)
+truncation_end(int first)
 {
-	next_object_access = object_access_hook;
-	object_access_hook = truncation_object_access;
-	next_utility = ProcessUtility_hook ? ProcessUtility_hook :
-		standard_ProcessUtility;
-	ProcessUtility_hook = truncation_utility;
+	Oid			done[MAX_TRUNCATED];
+	int			count = truncated_count - first;
+
+	memcpy(done, truncated + first, count * sizeof(Oid));
+	truncation_forget(first);
+	if (count == 0 || !can_be_noted())
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		bool		again = false;
+
+		for (int j = 0; j < i; j++)
+			again |= done[j] == done[i];
+		if (!again)
+			note_truncated(done[i]);
+	}
 }

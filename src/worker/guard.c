@@ -14,13 +14,10 @@
 #include <signal.h>
 
 #include "access/htup_details.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
-#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -28,8 +25,8 @@
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "clock.h"
 #include "compat.h"
-#include "worker/clock.h"
 #include "worker/guard.h"
 #include "worker/slots.h"
 #include "worker/wake.h"
@@ -40,7 +37,6 @@
 #define PATIENCE_MS 3000		/* then the server's own check may fail */
 
 static ProcessUtility_hook_type next_utility = NULL;
-static object_access_hook_type next_object_access = NULL;
 
 static Oid	held[MAX_HOLDS];
 static int	nheld = 0;
@@ -216,25 +212,10 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 				 dest, qc);
 }
 
-/* The monitor is to know of DROP EXTENSION and ALTER EXTENSION UPDATE. */
-static void
-guard_object_access(ObjectAccessType access, Oid classId, Oid objectId,
-					int subId, void *arg)
-{
-	if (classId == ExtensionRelationId &&
-		(access == OAT_DROP || access == OAT_POST_ALTER) &&
-		objectId == get_extension_oid("deploydb", true))
-		wake_monitor_at_commit();
-	if (next_object_access)
-		next_object_access(access, classId, objectId, subId, arg);
-}
-
 void
 guard_init(void)
 {
 	next_utility = ProcessUtility_hook ? ProcessUtility_hook :
 		standard_ProcessUtility;
 	ProcessUtility_hook = guard_utility;
-	next_object_access = object_access_hook;
-	object_access_hook = guard_object_access;
 }

@@ -32,9 +32,9 @@
 #include "utils/snapmgr.h"
 #include "utils/varlena.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "settings.h"
-#include "worker/clock.h"
 #include "worker/launcher.h"
 #include "worker/monitor.h"
 #include "worker/slots.h"

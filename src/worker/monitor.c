@@ -40,12 +40,12 @@
 #include "utils/timeout.h"
 
 #include "alerts/user_metric.h"
+#include "clock.h"
 #include "compat.h"
 #include "own_work.h"
 #include "settings.h"
 #include "webhooks/sender.h"
 #include "worker/alone.h"
-#include "worker/clock.h"
 #include "worker/monitor.h"
 #include "worker/slots.h"
 #include "worker/wake.h"

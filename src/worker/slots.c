@@ -11,7 +11,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-#include "worker/clock.h"
+#include "clock.h"
 #include "worker/slots.h"
 
 typedef struct WorkerShared

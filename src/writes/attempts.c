@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "compat.h"
 #include "writes/attempts.h"
 
@@ -26,7 +27,7 @@ typedef struct Started
 	SubTransactionId subxact;
 	bool		counts_rows;
 	int64		query_id;
-	uint64		microseconds;
+	instr_time	begun;
 } Started;
 
 typedef struct Done
@@ -115,7 +116,7 @@ attempt_start(const void *execution, const WriteTarget *target,
 	entry->subxact = GetCurrentSubTransactionId();
 	entry->counts_rows = counts_rows;
 	entry->query_id = query_id;
-	entry->microseconds = 0;
+	INSTR_TIME_SET_CURRENT(entry->begun);
 	last_message = GetCurrentStatementStartTimestamp();
 }
 
@@ -140,14 +141,6 @@ bool
 attempt_is_started(const void *execution)
 {
 	return started_find(execution) >= 0;
-}
-
-void
-attempt_took(const void *execution, uint64 microseconds)
-{
-	for (int i = started_find(execution);
-		 i >= 0 && started[i].execution == execution; i--)
-		started[i].microseconds += microseconds;
 }
 
 static void
@@ -189,7 +182,7 @@ attempt_done(const void *execution, uint64 rows)
 		Done	   *entry = done_entry(&ended.target, subxact);
 
 		started_remove(i);
-		counters_add_latency(&ended.target, ended.microseconds);
+		counters_add_latency(&ended.target, microseconds_since(ended.begun));
 		if (entry == NULL)
 		{
 			counters_add(&ended.target, WRITES_UNACCOUNTED, 1);
@@ -261,7 +254,7 @@ attempt_failed(const void *execution)
 		Started		ended = started[i];
 
 		started_remove(i);
-		counters_add_latency(&ended.target, ended.microseconds);
+		counters_add_latency(&ended.target, microseconds_since(ended.begun));
 		counters_add_failure(&ended.target, WRITES_FAILED, &failure,
 							 GetOuterUserId(), true);
 		remember_failed_target(&ended.target);

@@ -35,9 +35,6 @@ extern void attempt_start(const void *execution, const WriteTarget *target,
 extern bool attempts_started(void);
 extern bool attempt_is_started(const void *execution);
 
-/* What it takes of our time, added up. */
-extern void attempt_took(const void *execution, uint64 microseconds);
-
 /* It ran to its end; rows go to the table that counts them. */
 extern void attempt_done(const void *execution, uint64 rows);
 

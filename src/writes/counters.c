@@ -221,16 +221,6 @@ counters_evict(const SlotKey *keys, int nkeys)
 	pfree(seen);
 }
 
-WriteBook *
-counters_book(const WriteTarget *target)
-{
-	WriteSlot  *slot = &writes_shared->slots[target->slot];
-
-	if (pg_atomic_read_u32(&slot->generation) != target->generation)
-		return NULL;
-	return &slot->books[target->others ? 1 : 0];
-}
-
 /* The newest slot of a name, unless tables of several schemas bear it. */
 bool
 counters_find_name(Oid database, const char *schema, const char *name,

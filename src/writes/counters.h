@@ -143,7 +143,15 @@ extern bool counters_slot(const SlotKey *key, WriteTarget *target);
 extern void counters_evict(const SlotKey *keys, int nkeys);
 
 /* The book, or NULL when the slot is another's by now. */
-extern WriteBook *counters_book(const WriteTarget *target);
+static inline WriteBook *
+counters_book(const WriteTarget *target)
+{
+	WriteSlot  *slot = &writes_shared->slots[target->slot];
+
+	if (pg_atomic_read_u32(&slot->generation) != target->generation)
+		return NULL;
+	return &slot->books[target->others ? 1 : 0];
+}
 
 extern void counters_add(const WriteTarget *target, WriteCount what, uint64 n);
 extern void counters_add_latency(const WriteTarget *target, uint64 microseconds);

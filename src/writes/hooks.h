@@ -10,8 +10,6 @@
 
 #include "postgres.h"
 
-#include "portability/instr_time.h"
-
 extern void writes_init(void);
 
 extern void executor_hooks_init(void);
@@ -23,27 +21,5 @@ extern void log_hook_init(void);
  * client's own.  The hooks put it back when an error passes.
  */
 extern int	writes_nesting_level;
-
-static inline uint64
-microseconds_between(instr_time start, instr_time end)
-{
-	INSTR_TIME_SUBTRACT(end, start);
-	return INSTR_TIME_GET_MICROSEC(end);
-}
-
-static inline uint64
-microseconds_since(instr_time start)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return microseconds_between(start, now);
-}
-
-/* A client's own statement took that long. */
-extern void slow_statement_check(uint64 microseconds);
-
-/* So much of it was waiting for what the client wanted to wait for. */
-extern void slow_statement_waited(uint64 microseconds);
 
 #endif							/* DEPLOYDB_HOOKS_H */

@@ -21,7 +21,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "portability/instr_time.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -29,8 +28,9 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "clock.h"
 #include "compat.h"
-#include "writes/hooks.h"
+#include "writes/slow_statements.h"
 
 /* Between two looks. */
 #define LOOK_AGAIN_MS 50
@@ -172,7 +172,7 @@ wait_a_moment(int64 milliseconds)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 (long) milliseconds, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
-	slow_statement_waited(microseconds_since(start));
+	statement_waited(microseconds_since(start));
 	CHECK_FOR_INTERRUPTS();
 }
 

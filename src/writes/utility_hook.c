@@ -9,7 +9,6 @@
 
 #include "access/xact.h"
 #include "nodes/parsenodes.h"
-#include "portability/instr_time.h"
 #include "tcop/utility.h"
 
 #include "compat.h"
@@ -17,6 +16,7 @@
 #include "settings.h"
 #include "writes/attempts.h"
 #include "writes/hooks.h"
+#include "writes/slow_statements.h"
 #include "writes/tracked.h"
 
 /* The next one's, or the server's own. */
@@ -48,15 +48,13 @@ transaction_statement(TransactionStmt *statement)
 }
 
 static void
-utility_ended(const void *statement, bool own, bool attempt, instr_time start)
+utility_ended(const void *statement, bool own)
 {
-	uint64		microseconds = microseconds_since(start);
-
 	writes_nesting_level--;
-	if (attempt)
-		attempt_took(statement, microseconds);
-	if (own)
-		slow_statement_check(microseconds);
+	if (!own)
+		return;
+	statement_call_ended(statement);
+	statement_ended();
 }
 
 /* Within an attempt, or around the client's own statement, or both. */
@@ -67,9 +65,6 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 				DestReceiver *dest, QueryCompletion *qc,
 				bool own, bool attempt)
 {
-	instr_time	start;
-
-	INSTR_TIME_SET_CURRENT(start);
 	writes_nesting_level++;
 	PG_TRY();
 	{
@@ -78,7 +73,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	}
 	PG_CATCH();
 	{
-		utility_ended(pstmt, own, attempt, start);
+		utility_ended(pstmt, own);
 		if (own)
 			attempts_error_passes();
 		if (attempt)
@@ -88,7 +83,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	PG_END_TRY();
 
 	/* The statement may be freed by now: its address is all that is used. */
-	utility_ended(pstmt, own, attempt, start);
+	utility_ended(pstmt, own);
 	if (attempt)
 		attempt_done(pstmt, qc->nprocessed);
 }

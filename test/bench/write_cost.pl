@@ -3,14 +3,17 @@
 #		deploydb, with it, and with pg_stat_statements, and the throughput of one
 #		client meanwhile.
 #
-# The servers take turns.  Where a server's memory happens to lie makes some
-# percent of difference, so that all of them start again after some rounds, and
-# a second server without anything tells how much of a ratio is luck.  A ratio
-# is the median over the starts of the medians over the rounds of each.
+# The servers take turns.  Where a server's memory and files happen to lie makes
+# some percent of difference, so that all of them start again after some rounds,
+# and a second server without anything tells how much of a ratio is luck.  So
+# there is another ratio, of the hooks: that to the same backend with its hooks
+# taken off.  A ratio is the median over the starts of the medians over the
+# rounds of each.
 use strict;
 use warnings;
 
 use DBI;
+use File::Basename;
 use File::Temp;
 use List::Util qw(shuffle);
 use Time::HiRes;
@@ -25,6 +28,7 @@ my %libraries = (
 	pg_stat_statements => 'pg_stat_statements',
 );
 my @names = sort keys %libraries;
+my @preloading = grep { $libraries{$_} } @names;
 my %workload = (
 	'untracked SELECT' => 'SELECT v FROM other WHERE id = 1 + $1 % 1000',
 	'untracked INSERT' => 'INSERT INTO other (id, v) VALUES (1000000 + $1, 1)',
@@ -59,6 +63,7 @@ sub make_server
 	$dbh->do($_->[0]) for @{ $dbh->selectall_arrayref('SELECT ddl FROM deploydb.builtin_migrations()') };
 	$dbh->do('CREATE TABLE other (id bigint PRIMARY KEY, v int); INSERT INTO other SELECT n, n FROM generate_series(1, 2000) n');
 	$dbh->do('VACUUM ANALYZE other');
+	$dbh->do("CREATE FUNCTION switch_hooks(boolean) RETURNS boolean LANGUAGE c STRICT AS '$directory/hooks'");
 	stop_server($server{$name});
 }
 
@@ -102,7 +107,7 @@ sub measure
 	return ((cpu_time($server->{dbh}) - $start) / $transactions / 1000, $transactions / (Time::HiRes::time() - $began));
 }
 
-# {cpu}, {tps} and {ratio} of a workload: a median of each server
+# {cpu}, {tps}, {ratio} and {hooks} of a workload: those of each server
 sub measure_rounds
 {
 	my $sql = shift;
@@ -110,19 +115,23 @@ sub measure_rounds
 	foreach my $round (1 .. $rounds)
 	{
 		my %took;
-		foreach my $name (shuffle(@names))
+		foreach my $name (shuffle(@names, map { "$_ off" } @preloading))
 		{
-			($took{$name}, my $tps) = measure($server{$name}, $sql);
+			my ($server, $off) = split ' ', $name;
+			$server{$server}{dbh}->do('SELECT switch_hooks($1)', undef, $off ? 0 : 1);
+			($took{$name}, my $tps) = measure($server{$server}, $sql);
 			push @{ $rounds{tps}{$name} }, $tps;
 		}
 		push @{ $rounds{cpu}{$_} }, $took{$_} foreach @names;
 		push @{ $rounds{ratio}{$_} }, $took{$_} / $took{without} foreach @names;
+		push @{ $rounds{hooks}{$_} }, $took{$_} / $took{"$_ off"} foreach @preloading;
 	}
 	return \%rounds;
 }
 
 my (%seen, $ok);
 $ok = eval {
+	run("gcc -O2 -shared -fPIC -isystem \$(pg_config --includedir-server) @{[ dirname($0) ]}/hooks.c -o $directory/hooks.so");
 	make_server($names[$_], $_) for 0 .. $#names;
 	foreach my $start (1 .. $starts)
 	{
@@ -132,7 +141,8 @@ $ok = eval {
 			my $rounds = measure_rounds($workload{$workload});
 			foreach my $figure (keys %$rounds)
 			{
-				push @{ $seen{$workload}{$figure}{$_} }, median(@{ $rounds->{$figure}{$_} }) foreach @names;
+				my $of = $rounds->{$figure};
+				push @{ $seen{$workload}{$figure}{$_} }, median(@{ $of->{$_} }) foreach keys %$of;
 			}
 		}
 		stop_server($server{$_}) for @names;
@@ -150,10 +160,12 @@ foreach my $workload (sort keys %workload)
 	my %median;
 	foreach my $figure (keys %{ $seen{$workload} })
 	{
-		$median{$figure}{$_} = median(@{ $seen{$workload}{$figure}{$_} }) foreach @names;
+		my $of = $seen{$workload}{$figure};
+		$median{$figure}{$_} = median(@{ $of->{$_} }) foreach keys %$of;
 	}
 	printf "%s, CPU|%.3f|us|without|%.3f\n", $workload, @{ $median{cpu} }{qw(deploydb without)};
 	printf "%s, CPU ratio|%.4f|x|pg_stat_statements|%.4f\n", $workload, @{ $median{ratio} }{qw(deploydb pg_stat_statements)};
 	printf "%s, CPU ratio|%.4f|x|none, of two servers|%.4f\n", $workload, @{ $median{ratio} }{qw(deploydb control)};
+	printf "%s, CPU of hooks|%.4f|x|pg_stat_statements|%.4f\n", $workload, @{ $median{hooks} }{qw(deploydb pg_stat_statements)};
 	printf "%s, throughput|%.0f|tps|without|%.0f\n", $workload, @{ $median{tps} }{qw(deploydb without)};
 }

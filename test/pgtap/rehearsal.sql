@@ -93,5 +93,9 @@ SELECT is((SELECT verdict FROM deploydb.rollback_advice() WHERE trigger = 'data_
 CREATE TABLE unwatched (id integer);
 TRUNCATE unwatched;
 SELECT is((SELECT count(*) FROM deploydb.definition_change WHERE command ~ 'TRUNCATE'), 2::bigint, 'tables that are not watched are nobody''s business');
+CREATE FUNCTION empties() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN TRUNCATE unwatched; RETURN NULL; END';
+CREATE TRIGGER empties BEFORE TRUNCATE ON decision_insights EXECUTE FUNCTION empties();
+TRUNCATE decision_insights CASCADE;
+SELECT is((SELECT count(*) FROM deploydb.definition_change WHERE command ~ 'TRUNCATE'), 4::bigint, 'a trigger that truncates another one hides none');
 
 SELECT * FROM finish();

@@ -3,7 +3,7 @@
  *		A clock that nobody sets.
  *
  * Gives: milliseconds since some time in the past, the same for all processes
- * of the server.
+ * of the server; how long something took.
  * Needs: nothing.
  */
 #ifndef DEPLOYDB_CLOCK_H
@@ -20,6 +20,16 @@ clock_ms(void)
 
 	INSTR_TIME_SET_CURRENT(now);
 	return (int64) INSTR_TIME_GET_MILLISEC(now);
+}
+
+static inline uint64
+microseconds_since(instr_time start)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return INSTR_TIME_GET_MICROSEC(now);
 }
 
 #endif							/* DEPLOYDB_CLOCK_H */
