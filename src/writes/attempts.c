@@ -59,13 +59,11 @@ static int	session_sqlstate = 0;
 
 /* False when there is no memory: the attempt goes unaccounted. */
 static bool
-grow(void **array, int *size, int needed, Size element)
+grow(void **array, int *size, Size element)
 {
-	int			wanted = Max(needed, *size > 0 ? *size * 2 : 16);
+	int			wanted = *size > 0 ? *size * 2 : 16;
 	void	   *larger;
 
-	if (needed <= *size)
-		return true;
 	if (!AllocSizeIsValid(wanted * element))
 		return false;
 	larger = MemoryContextAllocExtended(TopMemoryContext, wanted * element,
@@ -105,7 +103,8 @@ attempt_start(const void *execution, const WriteTarget *target,
 {
 	Started    *entry;
 
-	if (!grow((void **) &started, &started_size, nstarted + 1, sizeof(Started)))
+	if (nstarted == started_size &&
+		!grow((void **) &started, &started_size, sizeof(Started)))
 	{
 		counters_add(target, WRITES_UNACCOUNTED, 1);
 		return;
@@ -160,7 +159,8 @@ done_entry(const WriteTarget *target, SubTransactionId subxact)
 	for (int i = ndone - 1; i >= 0 && done[i].subxact == subxact; i--)
 		if (same_target(&done[i].target, target))
 			return &done[i];
-	if (!grow((void **) &done, &done_size, ndone + 1, sizeof(Done)))
+	if (ndone == done_size &&
+		!grow((void **) &done, &done_size, sizeof(Done)))
 		return NULL;
 	entry = &done[ndone++];
 	entry->target = *target;

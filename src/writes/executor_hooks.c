@@ -138,7 +138,7 @@ static void
 writes_executor_run(QueryDesc *query, COMPAT_RUN_PARAMETERS)
 {
 	bool		own = (writes_nesting_level == 0);
-	bool		attempt = attempts_started() && attempt_is_started(query);
+	bool		attempt = attempt_is_started(query);
 
 	if (!own && !attempt)
 	{
@@ -167,7 +167,7 @@ static void
 writes_executor_finish(QueryDesc *query)
 {
 	bool		own = (writes_nesting_level == 0);
-	bool		attempt = attempts_started() && attempt_is_started(query);
+	bool		attempt = attempt_is_started(query);
 
 	/* A plain SELECT has nothing to finish. */
 	if (!attempt && (!own || query->operation == CMD_SELECT))

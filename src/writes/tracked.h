@@ -23,10 +23,10 @@
 /* A row of deploydb.tracked that is in force. */
 typedef struct TrackedTable
 {
-	SlotKey		key;
 	Oid			relid;			/* InvalidOid while there is none */
 	bool		counted;		/* false when no slot was free */
-	WriteTarget target;
+	WriteTarget target;			/* what each statement reads is together */
+	SlotKey		key;
 } TrackedTable;
 
 /* From _PG_init while preloading. */
