@@ -278,31 +278,34 @@ unit_run_recorded(const char *activity, const char *sql)
 
 /* ---- the extension -------------------------------------------------------- */
 
-/* The version of the SQL objects, or NULL. */
-static char *
-installed_version(Oid oid)
+/*
+ * The extension and the version of its SQL objects, InvalidOid and NULL where
+ * there is none: by one look, as it may be dropped and created between two.
+ */
+static Oid
+extension_read(char **version)
 {
 	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	Oid			oid = InvalidOid;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	char	   *version = NULL;
 
-	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(oid));
-	scan = systable_beginscan(relation, ExtensionOidIndexId, true, NULL, 1, &key);
+	*version = NULL;
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("deploydb"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
 	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		Datum		value = heap_getattr(tuple, Anum_pg_extension_extversion,
-										 RelationGetDescr(relation), &isnull);
 
-		if (!isnull)
-			version = TextDatumGetCString(value);
+		oid = ((Form_pg_extension) GETSTRUCT(tuple))->oid;
+		*version = TextDatumGetCString(heap_getattr(tuple, Anum_pg_extension_extversion,
+													RelationGetDescr(relation), &isnull));
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
-	return version;
+	return oid;
 }
 
 /* The first time, it also takes the monitor's lock. */
@@ -318,9 +321,8 @@ extension_look(void)
 	(void) GetTransactionSnapshot();
 	if (!slots_there() && alone_in_the_way())
 		proc_exit(1);			/* and come back, if the database is there */
-	oid = get_extension_oid("deploydb", true);
-	version = OidIsValid(oid) ? installed_version(oid) : NULL;
-	if (version != NULL && !OidIsValid(extension))
+	oid = extension_read(&version);
+	if (OidIsValid(oid) && !OidIsValid(extension))
 	{
 		if (!monitor_lock(oid, true))
 		{
@@ -330,10 +332,10 @@ extension_look(void)
 		}
 		extension = oid;
 	}
-	if (version != NULL && oid == extension)
+	if (OidIsValid(oid) && oid == extension)
 		state = strcmp(version, DEPLOYDB_VERSION) == 0 ? EXTENSION_READY :
 			EXTENSION_OTHER_VERSION;
-	else if (version != NULL)
+	else if (OidIsValid(oid))
 	{
 		/* Dropped and created again: we have the other's lock. */
 		exit_reason = EXIT_LEFT;

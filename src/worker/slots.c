@@ -343,6 +343,9 @@ slot_wake(Oid database)
 	{
 		slot->again = true;
 		pid = slot->pid;
+		/* Gone, as there was no extension; the launcher has yet to learn. */
+		if (slot->phase == MONITOR_GONE && slot->exit == EXIT_NO_EXTENSION)
+			slot->exit = EXIT_LEFT;
 	}
 	LWLockRelease(lock);
 	return pid;

@@ -19,8 +19,8 @@ use List::Util qw(shuffle);
 use Time::HiRes;
 
 my $starts = $ENV{DEPLOYDB_BENCH_STARTS} || 31;
-my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 5;
-my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 1000;
+my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 15;
+my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 300;
 my %libraries = (
 	without => '',
 	control => '',
