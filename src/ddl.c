@@ -4,8 +4,9 @@
  *		trigger fires, and what becomes of the extension.
  *
  * The object access hook is called for each function of each statement that
- * anybody executes.  So a session gets it by its first statement that can
- * need it, and most never do.
+ * anybody executes.  So where the library is preloaded a session gets it by its
+ * first statement that can need it, and most never do.  Elsewhere DROP EXTENSION
+ * may be what loads the library, and is past the utility hook by then.
  *
  * Locking: none of its own.  Errors: those of the statement.
  */
@@ -15,6 +16,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 
@@ -122,4 +124,6 @@ ddl_init(void)
 	next_utility = ProcessUtility_hook ? ProcessUtility_hook :
 		standard_ProcessUtility;
 	ProcessUtility_hook = ddl_utility;
+	if (!process_shared_preload_libraries_in_progress)
+		install_object_access();
 }

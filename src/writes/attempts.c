@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "writes/attempts.h"
+#include "writes/slow_statements.h"
 
 /* Larger arrays are given back when their transaction ends. */
 #define KEPT_ENTRIES 256
@@ -373,6 +374,7 @@ transaction_ends(XactEvent event, void *arg)
 			settle_started(InvalidSubTransactionId);
 			settle_done(WRITES_ROLLED_BACK);
 			forget_error();
+			statements_aborted();
 			break;
 		default:
 			return;

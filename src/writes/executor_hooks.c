@@ -170,7 +170,7 @@ writes_executor_finish(QueryDesc *query)
 	bool		attempt = attempt_is_started(query);
 
 	/* A plain SELECT has nothing to finish. */
-	if (!attempt && (!own || query->operation == CMD_SELECT))
+	if (!attempt && (!own || writes_nothing(query)))
 	{
 		next_finish(query);
 		if (own && statement_is_open(query))

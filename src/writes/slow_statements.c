@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "own_work.h"
@@ -19,20 +20,37 @@ static uint64 open_microseconds = 0;	/* of its calls */
 static uint64 waited_microseconds = 0;
 static TimestampTz last_call_ended = 0;
 
-void
-statement_call_ended(const void *statement)
+/* Since the last call ended, or since the message. */
+static uint64
+call_took(void)
 {
 	TimestampTz message = GetCurrentStatementStartTimestamp();
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz begun = Max(message, last_call_ended);
 
+	last_call_ended = now;
+	return now > begun ? (uint64) (now - begun) : 0;	/* the clock was set back */
+}
+
+/* Those of a parallel worker are its leader's. */
+static void
+count_if_slow(uint64 microseconds)
+{
+	microseconds -= Min(waited_microseconds, microseconds);
+	waited_microseconds = 0;
+	if (deploydb_slow_query_threshold >= 0 && own_work_level == 0 &&
+		MyBackendType == B_BACKEND &&
+		microseconds > (uint64) deploydb_slow_query_threshold * 1000)
+		counters_add_slow_statement();
+}
+
+void
+statement_call_ended(const void *statement)
+{
 	if (open_statement != statement)
 		open_microseconds = 0;
 	open_statement = statement;
-	if (begun > now)			/* the clock was set back */
-		begun = now;
-	open_microseconds += (uint64) (now - begun);
-	last_call_ended = now;
+	open_microseconds += call_took();
 }
 
 bool
@@ -44,14 +62,25 @@ statement_is_open(const void *statement)
 void
 statement_ended(void)
 {
-	uint64		took = open_microseconds - Min(waited_microseconds, open_microseconds);
+	uint64		microseconds = open_microseconds;
 
 	open_statement = NULL;		/* another may get its address */
 	open_microseconds = 0;
+	count_if_slow(microseconds);
+}
+
+void
+statement_of_one_call_ended(void)
+{
+	count_if_slow(call_took());
+}
+
+void
+statements_aborted(void)
+{
+	open_statement = NULL;
+	open_microseconds = 0;
 	waited_microseconds = 0;
-	if (deploydb_slow_query_threshold >= 0 && own_work_level == 0 &&
-		took > (uint64) deploydb_slow_query_threshold * 1000)
-		counters_add_slow_statement();
 }
 
 void

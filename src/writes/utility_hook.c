@@ -48,13 +48,11 @@ transaction_statement(TransactionStmt *statement)
 }
 
 static void
-utility_ended(const void *statement, bool own)
+utility_ended(bool own)
 {
 	writes_nesting_level--;
-	if (!own)
-		return;
-	statement_call_ended(statement);
-	statement_ended();
+	if (own)
+		statement_of_one_call_ended();
 }
 
 /* Within an attempt, or around the client's own statement, or both. */
@@ -73,7 +71,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	}
 	PG_CATCH();
 	{
-		utility_ended(pstmt, own);
+		utility_ended(own);
 		if (own)
 			attempts_error_passes();
 		if (attempt)
@@ -83,7 +81,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	PG_END_TRY();
 
 	/* The statement may be freed by now: its address is all that is used. */
-	utility_ended(pstmt, own);
+	utility_ended(own);
 	if (attempt)
 		attempt_done(pstmt, qc->nprocessed);
 }
