@@ -29,7 +29,9 @@ call_took(void)
 	TimestampTz begun = Max(message, last_call_ended);
 
 	last_call_ended = now;
-	return now > begun ? (uint64) (now - begun) : 0;	/* the clock was set back */
+	if (now < begun)			/* the clock was set back */
+		return 0;
+	return (uint64) (now - begun);
 }
 
 /* Those of a parallel worker are its leader's. */
