@@ -89,8 +89,9 @@ $client->{dbh}->do('SET deploydb.slow_query_threshold = ' . 50 * $Writes::slowne
 $client->{dbh}->do($_) foreach "SELECT pg_sleep($long)", 'SELECT pg_sleep(0.01)', "DO \$\$ BEGIN PERFORM pg_sleep($long), pg_sleep(0.01); PERFORM pg_sleep($long); END \$\$",
 	'SET statement_timeout = ' . 100 * $Writes::slowness, 'SELECT pg_sleep(600)', 'RESET statement_timeout', 'BEGIN', 'SELECT 1', 'COMMIT';
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 3, 'slow statements, a function\'s own not again');
-$client->{dbh}->do($_) foreach 'CREATE TABLE watched_by (i int)', q{CREATE FUNCTION looks() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1; RETURN NULL; END'},
+$client->{dbh}->do($_) foreach 'SET deploydb.slow_query_threshold = -1', 'CREATE TABLE watched_by (i int)', q{CREATE FUNCTION looks() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1; RETURN NULL; END'},
 	'CREATE TRIGGER looks AFTER INSERT ON watched_by FOR EACH ROW EXECUTE FUNCTION looks()',
+	'SET deploydb.slow_query_threshold = ' . 50 * $Writes::slowness,
 	"WITH written AS (INSERT INTO watched_by VALUES (1) RETURNING i) SELECT pg_sleep($long) FROM written";
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 4, 'one that writes and reads, whatever its triggers do');
 my $parallel = $client->{dbh}{pg_server_version} >= 160000 ? 'debug_parallel_query' : 'force_parallel_mode';
