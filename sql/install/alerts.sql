@@ -5,10 +5,9 @@ CREATE TABLE deploydb.alert_event (
 	rule text NOT NULL,
 	series text NOT NULL DEFAULT '',
 	metric text NOT NULL,
-	severity text NOT NULL CHECK (severity OPERATOR(pg_catalog.=) ANY (ARRAY['P0', 'P1', 'P2', 'P3'])),
-	status text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY (ARRAY['firing', 'resolved'])),
-	reason text NOT NULL CHECK (reason OPERATOR(pg_catalog.=) ANY (ARRAY['new', 'changed', 'repeat', 'held',
-		'no_data', 'resolved'])),
+	severity text NOT NULL CHECK (severity OPERATOR(pg_catalog.=) ANY ('{P0,P1,P2,P3}'::text[])),
+	status text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY ('{firing,resolved}'::text[])),
+	reason text NOT NULL CHECK (reason OPERATOR(pg_catalog.=) ANY ('{new,changed,repeat,held,no_data,resolved}'::text[])),
 	value double precision,
 	threshold double precision,
 	trend_slope double precision,
@@ -19,8 +18,6 @@ CREATE TABLE deploydb.alert_event (
 	occurred_at timestamptz NOT NULL,
 	silenced boolean NOT NULL DEFAULT false
 );
-
-CREATE INDEX alert_event_occurred_at_idx ON deploydb.alert_event (occurred_at);
 
 COMMENT ON TABLE deploydb.alert_event IS
 'Alerts: each change of a rule''s state that is worth a message; started_at is when it began to fire, silenced that nobody is told';
@@ -35,7 +32,7 @@ CREATE TABLE deploydb.alert_state (
 	rule text COLLATE "C" NOT NULL,
 	series text COLLATE "C" NOT NULL,
 	metric text COLLATE "C" NOT NULL,
-	status text NOT NULL CHECK (status IN ('warming', 'ok', 'pending', 'firing', 'no_data')),
+	status text NOT NULL CHECK (status OPERATOR(pg_catalog.=) ANY ('{warming,ok,pending,firing,no_data}'::text[])),
 	since timestamptz,
 	violations integer NOT NULL,
 	recoveries integer NOT NULL,
@@ -206,6 +203,8 @@ COMMENT ON FUNCTION deploydb.alert_history(integer) IS
 REVOKE ALL ON FUNCTION deploydb.alert_history(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.alert_history(integer) TO pg_monitor, pg_database_owner;
 
+-- The oldest event has the lowest id: no index on the time, which each event
+-- would pay for.
 CREATE FUNCTION deploydb.purge_events(before timestamptz, max_rows integer)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -217,8 +216,9 @@ DECLARE
 	more bigint;
 BEGIN
 	DELETE FROM deploydb.alert_event e
-	WHERE e.id IN (SELECT o.id FROM deploydb.alert_event o
-				   WHERE o.occurred_at < before ORDER BY o.occurred_at LIMIT max_rows);
+	WHERE e.id IN (SELECT o.id
+				   FROM (SELECT f.id, f.occurred_at FROM deploydb.alert_event f ORDER BY f.id LIMIT max_rows) o
+				   WHERE o.occurred_at < before);
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	-- series that are gone
 	DELETE FROM deploydb.alert_state s

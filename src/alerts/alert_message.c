@@ -11,6 +11,7 @@
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "utils/builtins.h"
 
 #include "alerts/alert_message.h"
 #include "alerts/rule.h"
@@ -71,14 +72,19 @@ say(const Phrase *phrase)
 static void
 append_number(StringInfo out, double value, int decimals)
 {
-	int			start = out->len;
-
 	if (isnan(value))
 		appendStringInfoString(out, "NaN");
 	else if (isinf(value))
 		appendStringInfoString(out, value > 0 ? "Infinity" : "-Infinity");
+	else if (value == rint(value) && fabs(value) < 1e15)
+	{
+		char		digits[MAXINT8LEN + 1];
+
+		pg_lltoa((int64) value, digits);
+		appendStringInfoString(out, digits);
+	}
 	else if (fabs(value) >= 1e15 ||
-			 (value != 0 && fabs(value) < pow(10, -decimals)))
+			 fabs(value) < pow(10, -decimals))
 		appendStringInfo(out, "%.4g", value);
 	else
 	{
@@ -88,11 +94,6 @@ append_number(StringInfo out, double value, int decimals)
 		if (out->data[out->len - 1] == '.')
 			out->len--;
 		out->data[out->len] = '\0';
-		if (strcmp(out->data + start, "-0") == 0)
-		{
-			out->len = start;
-			appendStringInfoChar(out, '0');
-		}
 	}
 }
 

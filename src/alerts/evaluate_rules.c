@@ -60,7 +60,7 @@ typedef enum Progress
 typedef struct RuleRows
 {
 	const char *id;
-	SeriesRow  *rows;
+	const SeriesRow **rows;
 	int			count;
 	const Datum *values;		/* of the rule itself; NULL: it is no more */
 	const bool *nulls;
@@ -94,40 +94,91 @@ load(TimestampTz now)
 				  " FULL JOIN deploydb.alert_state s ON s.rule = r.id AND s.series = l.series"
 				  " CROSS JOIN (SELECT COALESCE(bool_or(n.rule IS NULL), false) AS all_rules,"
 				  "   COALESCE(array_agg(n.rule) FILTER (WHERE n.rule IS NOT NULL), '{}') AS rules"
-				  "   FROM deploydb.silence n WHERE n.starts_at <= $1 AND n.until > $1) q"
-				  " ORDER BY COALESCE(r.id, s.rule) COLLATE \"C\", COALESCE(l.series, s.series) COLLATE \"C\"",
+				  "   FROM deploydb.silence n WHERE n.starts_at <= $1 AND n.until > $1) q",
 				  SPI_OK_SELECT, 1, types, values, NULL);
 }
 
-/* Takes the rows of the last statement apart. */
+/* As collation "C" has it; what is not there comes last. */
+static int
+compare_column(const SeriesRow *a, const SeriesRow *b, int column)
+{
+	const struct varlena *x;
+	const struct varlena *y;
+	int			order;
+
+	if (a->nulls[column] || b->nulls[column])
+		return (int) a->nulls[column] - (int) b->nulls[column];
+	x = (const struct varlena *) DatumGetPointer(a->values[column]);
+	y = (const struct varlena *) DatumGetPointer(b->values[column]);
+	order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y),
+				   Min(VARSIZE_ANY_EXHDR(x), VARSIZE_ANY_EXHDR(y)));
+	return order != 0 ? order :
+		(int) VARSIZE_ANY_EXHDR(x) - (int) VARSIZE_ANY_EXHDR(y);
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	const SeriesRow *x = *(const SeriesRow *const *) a;
+	const SeriesRow *y = *(const SeriesRow *const *) b;
+	int			order = compare_column(x, y, LOAD_RULE);
+
+	return order != 0 ? order : compare_column(x, y, LOAD_SERIES);
+}
+
+static void
+detoast_column(SeriesRow *row, int column)
+{
+	if (!row->nulls[column])
+		row->values[column] =
+			PointerGetDatum(PG_DETOAST_DATUM_PACKED(row->values[column]));
+}
+
+/*
+ * The rows of the last statement, by rule and series.  Sorted here, as an
+ * ORDER BY would make two more copies of each of these wide rows.
+ */
+static const SeriesRow **
+sorted_rows(int count)
+{
+	SeriesRow  *rows = palloc(sizeof(SeriesRow) * Max(count, 1));
+	const SeriesRow **sorted = palloc(sizeof(SeriesRow *) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
+						  rows[i].values, rows[i].nulls);
+		detoast_column(&rows[i], LOAD_RULE);
+		detoast_column(&rows[i], LOAD_SERIES);
+		sorted[i] = &rows[i];
+	}
+	qsort(sorted, count, sizeof(SeriesRow *), compare_rows);
+	return sorted;
+}
+
 static void
 group_rows(Evaluation *e)
 {
 	int			count = (int) SPI_processed;
-	SeriesRow  *rows = palloc(sizeof(SeriesRow) * Max(count, 1));
+	const SeriesRow **rows = sorted_rows(count);
 	RuleRows   *last = NULL;
 
 	e->rules = palloc(sizeof(RuleRows) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
-		struct varlena *id;
-
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc,
-						  rows[i].values, rows[i].nulls);
-		id = PG_DETOAST_DATUM_PACKED(rows[i].values[LOAD_RULE]);
-		if (last == NULL || strlen(last->id) != VARSIZE_ANY_EXHDR(id) ||
-			memcmp(last->id, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id)) != 0)
+		if (last == NULL ||
+			compare_column(last->rows[0], rows[i], LOAD_RULE) != 0)
 		{
 			last = &e->rules[e->count++];
 			memset(last, 0, sizeof(*last));
-			last->id = TextDatumGetCString(rows[i].values[LOAD_RULE]);
+			last->id = TextDatumGetCString(rows[i]->values[LOAD_RULE]);
 			last->rows = &rows[i];
 		}
 		last->count++;
-		if (!rows[i].nulls[LOAD_RULE_COLUMNS + RULE_ID])
+		if (!rows[i]->nulls[LOAD_RULE_COLUMNS + RULE_ID])
 		{
-			last->values = rows[i].values + LOAD_RULE_COLUMNS;
-			last->nulls = rows[i].nulls + LOAD_RULE_COLUMNS;
+			last->values = rows[i]->values + LOAD_RULE_COLUMNS;
+			last->nulls = rows[i]->nulls + LOAD_RULE_COLUMNS;
 		}
 	}
 }
@@ -361,7 +412,7 @@ evaluate_rule(Evaluation *e, RuleRows *rule)
 		return;
 	for (int i = 0; i < rule->count; i++)
 	{
-		const SeriesRow *row = &rule->rows[i];
+		const SeriesRow *row = rule->rows[i];
 
 		if (row->nulls[LOAD_SERIES])
 			continue;
