@@ -13,10 +13,12 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "clock.h"
 #include "compat.h"
 #include "writes/attempts.h"
-#include "writes/slow_statements.h"
+#include "writes/client_statement.h"
+
+/* Where the stacks begin: more are allocated. */
+#define FIRST_ENTRIES 8
 
 /* Larger arrays are given back when their transaction ends. */
 #define KEPT_ENTRIES 256
@@ -28,7 +30,7 @@ typedef struct Started
 	SubTransactionId subxact;
 	bool		counts_rows;
 	int64		query_id;
-	instr_time	begun;
+	TimestampTz begun;
 } Started;
 
 typedef struct Done
@@ -45,24 +47,25 @@ static WriteTarget failed_targets[FAILED_TARGETS];
 static int	nfailed_targets = 0;
 static TimestampTz failed_in = 0;	/* that transaction's start */
 
-static Started *started = NULL;
-static int	nstarted = 0;
-static int	started_size = 0;
+static Started first_started[FIRST_ENTRIES];
+static Started *started = first_started;
+int			attempts_under_way = 0;	/* entries */
+static int	started_size = FIRST_ENTRIES;
 
-static Done *done = NULL;
+static Done first_done[FIRST_ENTRIES];
+static Done *done = first_done;
 static int	ndone = 0;
-static int	done_size = 0;
+static int	done_size = FIRST_ENTRIES;
 
 static bool error_is_counted = false;
-static bool error_passed = false;
 static TimestampTz last_message = 0;
 static int	session_sqlstate = 0;
 
 /* False when there is no memory: the attempt goes unaccounted. */
 static bool
-grow(void **array, int *size, Size element)
+grow(void **array, const void *first, int *size, Size element)
 {
-	int			wanted = *size > 0 ? *size * 2 : 16;
+	int			wanted = *size * 2;
 	void	   *larger;
 
 	if (!AllocSizeIsValid(wanted * element))
@@ -71,24 +74,22 @@ grow(void **array, int *size, Size element)
 										MCXT_ALLOC_NO_OOM);
 	if (larger == NULL)
 		return false;
-	if (*array != NULL)
-	{
-		memcpy(larger, *array, *size * element);
+	memcpy(larger, *array, *size * element);
+	if (*array != first)
 		pfree(*array);
-	}
 	*array = larger;
 	*size = wanted;
 	return true;
 }
 
 static void
-shrink(void **array, int *size)
+shrink(void **array, void *first, int *size)
 {
 	if (*size <= KEPT_ENTRIES)
 		return;
 	pfree(*array);
-	*array = NULL;
-	*size = 0;
+	*array = first;
+	*size = FIRST_ENTRIES;
 }
 
 static bool
@@ -98,61 +99,62 @@ same_target(const WriteTarget *a, const WriteTarget *b)
 		a->others == b->others;
 }
 
-void
+pg_attribute_hot void
 attempt_start(const void *execution, const WriteTarget *target,
 			  bool counts_rows, int64 query_id)
 {
 	Started    *entry;
 
-	if (nstarted == started_size &&
-		!grow((void **) &started, &started_size, sizeof(Started)))
+	if (attempts_under_way == started_size &&
+		!grow((void **) &started, first_started, &started_size, sizeof(Started)))
 	{
 		counters_add(target, WRITES_UNACCOUNTED, 1);
 		return;
 	}
-	entry = &started[nstarted++];
+	entry = &started[attempts_under_way++];
 	entry->execution = execution;
 	entry->target = *target;
 	entry->subxact = GetCurrentSubTransactionId();
 	entry->counts_rows = counts_rows;
 	entry->query_id = query_id;
-	INSTR_TIME_SET_CURRENT(entry->begun);
+	entry->begun = GetCurrentTimestamp();
 	last_message = GetCurrentStatementStartTimestamp();
-}
-
-bool
-attempts_started(void)
-{
-	return nstarted > 0;
 }
 
 /* The index of its last entry, from the top; those of one are neighbours. */
 static int
 started_find(const void *execution)
 {
-	int			i = nstarted - 1;
+	int			i = attempts_under_way - 1;
 
 	while (i >= 0 && started[i].execution != execution)
 		i--;
 	return i;
 }
 
-bool
-attempt_is_started(const void *execution)
+pg_attribute_hot bool
+attempt_find(const void *execution)
 {
 	return started_find(execution) >= 0;
+}
+
+/* Microseconds; none where the clock was set back. */
+static uint64
+took(const Started *ended, TimestampTz now)
+{
+	return (uint64) Max(now - ended->begun, 0);
 }
 
 static void
 started_remove(int index)
 {
-	nstarted--;
+	attempts_under_way--;
 	memmove(&started[index], &started[index + 1],
-			(nstarted - index) * sizeof(Started));
+			(attempts_under_way - index) * sizeof(Started));
 }
 
 /* The entry of a table and the current subtransaction, which are on top. */
-static Done *
+static pg_attribute_hot Done *
 done_entry(const WriteTarget *target, SubTransactionId subxact)
 {
 	Done	   *entry;
@@ -161,7 +163,7 @@ done_entry(const WriteTarget *target, SubTransactionId subxact)
 		if (same_target(&done[i].target, target))
 			return &done[i];
 	if (ndone == done_size &&
-		!grow((void **) &done, &done_size, sizeof(Done)))
+		!grow((void **) &done, first_done, &done_size, sizeof(Done)))
 		return NULL;
 	entry = &done[ndone++];
 	entry->target = *target;
@@ -171,8 +173,8 @@ done_entry(const WriteTarget *target, SubTransactionId subxact)
 	return entry;
 }
 
-void
-attempt_done(const void *execution, uint64 rows)
+pg_attribute_hot void
+attempt_done(const void *execution, uint64 rows, TimestampTz now)
 {
 	SubTransactionId subxact = GetCurrentSubTransactionId();
 	int			i;
@@ -183,7 +185,7 @@ attempt_done(const void *execution, uint64 rows)
 		Done	   *entry = done_entry(&ended.target, subxact);
 
 		started_remove(i);
-		counters_add_latency(&ended.target, microseconds_since(ended.begun));
+		counters_add_latency(&ended.target, took(&ended, now));
 		if (entry == NULL)
 		{
 			counters_add(&ended.target, WRITES_UNACCOUNTED, 1);
@@ -255,7 +257,7 @@ attempt_failed(const void *execution)
 		Started		ended = started[i];
 
 		started_remove(i);
-		counters_add_latency(&ended.target, microseconds_since(ended.begun));
+		counters_add_latency(&ended.target, took(&ended, failure.last_at));
 		counters_add_failure(&ended.target, WRITES_FAILED, &failure,
 							 GetOuterUserId(), true);
 		remember_failed_target(&ended.target);
@@ -281,18 +283,6 @@ attempts_commit_while_aborted(void)
 		for (int i = 0; i < nfailed_targets; i++)
 			counters_add(&failed_targets[i], WRITES_SWALLOWED, 1);
 	nfailed_targets = 0;
-}
-
-void
-attempts_error_passes(void)
-{
-	error_passed = true;
-}
-
-bool
-attempts_error_passed(void)
-{
-	return error_passed;
 }
 
 bool
@@ -322,7 +312,7 @@ settle_started(SubTransactionId subxact)
 {
 	WriteFailure failure;
 
-	for (int i = nstarted - 1; i >= 0; i--)
+	for (int i = attempts_under_way - 1; i >= 0; i--)
 	{
 		Started		ended = started[i];
 
@@ -336,7 +326,7 @@ settle_started(SubTransactionId subxact)
 	}
 }
 
-static void
+static pg_attribute_hot void
 settle_done(WriteCount outcome)
 {
 	for (int i = 0; i < ndone; i++)
@@ -346,21 +336,14 @@ settle_done(WriteCount outcome)
 			counters_add(&done[i].target, WRITES_ROWS, done[i].rows);
 	}
 	ndone = 0;
-	shrink((void **) &done, &done_size);
+	shrink((void **) &done, first_done, &done_size);
 }
 
-static void
-forget_error(void)
-{
-	error_is_counted = false;
-	error_passed = false;
-}
-
-static void
+static pg_attribute_hot void
 transaction_ends(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (ndone == 0 && nstarted == 0 && event != XACT_EVENT_ABORT)
+	if (ndone == 0 && attempts_under_way == 0 && event != XACT_EVENT_ABORT)
 		return;
 	switch (event)
 	{
@@ -373,14 +356,14 @@ transaction_ends(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 			settle_started(InvalidSubTransactionId);
 			settle_done(WRITES_ROLLED_BACK);
-			forget_error();
-			statements_aborted();
+			error_is_counted = false;
+			statement_transaction_aborted();
 			break;
 		default:
 			return;
 	}
-	nstarted = 0;
-	shrink((void **) &started, &started_size);
+	attempts_under_way = 0;
+	shrink((void **) &started, first_started, &started_size);
 }
 
 /* Entries of subxact are on top; its parent's are right below them. */
@@ -390,7 +373,7 @@ hand_to_parent(SubTransactionId subxact, SubTransactionId parent)
 	int			first = ndone;
 	int			end = ndone;
 
-	for (int i = 0; i < nstarted; i++)
+	for (int i = 0; i < attempts_under_way; i++)
 		if (started[i].subxact == subxact)
 			started[i].subxact = parent;
 	while (first > 0 && done[first - 1].subxact == subxact)
@@ -417,7 +400,7 @@ undo_subtransaction(SubTransactionId subxact)
 		counters_add(&done[ndone].target, WRITES_ROLLED_BACK,
 					 done[ndone].attempts);
 	}
-	forget_error();
+	error_is_counted = false;
 }
 
 static void
@@ -425,6 +408,7 @@ subtransaction_ends(SubXactEvent event, SubTransactionId subxact,
 					SubTransactionId parent, void *arg)
 {
 	(void) arg;
+	statement_subtransaction(event);
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 		hand_to_parent(subxact, parent);
 	else if (event == SUBXACT_EVENT_ABORT_SUB)

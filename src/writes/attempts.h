@@ -31,12 +31,26 @@ extern void attempts_init(void);
 extern void attempt_start(const void *execution, const WriteTarget *target,
 						  bool counts_rows, int64 query_id);
 
-/* Is any execution under way, and this one? */
-extern bool attempts_started(void);
-extern bool attempt_is_started(const void *execution);
+/* How many are under way; in attempts.c. */
+extern int	attempts_under_way;
 
-/* It ran to its end; rows go to the table that counts them. */
-extern void attempt_done(const void *execution, uint64 rows);
+extern bool attempt_find(const void *execution);
+
+/* Is any execution under way, and this one? */
+static inline bool
+attempts_started(void)
+{
+	return attempts_under_way > 0;
+}
+
+static inline bool
+attempt_is_started(const void *execution)
+{
+	return attempts_under_way > 0 && attempt_find(execution);
+}
+
+/* It ran to its end now; rows go to the table that counts them. */
+extern void attempt_done(const void *execution, uint64 rows, TimestampTz now);
 
 /* It raised the error that is being handled; in a PG_CATCH block. */
 extern void attempt_failed(const void *execution);
@@ -48,13 +62,7 @@ extern void attempt_rejected(const WriteTarget *target, int sqlstate,
 /* COMMIT came in an aborted transaction. */
 extern void attempts_commit_while_aborted(void);
 
-/*
- * Of the error that is being handled: it passes through the execution of the
- * client's own statement; did it, and has attempt_failed() counted it?  The
- * abort that follows forgets both.
- */
-extern void attempts_error_passes(void);
-extern bool attempts_error_passed(void);
+/* Has attempt_failed() counted the error that is being handled? */
 extern bool attempts_error_is_counted(void);
 
 /* Has an attempt been started since the client's last message came? */

@@ -258,7 +258,7 @@ counters_find_name(Oid database, const char *schema, const char *name,
 
 /* ---- adding --------------------------------------------------------------- */
 
-void
+pg_attribute_hot void
 counters_add(const WriteTarget *target, WriteCount what, uint64 n)
 {
 	WriteBook  *book = counters_book(target);
@@ -267,7 +267,7 @@ counters_add(const WriteTarget *target, WriteCount what, uint64 n)
 		pg_atomic_fetch_add_u64(&book->counts[what], n);
 }
 
-void
+pg_attribute_hot void
 counters_add_latency(const WriteTarget *target, uint64 microseconds)
 {
 	WriteBook  *book = counters_book(target);

@@ -7,6 +7,9 @@
  * table below it.  A statement that writes to nothing that is tracked costs a
  * comparison, and the client's own ones a look at the clock.
  *
+ * What is marked hot, here and in what it calls, is passed by each statement or
+ * each attempt: together it takes two pages of memory, and not six.
+ *
  * Locking: none.  Errors: those of the statement pass on, counted.
  */
 #include "postgres.h"
@@ -16,16 +19,15 @@
 #include "nodes/plannodes.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "own_work.h"
 #include "settings.h"
 #include "writes/attempts.h"
+#include "writes/client_statement.h"
 #include "writes/hooks.h"
-#include "writes/slow_statements.h"
 #include "writes/tracked.h"
-
-int			writes_nesting_level = 0;
 
 /* The next ones, or the server's own. */
 static planner_hook_type next_planner = NULL;
@@ -42,47 +44,65 @@ writes_planner(COMPAT_PLANNER_PARAMETERS)
 {
 	PlannedStmt *volatile result = NULL;
 
-	writes_nesting_level++;
+	client_statement.nesting_level++;
 	PG_TRY();
 	{
 		result = next_planner(COMPAT_PLANNER_ARGUMENTS);
 	}
 	PG_FINALLY();
 	{
-		writes_nesting_level--;
+		client_statement.nesting_level--;
 	}
 	PG_END_TRY();
 	return result;
 }
 
 /* Of a ModifyTable; DELETE is no attempt to write a row. */
-static void
-start_of_plan(QueryDesc *query, Plan *plan)
+static pg_attribute_hot Oid
+table_written(const PlannedStmt *statement, const Plan *plan)
 {
-	ModifyTable *modify;
-	RangeTblEntry *named;
+	const ModifyTable *modify = (const ModifyTable *) plan;
+
+	if (plan == NULL || !IsA(plan, ModifyTable) ||
+		modify->operation == CMD_DELETE)
+		return InvalidOid;
+	return rt_fetch(modify->nominalRelation, statement->rtable)->relid;
+}
+
+static pg_attribute_hot void
+start_of_plan(QueryDesc *query, const Plan *plan)
+{
+	Oid			relid = table_written(query->plannedstmt, plan);
 	WriteTarget target;
 
-	if (plan == NULL || !IsA(plan, ModifyTable))
-		return;
-	modify = (ModifyTable *) plan;
-	if (modify->operation == CMD_DELETE)
-		return;
-	named = rt_fetch(modify->nominalRelation, query->plannedstmt->rtable);
-	if (tracked_find(named->relid, &target))
-		attempt_start(query, &target, modify->canSetTag,
+	if (OidIsValid(relid) && tracked_find(relid, &target))
+		attempt_start(query, &target, ((const ModifyTable *) plan)->canSetTag,
 					  (int64) query->plannedstmt->queryId);
 }
 
-static bool
+static pg_attribute_hot bool
 writes_nothing(const QueryDesc *query)
 {
 	return query->operation == CMD_SELECT &&
 		!query->plannedstmt->hasModifyingCTE;
 }
 
+/* Most statements write to nothing that is tracked: to be told at once. */
+static pg_attribute_hot bool
+may_be_attempt(const QueryDesc *query)
+{
+	const PlannedStmt *plan = query->plannedstmt;
+	Oid			relid;
+
+	if (writes_nothing(query))
+		return false;
+	relid = table_written(plan, plan->planTree);
+	return plan->hasModifyingCTE ||
+		(OidIsValid(relid) && tracked_may_be(relid));
+}
+
 /* True when it is an attempt to write a tracked table. */
-static bool
+static pg_attribute_hot bool
 attempt_starts(QueryDesc *query, int eflags)
 {
 	PlannedStmt *plan = query->plannedstmt;
@@ -99,103 +119,99 @@ attempt_starts(QueryDesc *query, int eflags)
 	return attempt_is_started(query);
 }
 
-static void
+static pg_attribute_hot void
+start_attempt(QueryDesc *query, int eflags)
+{
+	PG_TRY();
+	{
+		next_start(query, eflags);
+	}
+	PG_CATCH();
+	{
+		attempt_failed(query);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+static pg_attribute_hot void
 writes_executor_start(QueryDesc *query, int eflags)
 {
-	if (writes_nothing(query) || !attempt_starts(query, eflags))
-	{
+	if (may_be_attempt(query) && attempt_starts(query, eflags))
+		start_attempt(query, eflags);
+	else
 		next_start(query, eflags);
-		return;
-	}
+}
+
+static pg_attribute_hot void
+run_attempt(QueryDesc *query, COMPAT_RUN_PARAMETERS)
+{
 	PG_TRY();
 	{
-		next_start(query, eflags);
+		next_run(query, COMPAT_RUN_ARGUMENTS);
 	}
 	PG_CATCH();
 	{
-		attempts_error_passes();
 		attempt_failed(query);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 }
 
-/* The error that is being handled ends a call of the executor. */
-static void
-call_raised(QueryDesc *query, bool own, bool attempt)
-{
-	writes_nesting_level--;
-	if (attempt)
-		attempt_failed(query);
-	if (!own)
-		return;
-	attempts_error_passes();
-	statement_call_ended(query);
-	statement_ended();
-}
-
-static void
+static pg_attribute_hot void
 writes_executor_run(QueryDesc *query, COMPAT_RUN_PARAMETERS)
 {
-	bool		own = (writes_nesting_level == 0);
-	bool		attempt = attempt_is_started(query);
+	bool		own = statement_is_clients();
 
-	if (!own && !attempt)
-	{
+	if (own)
+		statement_call_begins(query);
+	if (attempt_is_started(query))
+		run_attempt(query, COMPAT_RUN_ARGUMENTS);
+	else
 		next_run(query, COMPAT_RUN_ARGUMENTS);
-		return;
-	}
-	writes_nesting_level++;
-	PG_TRY();
-	{
-		next_run(query, COMPAT_RUN_ARGUMENTS);
-	}
-	PG_CATCH();
-	{
-		call_raised(query, own, attempt);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	writes_nesting_level--;
 
 	/* A cursor may rest now; what writes is finished at once. */
-	if (own && query->operation == CMD_SELECT)
-		statement_call_ended(query);
+	if (own && writes_nothing(query))
+		statement_call_ended(query, GetCurrentTimestamp());
 }
 
-static void
-writes_executor_finish(QueryDesc *query)
+static pg_attribute_hot void
+finish_attempt(QueryDesc *query)
 {
-	bool		own = (writes_nesting_level == 0);
-	bool		attempt = attempt_is_started(query);
-
-	/* A plain SELECT has nothing to finish. */
-	if (!attempt && (!own || writes_nothing(query)))
-	{
-		next_finish(query);
-		if (own && statement_is_open(query))
-			statement_ended();
-		return;
-	}
-	writes_nesting_level++;
 	PG_TRY();
 	{
 		next_finish(query);
 	}
 	PG_CATCH();
 	{
-		call_raised(query, own, attempt);
+		attempt_failed(query);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	writes_nesting_level--;
+}
+
+/* One look at the clock is for both, the attempt and the client's statement. */
+static pg_attribute_hot void
+writes_executor_finish(QueryDesc *query)
+{
+	bool		attempt = attempt_is_started(query);
+	bool		running = (client_statement.running == query);
+
 	if (attempt)
-		attempt_done(query, query->estate->es_processed);
-	if (own)
+		finish_attempt(query);
+	else
+		next_finish(query);
+	if (attempt || running)
 	{
-		statement_call_ended(query);
-		statement_ended();
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (attempt)
+			attempt_done(query, query->estate->es_processed, now);
+		if (running)
+			statement_call_ended(query, now);
 	}
+	if (client_statement.open == query)
+		statement_ended();
 }
 
 void

@@ -30,7 +30,7 @@
 
 #include "clock.h"
 #include "compat.h"
-#include "writes/slow_statements.h"
+#include "writes/client_statement.h"
 
 /* Between two looks. */
 #define LOOK_AGAIN_MS 50

@@ -22,6 +22,7 @@
 #include "settings.h"
 #include "writes/app_role.h"
 #include "writes/attempts.h"
+#include "writes/client_statement.h"
 #include "writes/counters.h"
 #include "writes/hooks.h"
 #include "writes/statement_scan.h"
@@ -44,7 +45,7 @@ rejected_statement(const ErrorData *error, StatementTarget *named)
 		return statement_target(error->internalquery, error->internalpos,
 								GetDatabaseEncoding(),
 								compat_standard_strings(), named);
-	if (attempts_error_passed() || debug_query_string == NULL ||
+	if (statement_is_running() || debug_query_string == NULL ||
 		(error->cursorpos == 0 && attempts_in_this_message()))
 		return false;
 	return statement_target(debug_query_string, error->cursorpos,

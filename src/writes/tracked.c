@@ -50,21 +50,19 @@ typedef struct TrackedRow
 	bool		enabled;
 } TrackedRow;
 
-static TrackedTable *tables = NULL;
-static int	ntables = 0;
+TrackedCache tracked_cache;
+
 static int	tables_size = 0;
-static bool tables_valid = false;
-static bool eviction_due = false;
 static uint64 changes = 0;		/* counts invalidations */
 
 /* What else the cache depends on, as of its making. */
 static Oid	truth_relid = InvalidOid;
-static uint32 *name_hashes = NULL;	/* parallel to tables */
+static uint32 *name_hashes = NULL;	/* parallel to the tables */
 
 static void
 forget(void)
 {
-	tables_valid = false;
+	tracked_cache.valid = false;
 	changes++;
 }
 
@@ -77,8 +75,8 @@ relation_changed(Datum arg, Oid relid)
 		forget();
 		return;
 	}
-	for (int i = 0; i < ntables; i++)
-		if (tables[i].relid == relid)
+	for (int i = 0; i < tracked_cache.count; i++)
+		if (tracked_cache.tables[i].relid == relid)
 			forget();
 }
 
@@ -88,7 +86,7 @@ name_changed(Datum arg, compat_syscache_id cache, uint32 hash)
 {
 	(void) arg;
 	(void) cache;
-	for (int i = 0; i < ntables; i++)
+	for (int i = 0; i < tracked_cache.count; i++)
 		if (hash == 0 || name_hashes[i] == hash)
 			forget();
 }
@@ -174,16 +172,17 @@ tables_resize(int size)
 {
 	if (size <= tables_size)
 		return;
-	if (tables == NULL)
+	if (tracked_cache.tables == NULL)
 	{
-		tables = MemoryContextAlloc(TopMemoryContext,
-									size * sizeof(TrackedTable));
+		tracked_cache.tables =
+			MemoryContextAlloc(TopMemoryContext, size * sizeof(TrackedTable));
 		name_hashes = MemoryContextAlloc(TopMemoryContext,
 										 size * sizeof(uint32));
 	}
 	else
 	{
-		tables = repalloc(tables, size * sizeof(TrackedTable));
+		tracked_cache.tables =
+			repalloc(tracked_cache.tables, size * sizeof(TrackedTable));
 		name_hashes = repalloc(name_hashes, size * sizeof(uint32));
 	}
 	tables_size = size;
@@ -229,35 +228,35 @@ evict_others(void)
 {
 	SlotKey    *keys;
 
-	eviction_due = !may_evict();
-	if (eviction_due)
+	tracked_cache.eviction_due = !may_evict();
+	if (tracked_cache.eviction_due)
 		return;
-	keys = palloc(Max(ntables, 1) * sizeof(SlotKey));
-	for (int i = 0; i < ntables; i++)
-		keys[i] = tables[i].key;
-	counters_evict(keys, ntables);
+	keys = palloc(Max(tracked_cache.count, 1) * sizeof(SlotKey));
+	for (int i = 0; i < tracked_cache.count; i++)
+		keys[i] = tracked_cache.tables[i].key;
+	counters_evict(keys, tracked_cache.count);
 	pfree(keys);
 }
 
 static void
 tables_fill(const TrackedRow *rows, int count)
 {
-	ntables = 0;
+	tracked_cache.count = 0;
 	tables_resize(count);
 	for (int i = 0; i < count; i++)
 	{
 		if (!row_is_in_force(rows, count, &rows[i]))
 			continue;
-		tables[ntables] = rows[i].table;
-		name_hashes[ntables] = 0;
-		ntables++;
+		tracked_cache.tables[tracked_cache.count] = rows[i].table;
+		name_hashes[tracked_cache.count] = 0;
+		tracked_cache.count++;
 	}
 	evict_others();
-	for (int i = 0; i < ntables; i++)
-		table_resolve(&tables[i], &name_hashes[i]);
+	for (int i = 0; i < tracked_cache.count; i++)
+		table_resolve(&tracked_cache.tables[i], &name_hashes[i]);
 }
 
-static void
+static pg_noinline void
 cache_build(void)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
@@ -272,7 +271,7 @@ cache_build(void)
 	truth_relid = relid;
 	if (!OidIsValid(relid))
 	{
-		ntables = 0;
+		tracked_cache.count = 0;
 		evict_others();
 	}
 	else if (ConditionalLockRelationOid(relid, AccessShareLock))
@@ -293,25 +292,25 @@ cache_build(void)
 		changes_before--;		/* what was cached is tried again */
 
 	/* Something may have changed while we looked. */
-	tables_valid = (changes == changes_before);
+	tracked_cache.valid = (changes == changes_before);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 }
 
-bool
+pg_attribute_hot bool
 tracked_refresh(void)
 {
-	if (!tables_valid || (eviction_due && may_evict()))
+	if (!tracked_cache.valid || (tracked_cache.eviction_due && may_evict()))
 		cache_build();
-	return ntables > 0;
+	return tracked_cache.count > 0;
 }
 
 const TrackedTable *
 tracked_tables(int *count)
 {
 	(void) tracked_refresh();
-	*count = ntables;
-	return tables;
+	*count = tracked_cache.count;
+	return tracked_cache.tables;
 }
 
 static WriteTarget
@@ -321,17 +320,20 @@ with_book(WriteTarget target)
 	return target;
 }
 
-bool
+pg_attribute_hot bool
 tracked_find(Oid relid, WriteTarget *target)
 {
-	for (int i = 0; i < ntables; i++)
-		if (tables[i].relid == relid && tables[i].counted)
-		{
-			*target = with_book(tables[i].target);
-			if (counters_book(target) != NULL)
-				return true;
-			forget();			/* freed while it was not committed */
-		}
+	for (int i = 0; i < tracked_cache.count; i++)
+	{
+		const TrackedTable *table = &tracked_cache.tables[i];
+
+		if (table->relid != relid || !table->counted)
+			continue;
+		*target = with_book(table->target);
+		if (counters_book(target) != NULL)
+			return true;
+		forget();				/* freed while it was not committed */
+	}
 	return false;
 }
 
@@ -342,14 +344,17 @@ tracked_find_name(const RangeVar *name, WriteTarget *target)
 
 	if (OidIsValid(relid))
 		return tracked_find(relid, target);
-	for (int i = 0; i < ntables; i++)
-		if (!OidIsValid(tables[i].relid) && tables[i].counted &&
-			strcmp(NameStr(tables[i].key.name), name->relname) == 0 &&
-			(name->schemaname == NULL ||
-			 strcmp(NameStr(tables[i].key.schema), name->schemaname) == 0))
-		{
-			*target = with_book(tables[i].target);
-			return true;
-		}
+	for (int i = 0; i < tracked_cache.count; i++)
+	{
+		const TrackedTable *table = &tracked_cache.tables[i];
+
+		if (OidIsValid(table->relid) || !table->counted ||
+			strcmp(NameStr(table->key.name), name->relname) != 0 ||
+			(name->schemaname != NULL &&
+			 strcmp(NameStr(table->key.schema), name->schemaname) != 0))
+			continue;
+		*target = with_book(table->target);
+		return true;
+	}
 	return false;
 }

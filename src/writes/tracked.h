@@ -29,6 +29,16 @@ typedef struct TrackedTable
 	SlotKey		key;
 } TrackedTable;
 
+typedef struct TrackedCache
+{
+	TrackedTable *tables;		/* in TopMemoryContext */
+	int			count;
+	bool		valid;
+	bool		eviction_due;	/* by the next transaction that may */
+} TrackedCache;
+
+extern TrackedCache tracked_cache;
+
 /* From _PG_init while preloading. */
 extern void tracked_init(void);
 
@@ -37,6 +47,18 @@ extern void tracked_init(void);
  * transaction, as it may read catalogs.
  */
 extern const TrackedTable *tracked_tables(int *count);
+
+/* False when it surely is not tracked, which costs next to nothing. */
+static inline bool
+tracked_may_be(Oid relid)
+{
+	if (!tracked_cache.valid || tracked_cache.eviction_due)
+		return true;
+	for (int i = 0; i < tracked_cache.count; i++)
+		if (tracked_cache.tables[i].relid == relid)
+			return true;
+	return false;
+}
 
 /* Brings the cache up to date; true when anything is tracked at all. */
 extern bool tracked_refresh(void);

@@ -10,13 +10,14 @@
 #include "access/xact.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "own_work.h"
 #include "settings.h"
 #include "writes/attempts.h"
+#include "writes/client_statement.h"
 #include "writes/hooks.h"
-#include "writes/slow_statements.h"
 #include "writes/tracked.h"
 
 /* The next one's, or the server's own. */
@@ -47,14 +48,6 @@ transaction_statement(TransactionStmt *statement)
 		attempts_commit_while_aborted();
 }
 
-static void
-utility_ended(bool own)
-{
-	writes_nesting_level--;
-	if (own)
-		statement_of_one_call_ended();
-}
-
 /* Within an attempt, or around the client's own statement, or both. */
 static void
 watched_utility(PlannedStmt *pstmt, const char *queryString,
@@ -63,7 +56,9 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 				DestReceiver *dest, QueryCompletion *qc,
 				bool own, bool attempt)
 {
-	writes_nesting_level++;
+	TimestampTz now;
+
+	client_statement.nesting_level++;
 	PG_TRY();
 	{
 		next_utility(pstmt, queryString, readOnlyTree, context, params,
@@ -71,9 +66,9 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	}
 	PG_CATCH();
 	{
-		utility_ended(own);
+		client_statement.nesting_level--;
 		if (own)
-			attempts_error_passes();
+			statement_call_begins(pstmt);	/* until the abort */
 		if (attempt)
 			attempt_failed(pstmt);
 		PG_RE_THROW();
@@ -81,9 +76,12 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	PG_END_TRY();
 
 	/* The statement may be freed by now: its address is all that is used. */
-	utility_ended(own);
+	client_statement.nesting_level--;
+	now = GetCurrentTimestamp();
 	if (attempt)
-		attempt_done(pstmt, qc->nprocessed);
+		attempt_done(pstmt, qc->nprocessed, now);
+	if (own)
+		statement_of_one_call_ended(now);
 }
 
 static void
@@ -93,7 +91,7 @@ writes_utility(PlannedStmt *pstmt, const char *queryString,
 			   DestReceiver *dest, QueryCompletion *qc)
 {
 	bool		transaction = IsA(pstmt->utilityStmt, TransactionStmt);
-	bool		own = (writes_nesting_level == 0 && !transaction);
+	bool		own = !transaction && statement_is_clients();
 	bool		attempt = !transaction && copy_starts(pstmt);
 	QueryCompletion completion = {0};
 

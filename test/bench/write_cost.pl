@@ -19,8 +19,8 @@ use List::Util qw(shuffle);
 use Time::HiRes;
 
 my $starts = $ENV{DEPLOYDB_BENCH_STARTS} || 31;
-my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 15;
-my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 300;
+my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 150;
+my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 30;
 my %libraries = (
 	without => '',
 	control => '',

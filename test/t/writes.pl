@@ -94,10 +94,21 @@ $client->{dbh}->do($_) foreach 'SET deploydb.slow_query_threshold = -1', 'CREATE
 	'SET deploydb.slow_query_threshold = ' . 50 * $Writes::slowness,
 	"WITH written AS (INSERT INTO watched_by VALUES (1) RETURNING i) SELECT pg_sleep($long) FROM written";
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 4, 'one that writes and reads, whatever its triggers do');
+$client->{dbh}->do($_) foreach 'BEGIN', 'SAVEPOINT s', 'SET LOCAL statement_timeout = ' . 100 * $Writes::slowness, 'SELECT pg_sleep(600)', 'ROLLBACK TO s',
+	q{DO 'BEGIN RAISE division_by_zero; END'}, 'ROLLBACK TO s', "SELECT pg_sleep($long)", 'COMMIT';
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 6, 'those that raise, and the next one');
+$client->{dbh}->do($_) foreach qq{CREATE FUNCTION catches() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM i / 0 FROM watched_by;
+	EXCEPTION WHEN division_by_zero THEN PERFORM pg_sleep($long); RETURN NULL; END'},
+	'CREATE CONSTRAINT TRIGGER catches AFTER INSERT ON watched_by DEFERRABLE INITIALLY IMMEDIATE FOR EACH ROW EXECUTE FUNCTION catches()',
+	'INSERT INTO watched_by VALUES (2)';
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 7, 'one whose trigger catches an error');
+$client->{dbh}->do($_) foreach 'BEGIN', 'SET CONSTRAINTS ALL DEFERRED', 'INSERT INTO watched_by VALUES (3)', 'SELECT 1', 'COMMIT', "SELECT pg_sleep($long)",
+	'DROP TRIGGER catches ON watched_by';
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 9, 'at the end of the transaction as well, and the next one');
 my $parallel = $client->{dbh}{pg_server_version} >= 160000 ? 'debug_parallel_query' : 'force_parallel_mode';
 $client->{dbh}->do($_) foreach "SET $parallel = on",
 	"DO \$\$ BEGIN PERFORM pg_sleep($long); FOR i IN 1 .. 5 LOOP PERFORM count(*) FROM pg_class; END LOOP; END \$\$", "RESET $parallel";
-is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 5, 'parallel workers are no clients');
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 10, 'parallel workers are no clients');
 
 cmp_ok($watcher->{dbh}->selectrow_array(q{SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name = 'deploydb'}), '<', 1024 * 1024,
 	'shared memory at the defaults is under 1 MB');

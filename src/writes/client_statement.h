@@ -1,0 +1,110 @@
+/*
+ * client_statement.h
+ *		The client's own statement: which is under way, and those that took long.
+ *
+ * Gives: a note of where the executor's calls for it begin and end; waiting
+ * that is not to be counted.
+ * Needs: counters, settings, own_work.
+ *
+ * No PG_TRY guards these calls, as each statement would pay for it: one that
+ * raises is found when its transaction or subtransaction aborts.
+ *
+ * The time begins when the client's message came, or at the end of the
+ * statement before in that message: one look at the clock for a statement.
+ * The message's time is the wall clock's; where that is set, what is under way
+ * is measured wrong.
+ * Locking: none.  Errors: none.
+ */
+#ifndef DEPLOYDB_CLIENT_STATEMENT_H
+#define DEPLOYDB_CLIENT_STATEMENT_H
+
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "datatype/timestamp.h"
+
+/* Statements are known by any pointer.  Together, for the cache's sake. */
+typedef struct ClientStatement
+{
+	const void *running;		/* a call is under way, or failed and no abort
+								 * has come yet */
+	int			subtransactions;	/* that have begun in that call */
+	int			nesting_level;	/* calls of the planner and of utilities that
+								 * this one is in; they put it back when an
+								 * error passes */
+	const void *open;			/* a call has ended, and there may be more */
+	uint64		microseconds;	/* of its calls that have ended */
+	uint64		waited;			/* of these, for what the client waits for */
+	TimestampTz last_call_ended;
+} ClientStatement;
+
+extern ClientStatement client_statement;
+
+static inline bool
+statement_is_running(void)
+{
+	return client_statement.running != NULL;
+}
+
+/* Would one that begins now be the client's own? */
+static inline bool
+statement_is_clients(void)
+{
+	return client_statement.nesting_level == 0 && !statement_is_running();
+}
+
+static inline void
+statement_call_begins(const void *statement)
+{
+	client_statement.running = statement;
+	client_statement.subtransactions = 0;
+}
+
+/* Microseconds since the last call ended, or since the message. */
+static inline uint64
+statement_call_took(TimestampTz now)
+{
+	TimestampTz begun = Max(GetCurrentStatementStartTimestamp(),
+							client_statement.last_call_ended);
+
+	client_statement.last_call_ended = now;
+	return (uint64) Max(now - begun, 0);	/* the clock may be set back */
+}
+
+/* The statement may have more of them. */
+static inline void
+statement_call_ended(const void *statement, TimestampTz now)
+{
+	if (client_statement.open != statement)
+		client_statement.microseconds = 0;
+	client_statement.running = NULL;
+	client_statement.open = statement;
+	client_statement.microseconds += statement_call_took(now);
+}
+
+/* Counts a statement that took so long, if it is slow. */
+extern void statement_took(uint64 microseconds);
+
+/* The open one has come to its end. */
+static inline void
+statement_ended(void)
+{
+	client_statement.open = NULL;	/* another may get its address */
+	statement_took(client_statement.microseconds);
+}
+
+/* Another one, that is done at once, leaves one that rests as it is. */
+static inline void
+statement_of_one_call_ended(TimestampTz now)
+{
+	statement_took(statement_call_took(now));
+}
+
+/* From the callbacks of transactions and subtransactions. */
+extern void statement_transaction_aborted(void);
+extern void statement_subtransaction(SubXactEvent event);
+
+/* So much of it was waiting for what the client wanted to wait for. */
+extern void statement_waited(uint64 microseconds);
+
+#endif							/* DEPLOYDB_CLIENT_STATEMENT_H */
