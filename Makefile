@@ -27,7 +27,8 @@ OBJS := $(patsubst %.c,%.o,$(filter-out src/http/%,$(sort $(wildcard src/*.c src
 
 # The server's headers are not ours to warn about: -isystem wins over PGXS's -I.
 PG_CPPFLAGS = -I$(srcdir)/src -DDEPLOYDB_VERSION='"$(EXTVERSION)"' -isystem $(includedir_server)
-PG_CFLAGS = -fvisibility=hidden -Wall -Wextra
+# Each statement calls the server some times: without a detour by the PLT.
+PG_CFLAGS = -fvisibility=hidden -fno-plt -Wall -Wextra
 
 REGRESS := $(patsubst sql/%.sql,%,$(filter-out sql/deploydb--%.sql,$(sort $(wildcard sql/*.sql))))
 ISOLATION := $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))

@@ -14,7 +14,6 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
-#include "settings.h"
 #include "writes/app_role.h"
 
 static NameData cached_name;
@@ -46,13 +45,11 @@ is_set_to(const char *setting, const char *name)
 }
 
 /* SET ROLE makes others the application, and not the application others. */
-pg_attribute_hot bool
-app_role_is_other(bool may_look)
+bool
+app_role_look(bool may_look)
 {
 	const char *name = deploydb_app_role;
 
-	if (name == NULL || name[0] == '\0')
-		return false;
 	if (!cached || strcmp(NameStr(cached_name), name) != 0)
 	{
 		if (!may_look)

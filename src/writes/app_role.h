@@ -11,13 +11,23 @@
 
 #include "postgres.h"
 
+#include "settings.h"
+
 /* From _PG_init while preloading. */
 extern void app_role_init(void);
+
+/* What app_role_is_other() says where the setting is set. */
+extern bool app_role_look(bool may_look);
 
 /*
  * True when deploydb.app_role is set and neither the session's role nor what
  * it did SET ROLE to is that one.  Without may_look no catalog is read.
  */
-extern bool app_role_is_other(bool may_look);
+static inline bool
+app_role_is_other(bool may_look)
+{
+	return deploydb_app_role != NULL && deploydb_app_role[0] != '\0' &&
+		app_role_look(may_look);
+}
 
 #endif							/* DEPLOYDB_APP_ROLE_H */

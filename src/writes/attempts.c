@@ -149,8 +149,9 @@ static void
 started_remove(int index)
 {
 	attempts_under_way--;
-	memmove(&started[index], &started[index + 1],
-			(attempts_under_way - index) * sizeof(Started));
+	if (index < attempts_under_way)
+		memmove(&started[index], &started[index + 1],
+				(attempts_under_way - index) * sizeof(Started));
 }
 
 /* The entry of a table and the current subtransaction, which are on top. */
