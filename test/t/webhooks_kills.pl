@@ -289,6 +289,12 @@ foreach my $n (0 .. $kills - 1)
 	crash((qw(monitor launcher postmaster))[ $n % 3 ]);
 	crash((qw(backend server))[ $n / 3 % 2 ]) if $n % 3 == 2;
 }
+# A few moments may all have been ones at which nothing was under way.
+foreach (1 .. 20)
+{
+	last if first_answer('SELECT count(*) + 1 FROM deploydb.outbox WHERE attempts > 1', 'the server') > 1;
+	crash('monitor');
+}
 pid_of('monitor');
 kill 'TERM', values %clients;
 waitpid $_, 0 foreach values %clients;
