@@ -203,8 +203,8 @@ COMMENT ON FUNCTION deploydb.alert_history(integer) IS
 REVOKE ALL ON FUNCTION deploydb.alert_history(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.alert_history(integer) TO pg_monitor, pg_database_owner;
 
--- The oldest event has the lowest id: no index on the time, which each event
--- would pay for.
+-- The oldest events have the lowest ids: no index on the time, for which each
+-- event would pay.  Those of a clock that was ahead are stepped over.
 CREATE FUNCTION deploydb.purge_events(before timestamptz, max_rows integer)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -217,7 +217,9 @@ DECLARE
 BEGIN
 	DELETE FROM deploydb.alert_event e
 	WHERE e.id IN (SELECT o.id
-				   FROM (SELECT f.id, f.occurred_at FROM deploydb.alert_event f ORDER BY f.id LIMIT max_rows) o
+				   FROM (SELECT f.id, f.occurred_at FROM deploydb.alert_event f
+						 WHERE f.occurred_at <= (SELECT n.occurred_at FROM deploydb.alert_event n ORDER BY n.id DESC LIMIT 1)
+						 ORDER BY f.id LIMIT max_rows) o
 				   WHERE o.occurred_at < before);
 	GET DIAGNOSTICS purged = ROW_COUNT;
 	-- series that are gone

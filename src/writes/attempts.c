@@ -344,6 +344,8 @@ static pg_attribute_hot void
 transaction_ends(XactEvent event, void *arg)
 {
 	(void) arg;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+		statement_transaction_committed();
 	if (ndone == 0 && attempts_under_way == 0 && event != XACT_EVENT_ABORT)
 		return;
 	switch (event)

@@ -3,7 +3,7 @@
  *		Attempts to write that this backend has under way.
  *
  * Gives: an attempt's life, from its start to the end of its transaction.
- * Needs: counters, tracked.
+ * Needs: counters, tracked, the client's statement.
  *
  *		started ──► failed									counted at once
  *		   └──────► done ──► subtransaction or transaction
@@ -14,7 +14,10 @@
  * Both are stacks, as executions and subtransactions nest: those started, one
  * entry for each table of an execution, and those done, one for each table
  * and subtransaction with a number.
- * Memory: arrays in TopMemoryContext, grown at statement time only.
+ * Memory: static arrays, or larger ones in TopMemoryContext, grown at statement
+ * time only.
+ * Time is the wall clock's, as the client's statement looks at it: an attempt
+ * during which it is set is taken for shorter or longer.
  * Errors: none in what callbacks call.
  */
 #ifndef DEPLOYDB_ATTEMPTS_H

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/timestamp.h"
 
 #include "own_work.h"
@@ -28,21 +29,26 @@ statement_took(uint64 microseconds)
 		counters_add_slow_statement();
 }
 
-/* What was running has raised. */
+/*
+ * What was running has raised, unless the session is being ended; what was open
+ * may be gone.
+ */
 static void
 end_running(void)
 {
-	if (!statement_is_running())
-		return;
-	statement_call_ended(client_statement.running, GetCurrentTimestamp());
-	statement_ended();
+	if (statement_is_running() && !proc_exit_inprogress)
+	{
+		statement_call_ended(client_statement.running, GetCurrentTimestamp());
+		statement_ended();
+	}
+	client_statement.running = NULL;
+	client_statement.open = NULL;
 }
 
 void
 statement_transaction_aborted(void)
 {
 	end_running();
-	client_statement.open = NULL;
 	client_statement.waited = 0;
 }
 
@@ -52,11 +58,11 @@ statement_subtransaction(SubXactEvent event)
 {
 	if (event == SUBXACT_EVENT_START_SUB)
 		client_statement.subtransactions++;
-	else if (event == SUBXACT_EVENT_COMMIT_SUB ||
-			 event == SUBXACT_EVENT_ABORT_SUB)
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		client_statement.subtransactions--;
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		if (event == SUBXACT_EVENT_ABORT_SUB &&
-			client_statement.subtransactions == 0)
+		if (!statement_is_running() || client_statement.subtransactions == 0)
 			end_running();
 		client_statement.subtransactions--;
 	}

@@ -2,12 +2,12 @@
  * client_statement.h
  *		The client's own statement: which is under way, and those that took long.
  *
- * Gives: a note of where the executor's calls for it begin and end; waiting
- * that is not to be counted.
+ * Gives: a note of where the calls for it, the executor's or a utility's, begin
+ * and end; waiting that is not to be counted.
  * Needs: counters, settings, own_work.
  *
- * No PG_TRY guards these calls, as each statement would pay for it: one that
- * raises is found when its transaction or subtransaction aborts.
+ * No PG_TRY is for this in the executor's calls, as each statement would pay for
+ * it: one that raises is found when its transaction or subtransaction aborts.
  *
  * The time begins when the client's message came, or at the end of the
  * statement before in that message: one look at the clock for a statement.
@@ -28,13 +28,13 @@ typedef struct ClientStatement
 {
 	const void *running;		/* a call is under way, or failed and no abort
 								 * has come yet */
-	int			subtransactions;	/* that have begun in that call */
+	int			subtransactions;	/* that are open in that call */
 	int			nesting_level;	/* calls of the planner and of utilities that
 								 * this one is in; they put it back when an
 								 * error passes */
 	const void *open;			/* a call has ended, and there may be more */
 	uint64		microseconds;	/* of its calls that have ended */
-	uint64		waited;			/* of these, for what the client waits for */
+	uint64		waited;			/* for what the client waits for */
 	TimestampTz last_call_ended;
 } ClientStatement;
 
@@ -101,6 +101,12 @@ statement_of_one_call_ended(TimestampTz now)
 }
 
 /* From the callbacks of transactions and subtransactions. */
+static inline void
+statement_transaction_committed(void)
+{
+	client_statement.running = NULL;	/* whoever caught what it raised */
+}
+
 extern void statement_transaction_aborted(void);
 extern void statement_subtransaction(SubXactEvent event);
 

@@ -34,7 +34,7 @@ static bool in_hook = false;
 
 /*
  * The statement that an error ended before it was executed: a function's, or
- * else the client's own.
+ * else the client's own, which is said to run until the abort that follows.
  */
 static bool
 rejected_statement(const ErrorData *error, StatementTarget *named)

@@ -220,11 +220,11 @@ RESET deploydb.language;
 -- history, purge, rights
 SELECT is(jsonb_array_length(deploydb.alert_history(7)), 7, 'the history has as many as are asked for');
 SELECT throws_ok('SELECT deploydb.alert_history(-1)', '22023', NULL, 'and not fewer than none');
-SELECT is(deploydb.purge_events(minute(500), 5), 5::bigint, 'old events are purged in small batches');
-UPDATE deploydb.alert_event SET occurred_at = minute(100000) WHERE id = (SELECT min(id) FROM deploydb.alert_event);
+UPDATE deploydb.alert_event SET occurred_at = minute(100000)
+	WHERE id IN (SELECT e.id FROM deploydb.alert_event e ORDER BY e.id LIMIT 6);
+SELECT is(deploydb.purge_events(minute(500), 5), 5::bigint, 'old events are purged in small batches, and those of a clock that was ahead stepped over');
 SELECT cmp_ok(deploydb.purge_events(minute(500), 1000), '>', 10::bigint, 'until none is left');
-SELECT is((SELECT count(*) FROM deploydb.alert_event WHERE occurred_at < minute(500)), 0::bigint,
-	'which are old; one of a clock that was ahead keeps no other from that');
+SELECT is((SELECT count(*) FROM deploydb.alert_event WHERE occurred_at < minute(500)), 0::bigint, 'which are old');
 SET ROLE deploydb_test_monitor;
 SELECT lives_ok('SELECT deploydb.active_alerts(), deploydb.alert_history(), (SELECT count(*) FROM deploydb.active_alert)', 'pg_monitor reads');
 SELECT throws_ok('SELECT deploydb.evaluate_alerts()', '42501', NULL, 'and does not act');

@@ -105,6 +105,11 @@ is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $sl
 $client->{dbh}->do($_) foreach 'BEGIN', 'SET CONSTRAINTS ALL DEFERRED', 'INSERT INTO watched_by VALUES (3)', 'SELECT 1', 'COMMIT', "SELECT pg_sleep($long)",
 	'DROP TRIGGER catches ON watched_by';
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 9, 'at the end of the transaction as well, and the next one');
+my $ended = Writes::connect_client($node, ++$number);
+$ended->{dbh}->do("SET deploydb.slow_query_threshold = " . 50 * $Writes::slowness);
+$ended->{dbh}->do('SELECT pg_sleep(0.001), pg_terminate_backend(pg_backend_pid()) FROM pg_sleep(' . $long . ')');
+$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $ended->{dbh}{pg_pid}") or die 'it does not end';
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 9, 'none that ends with its session');
 my $parallel = $client->{dbh}{pg_server_version} >= 160000 ? 'debug_parallel_query' : 'force_parallel_mode';
 $client->{dbh}->do($_) foreach "SET $parallel = on",
 	"DO \$\$ BEGIN PERFORM pg_sleep($long); FOR i IN 1 .. 5 LOOP PERFORM count(*) FROM pg_class; END LOOP; END \$\$", "RESET $parallel";
