@@ -2,7 +2,10 @@
 # standby and its promotion, dumps, and encodings that have no UTF-8.
 use strict;
 use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
 
+use Crash;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -119,8 +122,7 @@ for my $call ("deploydb.sign_off(NULL, 'technical_lead')", "deploydb.log_line('l
 		$session->query("BEGIN; SELECT $call$end");
 		kill 'KILL', $pid;
 		$session->{run}->finish;
-		# until the postmaster knows of it, the dead backend is to be seen
-		$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+		Crash::wait_until_restarted($node, $pid);
 		is(sql("SELECT count(*) - $count FROM deploydb.log_entry"), $end eq '' ? 0 : 1, "$call$end: the log of what was committed");
 	}
 }

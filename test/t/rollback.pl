@@ -2,7 +2,10 @@
 # the script without the extension, dumps, a standby, DROP EXTENSION.
 use strict;
 use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
 
+use Crash;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -67,7 +70,7 @@ sub told
 	return "$out\n$err";
 }
 
-sub plan { return sql("SELECT deploydb.plan_rollback('insights') ->> 'id'") }
+sub plan_id { return sql("SELECT deploydb.plan_rollback('insights') ->> 'id'") }
 
 # Where the table is, its rows, the ledger's state, what is recorded
 sub state
@@ -94,7 +97,7 @@ sub waiting
 
 # Rights: of the caller, not of the extension's owner
 chapter('rights');
-my $plan = plan();
+my $plan = plan_id();
 like(told('reader', "SELECT deploydb.plan_rollback('insights')"), qr/42501/, 'who reads does not plan');
 like(told('reader', 'SELECT verdict FROM deploydb.rollback_advice()'), qr/not_measured/, 'but is advised');
 like(told('ops', q{SELECT p #>> '{tables,0,rows}' IS NULL FROM deploydb.plan_rollback('insights') p}), qr/^t$/m,
@@ -118,7 +121,7 @@ like(told('app', 'SELECT count(*) FROM decision_insights'), qr/^50$/m, 'and all 
 
 # A schema that belongs to somebody else is not trusted
 sql('ALTER SCHEMA deploydb_backup OWNER TO ops');
-$plan = plan();
+$plan = plan_id();
 like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'mine')"), qr/42501:.*belongs to role "ops"/, 'nothing is moved to where another could drop it');
 
 # Nobody's rights are borrowed: neither by a table's owner from the extension's
@@ -156,12 +159,12 @@ sub run_by
 
 told('app_owner', "INSERT INTO checked VALUES (1)");
 run_by();
-$plan = plan();
+$plan = plan_id();
 like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'trap')"), qr/^1$/m, 'a table with a trap in its ledger is rolled back');
 is(run_by(), 'trigger as app_owner', 'and the trap has its owner\'s rights');
 like(told('app_owner', 'SELECT deploydb.restore_rolled_back(1)'), qr/applied/, 'and restored');
 is(run_by(), 'trigger as app_owner', 'with the same');
-$plan = plan();
+$plan = plan_id();
 sql("SELECT deploydb.rollback_migration($plan, 'trap')");
 sql('SELECT deploydb.restore_rolled_back(2)');
 is(run_by(), 'trigger as app_owner', 'a superuser who does it lends nobody his rights');
@@ -171,7 +174,7 @@ is(run_by(), 'constraint as app_owner', 'nor where a constraint is put back');
 
 # The application writes
 chapter('writers');
-$plan = plan();
+$plan = plan_id();
 my $app = $node->background_psql($database, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
 # a semicolon too many would be its last statement
 $app->query(insert(51, 51) =~ s/;$//r);
@@ -184,7 +187,7 @@ $app->quit;
 
 # It has, and does something else by now: that is counted, where the monitor ticks
 chapter('counted');
-$plan = plan();
+$plan = plan_id();
 $app = $node->background_psql($database, on_error_stop => 0, extra_params => [ '-U', 'app' ]);
 sql('SELECT deploydb.tick()');
 $app->query(insert(51, 51));
@@ -200,7 +203,7 @@ like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'stop')"), qr/
 
 # Somebody holds the table
 chapter('locked');
-$plan = plan();
+$plan = plan_id();
 my $holder = $node->background_psql($database, on_error_stop => 0);
 $holder->query('BEGIN; LOCK TABLE decision_insights IN ACCESS SHARE MODE');
 my $pid = $holder->query('SELECT pg_backend_pid()');
@@ -225,14 +228,6 @@ chapter('crash');
 my %lock = ('before the first change' => 'LOCK TABLE decision_insights IN ACCESS SHARE MODE',
 	'with tables moved' => 'SELECT FROM _prisma_migrations FOR UPDATE');
 
-# Until the postmaster knows of a crash, the dead backend is to be seen, and the
-# server still takes connections.
-sub wait_until_restarted
-{
-	my $dead = shift;
-	return $node->poll_query_until($database, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $dead)");
-}
-
 sub crash
 {
 	my ($what, $call, $locks, $before) = @_;
@@ -253,13 +248,13 @@ sub crash
 		}
 		kill 'KILL', $victim_pid;
 		$_->{run}->finish for ($victim, $other);
-		wait_until_restarted($victim_pid);
+		Crash::wait_until_restarted($node, $victim_pid);
 		is(state(), $before, "$what, $point: the old state");
 	}
 	return;
 }
 
-$plan = plan();
+$plan = plan_id();
 crash('a rollback', "SELECT deploydb.rollback_migration($plan, 'crash')", \%lock, 'there applied');
 is(rows('decision_insights'), 50, 'with all rows');
 # a crash can skip numbers of a sequence
@@ -271,11 +266,11 @@ crash('a restore', "SELECT deploydb.restore_rolled_back($number)",
 like(told('app_owner', "SELECT deploydb.restore_rolled_back($number)"), qr/applied/, 'and restored');
 my $backend = $node->background_psql($database, on_error_stop => 0, extra_params => [ '-U', 'app_owner' ]);
 $pid = $backend->query('SELECT pg_backend_pid()');
-$plan = plan();
+$plan = plan_id();
 $backend->query("SET client_min_messages = error; SELECT deploydb.rollback_migration($plan, 'once more')");
 kill 'KILL', $pid;
 $backend->{run}->finish;
-wait_until_restarted($pid);
+Crash::wait_until_restarted($node, $pid);
 is(state(), 'gone rolled_back restored,rolled_back', 'after the commit: the new state');
 is(rows("deploydb_backup.decision_insights_$plan"), 50, 'with all rows');
 is(sql("SELECT count(*) FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
@@ -306,7 +301,7 @@ sub crash_after_each
 		my $victim = '';
 		$node->psql($database, "SELECT pg_backend_pid(); SET client_min_messages = error; SELECT $call",
 			stdout => \$victim, extra_params => [ '-U', 'app_owner' ]);
-		wait_until_restarted($victim =~ /^(\d+)/);
+		Crash::wait_until_restarted($node, $victim =~ /^(\d+)/);
 	}
 	is(state(), $after, "$what: the old state after each of its statements, and the new one at its end");
 	cmp_ok($statements, '>', 6, 'which were many');
@@ -316,7 +311,7 @@ sub crash_after_each
 $number = sql('SELECT max(id) FROM deploydb.rollback');
 crash_after_each('a restore', "deploydb.restore_rolled_back($number)", 'gone rolled_back restored,rolled_back', 'there applied restored,restored');
 is(rows('decision_insights'), 50, 'with all rows');
-$plan = plan();
+$plan = plan_id();
 crash_after_each('a rollback', "deploydb.rollback_migration($plan, 'crash')", 'there applied restored,restored',
 	'gone rolled_back restored,restored,rolled_back');
 is(rows("deploydb_backup.decision_insights_$plan"), 50, 'with all rows');
@@ -351,7 +346,7 @@ $node->command_fails([ 'psql', '-X', '-q', '-U', 'app_owner', '-f', $script, $da
 
 # On a standby all is read, and what acts names the primary
 chapter('read');
-$plan = plan();
+$plan = plan_id();
 told('app_owner', "SELECT deploydb.rollback_migration($plan, 'seen elsewhere')");
 sql("SELECT * FROM deploydb.rehearse_rollback('insights')");
 $node->backup('base');
@@ -377,7 +372,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 $node->restart;
 ($rc, $out, $err) = $node->psql($database, 'SELECT deploydb.restore_rolled_back(1)');
 like($out, qr/applied/, 'it works where deploydb is not preloaded');
-$plan = plan();
+$plan = plan_id();
 like(told('app_owner', "SELECT deploydb.rollback_migration($plan, 'why')"), qr/not measured/, 'and says that writers are not measured');
 ($rc, $out, $err) = $node->psql($database, 'DROP EXTENSION deploydb');
 like($err, qr/NOTICE:  schema deploydb_backup stays/, 'DROP EXTENSION says what stays there, too');
