@@ -119,12 +119,30 @@ attempt_starts(QueryDesc *query, int eflags)
 	return attempt_is_started(query);
 }
 
+/* An attempt fails if one of its calls raises. */
+typedef enum AttemptCall
+{
+	ATTEMPT_STARTS, ATTEMPT_RUNS, ATTEMPT_FINISHES
+} AttemptCall;
+
 static pg_attribute_hot void
-start_attempt(QueryDesc *query, int eflags)
+call_for_attempt(AttemptCall call, QueryDesc *query, int eflags,
+				 COMPAT_RUN_PARAMETERS)
 {
 	PG_TRY();
 	{
-		next_start(query, eflags);
+		switch (call)
+		{
+			case ATTEMPT_STARTS:
+				next_start(query, eflags);
+				break;
+			case ATTEMPT_RUNS:
+				next_run(query, COMPAT_RUN_ARGUMENTS);
+				break;
+			case ATTEMPT_FINISHES:
+				next_finish(query);
+				break;
+		}
 	}
 	PG_CATCH();
 	{
@@ -138,24 +156,9 @@ static pg_attribute_hot void
 writes_executor_start(QueryDesc *query, int eflags)
 {
 	if (may_be_attempt(query) && attempt_starts(query, eflags))
-		start_attempt(query, eflags);
+		call_for_attempt(ATTEMPT_STARTS, query, eflags, COMPAT_NO_RUN_ARGUMENTS);
 	else
 		next_start(query, eflags);
-}
-
-static pg_attribute_hot void
-run_attempt(QueryDesc *query, COMPAT_RUN_PARAMETERS)
-{
-	PG_TRY();
-	{
-		next_run(query, COMPAT_RUN_ARGUMENTS);
-	}
-	PG_CATCH();
-	{
-		attempt_failed(query);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
 }
 
 static pg_attribute_hot void
@@ -166,28 +169,13 @@ writes_executor_run(QueryDesc *query, COMPAT_RUN_PARAMETERS)
 	if (own)
 		statement_call_begins(query);
 	if (attempt_is_started(query))
-		run_attempt(query, COMPAT_RUN_ARGUMENTS);
+		call_for_attempt(ATTEMPT_RUNS, query, 0, COMPAT_RUN_ARGUMENTS);
 	else
 		next_run(query, COMPAT_RUN_ARGUMENTS);
 
 	/* A cursor may rest now; what writes is finished at once. */
 	if (own && writes_nothing(query))
 		statement_call_ended(query, GetCurrentTimestamp());
-}
-
-static pg_attribute_hot void
-finish_attempt(QueryDesc *query)
-{
-	PG_TRY();
-	{
-		next_finish(query);
-	}
-	PG_CATCH();
-	{
-		attempt_failed(query);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
 }
 
 /* One look at the clock is for both, the attempt and the client's statement. */
@@ -198,7 +186,7 @@ writes_executor_finish(QueryDesc *query)
 	bool		running = (client_statement.running == query);
 
 	if (attempt)
-		finish_attempt(query);
+		call_for_attempt(ATTEMPT_FINISHES, query, 0, COMPAT_NO_RUN_ARGUMENTS);
 	else
 		next_finish(query);
 	if (attempt || running)
