@@ -233,9 +233,16 @@ ok(send_many(500), 'many messages are delivered');
 SKIP:
 {
 	skip 'there is no /proc here', 2 unless -r "/proc/$pid/status";
-	my ($before) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s*(\d+) kB/;
-	ok(send_many($messages), 'and more');
-	my ($after) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s*(\d+) kB/;
+	my ($before, $after, $sent);
+	# What a tick does for the first time takes memory, too, but not each time.
+	foreach (1 .. 3)
+	{
+		($before) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s*(\d+) kB/;
+		$sent = send_many($messages);
+		($after) = slurp_file("/proc/$pid/status") =~ /RssAnon:\s*(\d+) kB/;
+		last if !$sent || $after < $before + 2048;
+	}
+	ok($sent, 'and more');
 	cmp_ok($after, '<', $before + 2048, "$messages messages leave no memory behind");
 }
 
