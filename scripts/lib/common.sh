@@ -50,18 +50,27 @@ need_packages()
 	apt_quietly install -y --no-install-recommends "${missing[@]}"
 }
 
-# postgresql-common would make and start a cluster that nobody asked for.
+# Several of the packages would start a service that nobody asked for.
 apt_quietly()
 {
-	local log
+	local log status=0 policy=/usr/sbin/policy-rc.d
 	log=$(mktemp)
-	if ! privileged env DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1; then
-		cat "$log" >&2
-		rm -f "$log"
-		die "apt-get $1 failed"
-	fi
+	if [ -e "$policy" ]; then policy=; else forbid_services "$policy"; fi
+	privileged env DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@" >"$log" 2>&1 || status=$?
+	[ -z "$policy" ] || privileged rm -f "$policy"
+	[ "$status" = 0 ] || cat "$log" >&2
 	rm -f "$log"
+	[ "$status" = 0 ] || die "apt-get $1 failed"
+}
+
+# forbid_services FILE: as long as this script lives; should it be killed, what
+# it leaves forbids nothing.
+forbid_services()
+{
+	printf '#!/bin/sh\n! kill -0 %d 2>/dev/null || exit 101\n' $$ |
+		privileged tee "$1" >/dev/null
+	privileged chmod 755 "$1"
 }
 
 # ---- which PostgreSQL ------------------------------------------------------
@@ -116,10 +125,10 @@ test_packages()
 	if package_installed "postgresql-$1-pgtap" || package_available "postgresql-$1-pgtap"; then
 		printf '%s\n' "postgresql-$1-pgtap" libtap-parser-sourcehandler-pgtap-perl
 	fi
-	# Libraries whose hooks ours must get along with; a receiver; promtool;
-	# exporters that read what is measured; what takes backups.
-	for package in "postgresql-$1-pgaudit" "postgresql-$1-cron" prometheus-alertmanager prometheus \
-		prometheus-sql-exporter prometheus-postgres-exporter pgbackrest; do
+	# Libraries whose hooks ours must get along with; a pooler; a receiver;
+	# promtool; exporters that read what is measured; what takes backups.
+	for package in "postgresql-$1-pgaudit" "postgresql-$1-cron" pgbouncer prometheus-alertmanager \
+		prometheus prometheus-sql-exporter prometheus-postgres-exporter pgbackrest; do
 		if package_installed "$package" || package_available "$package"; then
 			printf '%s\n' "$package"
 		fi
