@@ -30,7 +30,7 @@ typedef struct Started
 	SubTransactionId subxact;
 	bool		counts_rows;
 	int64		query_id;
-	TimestampTz begun;
+	TimestampTz began;
 } Started;
 
 typedef struct Done
@@ -57,9 +57,14 @@ static Done *done = first_done;
 static int	ndone = 0;
 static int	done_size = FIRST_ENTRIES;
 
-static bool error_is_counted = false;
+/* The last error that passed while an attempt was under way. */
+static struct
+{
+	int			sqlstate;		/* 0 when none has since the last start */
+	NameData	constraint_name;	/* of an integrity violation */
+}			raised;
+
 static TimestampTz last_message = 0;
-static int	session_sqlstate = 0;
 
 /* False when there is no memory: the attempt goes unaccounted. */
 static bool
@@ -117,8 +122,10 @@ attempt_start(const void *execution, const WriteTarget *target,
 	entry->subxact = GetCurrentSubTransactionId();
 	entry->counts_rows = counts_rows;
 	entry->query_id = query_id;
-	entry->begun = GetCurrentTimestamp();
+	raised.sqlstate = 0;
 	last_message = GetCurrentStatementStartTimestamp();
+	entry->began = statement_is_clients() ? statement_began(last_message) :
+		GetCurrentTimestamp();
 }
 
 /* The index of its last entry, from the top; those of one are neighbours. */
@@ -142,7 +149,7 @@ attempt_find(const void *execution)
 static uint64
 took(const Started *ended, TimestampTz now)
 {
-	return (uint64) Max(now - ended->begun, 0);
+	return (uint64) Max(now - ended->began, 0);
 }
 
 static void
@@ -177,13 +184,12 @@ done_entry(const WriteTarget *target, SubTransactionId subxact)
 pg_attribute_hot void
 attempt_done(const void *execution, uint64 rows, TimestampTz now)
 {
-	SubTransactionId subxact = GetCurrentSubTransactionId();
 	int			i;
 
 	while ((i = started_find(execution)) >= 0)
 	{
 		Started		ended = started[i];
-		Done	   *entry = done_entry(&ended.target, subxact);
+		Done	   *entry = done_entry(&ended.target, ended.subxact);
 
 		started_remove(i);
 		counters_add_latency(&ended.target, took(&ended, now));
@@ -198,7 +204,7 @@ attempt_done(const void *execution, uint64 rows, TimestampTz now)
 	}
 }
 
-/* Evidence; the constraint's name is filled in by who knows it. */
+/* Evidence of an error that has no constraint. */
 static void
 describe_failure(WriteFailure *failure, int sqlstate, int64 query_id)
 {
@@ -225,45 +231,36 @@ remember_failed_target(const WriteTarget *target)
 		failed_targets[nfailed_targets++] = *target;
 }
 
-/* The constraint of an integrity violation; not when memory is short. */
-static void
-copy_constraint_name(NameData *name, int sqlstate)
+void
+attempts_raised(int sqlstate, const char *constraint_name)
 {
-	MemoryContext old;
-	ErrorData  *error;
-
-	if (ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
-		return;
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	error = CopyErrorData();
-	if (error->constraint_name != NULL)
-		strlcpy(NameStr(*name), error->constraint_name, NAMEDATALEN);
-	FreeErrorData(error);
-	MemoryContextSwitchTo(old);
+	raised.sqlstate = sqlstate;
+	strlcpy(NameStr(raised.constraint_name),
+			constraint_name ? constraint_name : "", NAMEDATALEN);
 }
 
+/* Messages that are no errors come here, too.  Gives no context. */
 void
-attempt_failed(const void *execution)
+attempt_error_context(void *arg)
 {
-	int			i = started_find(execution);
 	int			sqlstate = geterrcode();
-	WriteFailure failure;
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
 
-	if (i < 0)
+	(void) arg;
+	if (category == ERRCODE_TO_CATEGORY(ERRCODE_SUCCESSFUL_COMPLETION) ||
+		category == ERRCODE_WARNING || category == ERRCODE_NO_DATA)
 		return;
-	describe_failure(&failure, sqlstate, started[i].query_id);
-	copy_constraint_name(&failure.constraint_name, sqlstate);
-	while ((i = started_find(execution)) >= 0)
+	if (category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 	{
-		Started		ended = started[i];
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+		ErrorData  *error = CopyErrorData();
 
-		started_remove(i);
-		counters_add_latency(&ended.target, took(&ended, failure.last_at));
-		counters_add_failure(&ended.target, WRITES_FAILED, &failure,
-							 GetOuterUserId(), true);
-		remember_failed_target(&ended.target);
+		attempts_raised(sqlstate, error->constraint_name);
+		FreeErrorData(error);
+		MemoryContextSwitchTo(old);
 	}
-	error_is_counted = true;
+	else
+		attempts_raised(sqlstate, NULL);
 }
 
 void
@@ -287,26 +284,14 @@ attempts_commit_while_aborted(void)
 }
 
 bool
-attempts_error_is_counted(void)
-{
-	return error_is_counted;
-}
-
-bool
 attempts_in_this_message(void)
 {
 	return last_message == GetCurrentStatementStartTimestamp();
 }
 
-void
-attempts_session_ends(int sqlstate)
-{
-	session_sqlstate = sqlstate;
-}
-
 /*
- * What was started and neither ended nor raised: its session is ended while
- * it ran, or an error came between two calls of the executor.
+ * What was started and has not ended raised an error; none was seen where it
+ * came between two calls of the executor and is not logged.
  */
 static void
 settle_started(SubTransactionId subxact)
@@ -320,10 +305,14 @@ settle_started(SubTransactionId subxact)
 		if (subxact != InvalidSubTransactionId && ended.subxact != subxact)
 			continue;
 		started_remove(i);
-		describe_failure(&failure, session_sqlstate != 0 ? session_sqlstate :
+		describe_failure(&failure, raised.sqlstate != 0 ? raised.sqlstate :
 						 ERRCODE_OPERATOR_INTERVENTION, ended.query_id);
+		if (raised.sqlstate != 0)
+			failure.constraint_name = raised.constraint_name;
+		counters_add_latency(&ended.target, took(&ended, failure.last_at));
 		counters_add_failure(&ended.target, WRITES_FAILED, &failure,
 							 GetOuterUserId(), true);
+		remember_failed_target(&ended.target);
 	}
 }
 
@@ -343,6 +332,8 @@ settle_done(WriteCount outcome)
 static pg_attribute_hot void
 transaction_ends(XactEvent event, void *arg)
 {
+	WriteCount	outcome;
+
 	(void) arg;
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
 		statement_transaction_committed();
@@ -351,21 +342,23 @@ transaction_ends(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
-			settle_done(WRITES_SUCCEEDED);
+			outcome = WRITES_SUCCEEDED;
 			break;
 		case XACT_EVENT_PREPARE:
-			settle_done(WRITES_PREPARED);
+			outcome = WRITES_PREPARED;
 			break;
 		case XACT_EVENT_ABORT:
-			settle_started(InvalidSubTransactionId);
-			settle_done(WRITES_ROLLED_BACK);
-			error_is_counted = false;
-			statement_transaction_aborted();
+			outcome = WRITES_ROLLED_BACK;
 			break;
 		default:
 			return;
 	}
-	attempts_under_way = 0;
+	/* Some are left even so, where an error was caught and nothing undone. */
+	if (attempts_under_way > 0)
+		settle_started(InvalidSubTransactionId);
+	settle_done(outcome);
+	if (event == XACT_EVENT_ABORT)
+		statement_transaction_aborted();
 	shrink((void **) &started, first_started, &started_size);
 }
 
@@ -403,7 +396,6 @@ undo_subtransaction(SubTransactionId subxact)
 		counters_add(&done[ndone].target, WRITES_ROLLED_BACK,
 					 done[ndone].attempts);
 	}
-	error_is_counted = false;
 }
 
 static void

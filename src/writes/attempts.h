@@ -5,7 +5,8 @@
  * Gives: an attempt's life, from its start to the end of its transaction.
  * Needs: counters, tracked, the client's statement.
  *
- *		started ──► failed									counted at once
+ *		started ──► raised ──► subtransaction or transaction
+ *		   │				 aborts: failed					counted at once
  *		   └──────► done ──► subtransaction or transaction
  *							 aborts: rolled back			counted at once
  *							 commits: the parent's, at the top: succeeded
@@ -52,11 +53,30 @@ attempt_is_started(const void *execution)
 	return attempts_under_way > 0 && attempt_find(execution);
 }
 
+/* For attempt_call_begins(). */
+extern void attempt_error_context(void *arg);
+
 /* It ran to its end now; rows go to the table that counts them. */
 extern void attempt_done(const void *execution, uint64 rows, TimestampTz now);
 
-/* It raised the error that is being handled; in a PG_CATCH block. */
-extern void attempt_failed(const void *execution);
+/*
+ * Around each call for it, in the caller's frame.  An error that passes is
+ * remembered; the abort that follows counts it.
+ */
+static inline void
+attempt_call_begins(ErrorContextCallback *watch)
+{
+	watch->callback = attempt_error_context;
+	watch->arg = NULL;
+	watch->previous = error_context_stack;
+	error_context_stack = watch;
+}
+
+static inline void
+attempt_call_ended(const ErrorContextCallback *watch)
+{
+	error_context_stack = watch->previous;
+}
 
 /* An attempt that never started. */
 extern void attempt_rejected(const WriteTarget *target, int sqlstate,
@@ -65,13 +85,10 @@ extern void attempt_rejected(const WriteTarget *target, int sqlstate,
 /* COMMIT came in an aborted transaction. */
 extern void attempts_commit_while_aborted(void);
 
-/* Has attempt_failed() counted the error that is being handled? */
-extern bool attempts_error_is_counted(void);
-
 /* Has an attempt been started since the client's last message came? */
 extern bool attempts_in_this_message(void);
 
-/* The session ends by this error: what it leaves under way failed of it. */
-extern void attempts_session_ends(int sqlstate);
+/* What is under way fails of this error. */
+extern void attempts_raised(int sqlstate, const char *constraint_name);
 
 #endif							/* DEPLOYDB_ATTEMPTS_H */

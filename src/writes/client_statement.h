@@ -60,15 +60,21 @@ statement_call_begins(const void *statement)
 	client_statement.subtransactions = 0;
 }
 
+/* When one that begins now in that message of the client's began for him. */
+static inline TimestampTz
+statement_began(TimestampTz message)
+{
+	return Max(message, client_statement.last_call_ended);
+}
+
 /* Microseconds since the last call ended, or since the message. */
 static inline uint64
 statement_call_took(TimestampTz now)
 {
-	TimestampTz begun = Max(GetCurrentStatementStartTimestamp(),
-							client_statement.last_call_ended);
+	TimestampTz began = statement_began(GetCurrentStatementStartTimestamp());
 
 	client_statement.last_call_ended = now;
-	return (uint64) Max(now - begun, 0);	/* the clock may be set back */
+	return (uint64) Max(now - began, 0);	/* the clock may be set back */
 }
 
 /* The statement may have more of them. */

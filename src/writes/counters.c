@@ -258,24 +258,6 @@ counters_find_name(Oid database, const char *schema, const char *name,
 
 /* ---- adding --------------------------------------------------------------- */
 
-pg_attribute_hot void
-counters_add(const WriteTarget *target, WriteCount what, uint64 n)
-{
-	WriteBook  *book = counters_book(target);
-
-	if (book != NULL && n > 0)
-		pg_atomic_fetch_add_u64(&book->counts[what], n);
-}
-
-pg_attribute_hot void
-counters_add_latency(const WriteTarget *target, uint64 microseconds)
-{
-	WriteBook  *book = counters_book(target);
-
-	if (book != NULL)
-		pg_atomic_fetch_add_u64(&book->latency[histogram_bucket(microseconds)], 1);
-}
-
 void
 counters_add_failure(const WriteTarget *target, WriteCount what,
 					 const WriteFailure *failure, Oid role, bool may_wait)

@@ -153,8 +153,23 @@ counters_book(const WriteTarget *target)
 	return &slot->books[target->others ? 1 : 0];
 }
 
-extern void counters_add(const WriteTarget *target, WriteCount what, uint64 n);
-extern void counters_add_latency(const WriteTarget *target, uint64 microseconds);
+static inline void
+counters_add(const WriteTarget *target, WriteCount what, uint64 n)
+{
+	WriteBook  *book = counters_book(target);
+
+	if (book != NULL && n > 0)
+		pg_atomic_fetch_add_u64(&book->counts[what], n);
+}
+
+static inline void
+counters_add_latency(const WriteTarget *target, uint64 microseconds)
+{
+	WriteBook  *book = counters_book(target);
+
+	if (book != NULL)
+		pg_atomic_fetch_add_u64(&book->latency[histogram_bucket(microseconds)], 1);
+}
 
 /*
  * One failed or rejected attempt with its evidence.  With may_wait false, as

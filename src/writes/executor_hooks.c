@@ -10,11 +10,11 @@
  * What is marked hot, here and in what it calls, is passed by each statement or
  * each attempt: together it takes two pages of memory, and not six.
  *
- * Locking: none.  Errors: those of the statement pass on, counted.
+ * Locking: none.  Errors: those of the statement pass on; the abort that
+ * follows counts what was under way.
  */
 #include "postgres.h"
 
-#include "access/parallel.h"
 #include "executor/executor.h"
 #include "nodes/plannodes.h"
 #include "optimizer/planner.h"
@@ -109,8 +109,7 @@ attempt_starts(QueryDesc *query, int eflags)
 	ListCell   *lc;
 
 	if (!deploydb_track_writes || own_work_level > 0 ||
-		(eflags & EXEC_FLAG_EXPLAIN_ONLY) || IsParallelWorker() ||
-		!tracked_refresh())
+		(eflags & EXEC_FLAG_EXPLAIN_ONLY) || !tracked_refresh())
 		return false;
 	start_of_plan(query, plan->planTree);
 	if (plan->hasModifyingCTE)
@@ -119,44 +118,17 @@ attempt_starts(QueryDesc *query, int eflags)
 	return attempt_is_started(query);
 }
 
-/* An attempt fails if one of its calls raises. */
-typedef enum AttemptCall
-{
-	ATTEMPT_STARTS, ATTEMPT_RUNS, ATTEMPT_FINISHES
-} AttemptCall;
-
-static pg_attribute_hot void
-call_for_attempt(AttemptCall call, QueryDesc *query, int eflags,
-				 COMPAT_RUN_PARAMETERS)
-{
-	PG_TRY();
-	{
-		switch (call)
-		{
-			case ATTEMPT_STARTS:
-				next_start(query, eflags);
-				break;
-			case ATTEMPT_RUNS:
-				next_run(query, COMPAT_RUN_ARGUMENTS);
-				break;
-			case ATTEMPT_FINISHES:
-				next_finish(query);
-				break;
-		}
-	}
-	PG_CATCH();
-	{
-		attempt_failed(query);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-}
-
 static pg_attribute_hot void
 writes_executor_start(QueryDesc *query, int eflags)
 {
+	ErrorContextCallback watch;
+
 	if (may_be_attempt(query) && attempt_starts(query, eflags))
-		call_for_attempt(ATTEMPT_STARTS, query, eflags, COMPAT_NO_RUN_ARGUMENTS);
+	{
+		attempt_call_begins(&watch);
+		next_start(query, eflags);
+		attempt_call_ended(&watch);
+	}
 	else
 		next_start(query, eflags);
 }
@@ -164,12 +136,17 @@ writes_executor_start(QueryDesc *query, int eflags)
 static pg_attribute_hot void
 writes_executor_run(QueryDesc *query, COMPAT_RUN_PARAMETERS)
 {
+	ErrorContextCallback watch;
 	bool		own = statement_is_clients();
 
 	if (own)
 		statement_call_begins(query);
 	if (attempt_is_started(query))
-		call_for_attempt(ATTEMPT_RUNS, query, 0, COMPAT_RUN_ARGUMENTS);
+	{
+		attempt_call_begins(&watch);
+		next_run(query, COMPAT_RUN_ARGUMENTS);
+		attempt_call_ended(&watch);
+	}
 	else
 		next_run(query, COMPAT_RUN_ARGUMENTS);
 
@@ -182,11 +159,16 @@ writes_executor_run(QueryDesc *query, COMPAT_RUN_PARAMETERS)
 static pg_attribute_hot void
 writes_executor_finish(QueryDesc *query)
 {
+	ErrorContextCallback watch;
 	bool		attempt = attempt_is_started(query);
 	bool		running = (client_statement.running == query);
 
 	if (attempt)
-		call_for_attempt(ATTEMPT_FINISHES, query, 0, COMPAT_NO_RUN_ARGUMENTS);
+	{
+		attempt_call_begins(&watch);
+		next_finish(query);
+		attempt_call_ended(&watch);
+	}
 	else
 		next_finish(query);
 	if (attempt || running)

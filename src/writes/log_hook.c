@@ -39,8 +39,6 @@ static bool in_hook = false;
 static bool
 rejected_statement(const ErrorData *error, StatementTarget *named)
 {
-	if (attempts_error_is_counted())
-		return false;
 	if (error->internalquery != NULL)
 		return statement_target(error->internalquery, error->internalpos,
 								GetDatabaseEncoding(),
@@ -59,9 +57,8 @@ look_for_rejected(const ErrorData *error)
 	StatementTarget named;
 	WriteTarget target;
 
-	/* What runs while its session is ended is counted by the abort. */
-	if ((error->elevel != ERROR &&
-		 (error->elevel != FATAL || attempts_started())) ||
+	/* What ran is counted by the abort. */
+	if (error->elevel > FATAL || attempts_started() ||
 		IsParallelWorker() || !deploydb_track_writes || own_work_level > 0 ||
 		!rejected_statement(error, &named) ||
 		!counters_find_name(MyDatabaseId, named.schema, named.name, &target))
@@ -78,8 +75,8 @@ writes_emit_log(ErrorData *error)
 		in_hook = true;
 		counters_add_log_line(MyDatabaseId, error->sqlerrcode,
 							  MyProc != NULL ? application_name : NULL);
-		if (error->elevel == FATAL)
-			attempts_session_ends(error->sqlerrcode);
+		if (attempts_started())
+			attempts_raised(error->sqlerrcode, error->constraint_name);
 		if (MyProc != NULL && OidIsValid(MyDatabaseId))
 			look_for_rejected(error);
 		in_hook = false;

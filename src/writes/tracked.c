@@ -323,17 +323,14 @@ with_book(WriteTarget target)
 pg_attribute_hot bool
 tracked_find(Oid relid, WriteTarget *target)
 {
-	for (int i = 0; i < tracked_cache.count; i++)
-	{
-		const TrackedTable *table = &tracked_cache.tables[i];
+	const TrackedTable *table = tracked_cached(relid);
 
-		if (table->relid != relid || !table->counted)
-			continue;
-		*target = with_book(table->target);
-		if (counters_book(target) != NULL)
-			return true;
-		forget();				/* freed while it was not committed */
-	}
+	if (table == NULL || !table->counted)
+		return false;
+	*target = with_book(table->target);
+	if (counters_book(target) != NULL)
+		return true;
+	forget();					/* freed while it was not committed */
 	return false;
 }
 

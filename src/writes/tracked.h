@@ -48,16 +48,22 @@ extern void tracked_init(void);
  */
 extern const TrackedTable *tracked_tables(int *count);
 
+/* Of a relation; NULL when the cache, valid or not, has none. */
+static inline const TrackedTable *
+tracked_cached(Oid relid)
+{
+	for (int i = 0; i < tracked_cache.count; i++)
+		if (tracked_cache.tables[i].relid == relid)
+			return &tracked_cache.tables[i];
+	return NULL;
+}
+
 /* False when it surely is not tracked, which costs next to nothing. */
 static inline bool
 tracked_may_be(Oid relid)
 {
-	if (!tracked_cache.valid || tracked_cache.eviction_due)
-		return true;
-	for (int i = 0; i < tracked_cache.count; i++)
-		if (tracked_cache.tables[i].relid == relid)
-			return true;
-	return false;
+	return !tracked_cache.valid || tracked_cache.eviction_due ||
+		tracked_cached(relid) != NULL;
 }
 
 /* Brings the cache up to date; true when anything is tracked at all. */

@@ -45,8 +45,40 @@ $client->{dbh}->do('INSERT INTO w (nope) VALUES (1)');
 is_deeply(Writes::difference(Writes::counters($watcher->{dbh}), $before), $client->{account},
 	'without errors in the log');
 
+# The evidence is that of the error that ended it, whatever passed before it
+sub last_failure { return join ' ', map { $_ // '-' } $watcher->{dbh}->selectrow_array('SELECT sqlstate, last_constraint FROM deploydb.recent_failures(1)') }
+$client->{dbh}->do('INSERT INTO w VALUES (-1, 1)');
+is(last_failure(), '23505 w_pkey', 'a constraint\'s name, without errors in the log');
+$client->{dbh}->do($_) foreach 'RESET log_min_messages', 'CREATE TABLE told (id int)', q{SELECT deploydb.track('told')}, q{CREATE FUNCTION tells() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		RAISE WARNING 'careful' USING ERRCODE = 'unique_violation';
+		RETURN NULL;
+	EXCEPTION WHEN OTHERS THEN
+		RETURN NULL;
+	END $$}, q{CREATE FUNCTION throws_on() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		RAISE NOTICE '%', 1 / 0;
+		RETURN NULL;
+	EXCEPTION WHEN division_by_zero THEN
+		BEGIN
+			RAISE unique_violation USING CONSTRAINT = 'another';
+		EXCEPTION WHEN unique_violation THEN
+			RAISE NOTICE 'caught';
+		END;
+		RAISE;
+	END $$}, 'CREATE TRIGGER a AFTER INSERT ON told FOR EACH STATEMENT EXECUTE FUNCTION tells()',
+	'CREATE TRIGGER b AFTER INSERT ON told FOR EACH STATEMENT EXECUTE FUNCTION throws_on()';
+Writes::bad($client->{dbh}, 'INSERT INTO told VALUES (1)', '22012');
+is(last_failure(), '22012 -', 'one that is thrown on after another');
+$client->{dbh}->do('DROP TRIGGER b ON told');
+Writes::bad($client->{dbh}, 'INSERT INTO told SELECT 1 / (n - 2) FROM generate_series(1, 2) n', '22012');
+is(last_failure(), '22012 -', 'one of its own');
+Writes::good($client->{dbh}, 'INSERT INTO told VALUES (1)');
+is_deeply($watcher->{dbh}->selectrow_arrayref(q{SELECT succeeded, failed FROM deploydb.write_stats(target => 'told')}), [ 1, 2 ],
+	'no failure without an error');
+$client->{dbh}->do(q{SELECT deploydb.untrack('told')});
+
 # A function's statement that cannot be planned; its own text names the table
-$client->{dbh}->do('RESET log_min_messages');
 $client->{account} = {};
 $before = Writes::counters($watcher->{dbh});
 $client->{dbh}->do('DO $$ BEGIN INSERT INTO w (nope) VALUES (1); END $$');
