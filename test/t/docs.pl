@@ -194,6 +194,9 @@ sub check_statement
 }
 
 # Each rule's runbook is a section of the operations page, of whatever language
+$node->safe_psql('postgres', 'CREATE DATABASE operations');
+$node->safe_psql('operations', q{CREATE EXTENSION deploydb;
+	SELECT ddl FROM deploydb.builtin_migrations() \gexec});
 for my $file ('docs/operations.md', 'docs/operations.zh-CN.md')
 {
 	my %sections = slurp_file($file) =~ /^### (\w+)\n\n(.*?)(?=^##|\z)/msg;
@@ -204,6 +207,9 @@ for my $file ('docs/operations.md', 'docs/operations.zh-CN.md')
 		my ($id, $severity, $several) = @$rule;
 		# that of the burn rates is what their pair of windows says
 		like($sections{$id}, $several eq 't' ? qr/^P0.*P3/ : qr/^$severity\W.{20}/, "$file: $id is $severity");
+		my @looks = $sections{$id} =~ /`(SELECT [^`]*;)`/g;
+		isnt("@looks", '', "$file: where to look at $id");
+		check_statement($file, 'operations', $_, '') foreach @looks;
 	}
 }
 
