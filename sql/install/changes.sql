@@ -21,7 +21,7 @@ GRANT SELECT ON SEQUENCE deploydb.definition_change_id_seq TO pg_monitor, pg_dat
 -- How many could not be noted; no sequence is rolled back.
 CREATE SEQUENCE deploydb.definition_change_lost;
 COMMENT ON SEQUENCE deploydb.definition_change_lost IS
-	'Monitoring: the number of commands that definition_change could not note';
+	'Monitoring: the number of changes that definition_change could not note';
 GRANT SELECT ON SEQUENCE deploydb.definition_change_lost TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.lost_changes()

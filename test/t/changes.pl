@@ -81,9 +81,12 @@ for my $preloaded (0, 1)
 	# What cannot be noted
 	$node->safe_psql('app', 'ALTER TABLE deploydb.definition_change ADD CONSTRAINT never CHECK (false) NOT VALID');
 	my $lost = $node->safe_psql('app', 'SELECT deploydb.lost_changes()');
-	my $err = run_as_app('ALTER TABLE decision_insights ADD COLUMN one int, ADD COLUMN two int', 'what cannot be noted is done');
+	my $err = run_as_app('ALTER TABLE decision_insights ADD COLUMN one int, ADD COLUMN two int, ADD COLUMN three int', 'what cannot be noted is done');
 	is(scalar(() = $err =~ /WARNING:  deploydb could not note/g), 1, 'with one WARNING');
 	is($node->safe_psql('app', 'SELECT deploydb.lost_changes()'), $lost + 1, 'and is counted');
+	$err = run_as_app('ALTER TABLE decision_insights DROP COLUMN three', 'what drops a part of a table is two changes');
+	is(scalar(() = $err =~ /WARNING:  deploydb could not note/g), 2, 'with a WARNING for each');
+	is($node->safe_psql('app', 'SELECT deploydb.lost_changes()'), $lost + 3, 'and both are counted');
 	$node->safe_psql('app', 'ALTER TABLE deploydb.definition_change DROP CONSTRAINT never');
 
 	my $locker = $node->background_psql('app');

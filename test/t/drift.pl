@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Story;
@@ -97,6 +98,36 @@ sql('BEGIN; DROP INDEX decision_insights_created_at_idx; ROLLBACK');
 sql('DROP INDEX more');
 $node->poll_query_until('postgres', "SELECT ticks >= $ticks + 2 FROM deploydb.monitor_state");
 is(sql('SELECT count(*) FROM deploydb.alert_event'), $events, 'an online index build, and what is rolled back, page nobody');
+
+# Somebody's old snapshot holds an online build up for some ticks.
+sub hold_up
+{
+	my ($statement, $meanwhile) = @_;
+	my $reader = $node->background_psql('postgres');
+	$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM decision_insights');
+	my $builder = IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('postgres'), '-c', $statement ], '>&', \my $out);
+	ok($node->poll_query_until('postgres', qq{SELECT count(*) = 1 FROM pg_stat_activity
+		WHERE query = '$statement' AND wait_event = 'virtualxid'}), "held up: $statement");
+	my $before = sql('SELECT ticks FROM deploydb.monitor_state');
+	$node->poll_query_until('postgres', "SELECT ticks >= $before + 3 FROM deploydb.monitor_state");
+	$meanwhile->($statement);
+	$reader->quit;
+	$builder->finish;
+	return $out;
+}
+my $nobody_is_told = sub { is(sql('SELECT count(*) FROM deploydb.alert_event'), $events, 'nobody is told') };
+hold_up('REINDEX INDEX CONCURRENTLY decision_insights_created_at_idx', $nobody_is_told);
+hold_up('CREATE INDEX CONCURRENTLY more ON decision_insights (triggers)', $nobody_is_told);
+sql('DROP INDEX more');
+
+# One that is ended leaves an index that is not valid.
+isnt(told_after('DROP INDEX decision_insights_created_at_idx', 'firing'), '', 'an index is dropped');
+like(hold_up('CREATE INDEX CONCURRENTLY decision_insights_created_at_idx ON decision_insights (created_at)', sub {
+	sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = '$_[0]'");
+}), qr/terminating connection/, 'and built by a session that is ended');
+ok($node->poll_query_until('postgres', q{SELECT message LIKE '%decision_insights_created_at_idx%valid is no%' FROM deploydb.alert_event ORDER BY id DESC LIMIT 1}),
+	'what is left of it is told') or diag(sql('SELECT * FROM deploydb.alert_event ORDER BY id'));
+isnt(told_after('REINDEX INDEX decision_insights_created_at_idx', 'resolved'), '', 'until it is mended');
 
 like($receiver->stop, qr/deviates \(2\): index decision_insights_created_at_idx is missing; index decision_insights_feature_vector_hash_idx is missing/,
 	'the message names them');

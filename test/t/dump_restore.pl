@@ -48,6 +48,10 @@ my $kept = q{
 my $before = $node->safe_psql('app', $kept);
 like($before, qr/^t$/m, 'everything verifies, what is accepted set aside');
 
+# It is told whose it is when its monitor begins.
+$node->safe_psql('app', 'SELECT deploydb.start_monitor()');
+ok($node->poll_query_until('app', q{SELECT state = 'running' FROM deploydb.worker_status}), 'its monitor runs');
+$node->safe_psql('app', 'SELECT deploydb.stop_monitor()');
 my $dump = $node->basedir . '/app.sql';
 $node->command_ok([ 'pg_dump', '-U', 'app_owner', '-f', $dump, 'app' ],
 	'the database\'s owner dumps it, without being superuser');
@@ -87,6 +91,19 @@ my ($out, $err) = run_command([ 'psql', '-X', '-q', '-d', $other->connstr('bare'
 like($err, qr/extension "no_such_package" is not available/, 'without the package there are errors');
 is($other->safe_psql('bare', 'SELECT count(*) FROM decision_insights'), '1',
 	'and every row of the application');
+
+# What was restored speaks for nobody until it is told to.
+$other->append_conf('postgresql.conf', "deploydb.metrics_collection_interval = '1s'");
+$other->reload;
+is($other->safe_psql('app', q{SELECT deploydb.suspended() IS NULL}), 'f', 'a restored copy is suspended');
+$other->safe_psql('app', q{SELECT deploydb.add_webhook('team', 'generic', 'https://192.0.2.1/'); SELECT deploydb.notify('from a copy');
+	SELECT deploydb.start_monitor()});
+ok($other->poll_query_until('app', q{SELECT state = 'suspended' AND ticks >= 3 FROM deploydb.worker_status}), 'so is its monitor');
+my $message = q{SELECT state, attempts FROM deploydb.notification WHERE webhook = 'team'};
+is($other->safe_psql('app', $message), 'pending|0', 'which sends nothing');
+$other->safe_psql('app', 'SELECT deploydb.adopt(); SELECT deploydb.notify($$from its own$$)');
+ok($other->poll_query_until('app', q{SELECT max(attempts) > 0 OR bool_or(state = 'sending') FROM deploydb.notification WHERE webhook = 'team'}),
+	'adopted, it sends');
 
 $other->stop;
 $node->stop;

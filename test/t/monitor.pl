@@ -5,6 +5,7 @@ use warnings;
 
 use DBI;
 use IO::Socket::INET;
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -212,6 +213,24 @@ wait_for_another('one', $one);
 $one = pid('one');
 fails_with('postgres', 'BEGIN; DROP DATABASE one', qr/25001/, 'and one that is refused');
 wait_for_another('one', $one);
+$one = pid('one');
+my $space = PostgreSQL::Test::Utils::tempdir;
+sql('postgres', "CREATE TABLESPACE space LOCATION '$space'");
+sql('postgres', 'ALTER DATABASE one SET TABLESPACE space');
+wait_for_another('one', $one);
+is(sql('postgres', q{SELECT t.spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = 'one'}),
+	'space', 'moved to another tablespace');
+
+# Whoever renames waits for another session, and is ended meanwhile.
+$one = pid('one');
+my $other = $node->background_psql('one');
+my $renaming = IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('postgres'), '-c', 'ALTER DATABASE one RENAME TO x' ], '>&', \my $refused);
+wait_until_gone('one');
+sql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE one RENAME%'});
+$renaming->finish;
+like($refused, qr/terminating connection|being accessed/, 'one whose session is ended');
+$other->quit;
+wait_for_another('one', $one);
 sql('postgres', 'ALTER DATABASE one RENAME TO uno');
 wait_until_ticks('uno');
 is(sql('uno', 'SELECT database FROM deploydb.worker_status'), 'uno', 'renamed');
@@ -237,6 +256,7 @@ sql('uno', q{CREATE FUNCTION hangs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGI
 	SELECT deploydb.wake_monitor()});
 wait_for(q{SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE backend_type = 'deploydb monitor' AND datname = 'uno'});
 sql('postgres', 'DROP DATABASE uno');
+sql('postgres', 'DROP TABLESPACE space');
 is(sql('postgres', q{SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE NOT datistemplate}), 'postgres three two',
 	'dropped, in the middle of a tick too');
 

@@ -1,6 +1,6 @@
-# Settings of the monitor and of webhooks that are changed by a reload, as what
-# they do: the others are in monitor.pl (databases, monitor, the interval) and
-# webhooks.pl (allow, the proxy, the CA file).
+# Settings that are changed by a reload, as what they do: the others are in
+# monitor.pl (databases, monitor, the interval) and webhooks.pl (allow, the
+# proxy, the CA file).
 use strict;
 use warnings;
 
@@ -97,5 +97,34 @@ like((grep { $_->{body} =~ /"ruleId": ?"r"/ } $receiver->requests)[-1]{body}, qr
 wait_until("SELECT ($old) = 0", 'retention: old samples are forgotten');
 
 is(sql('SELECT pid FROM deploydb.worker_status'), $pid, 'by the same monitor');
+
+# In a session that has been there all the time
+my $session = $node->background_psql('postgres');
+sub asks { return $session->query_safe($_[0]) }
+asks(q{SET client_min_messages = error; CREATE TABLE decision_insights (id text);
+	CREATE TABLE w (id int CHECK (id > 0)); SELECT deploydb.track('w');
+	SELECT deploydb.backup_finish(deploydb.backup_start('nightly'), 1);
+	UPDATE deploydb.backup SET started_at = started_at - interval '3 hours', finished_at = finished_at - interval '3 hours'});
+asks(q{DO $$ BEGIN
+	FOR n IN -7 .. 40 LOOP
+		BEGIN
+			INSERT INTO w VALUES (n);
+		EXCEPTION WHEN check_violation THEN
+		END;
+	END LOOP;
+END $$});
+my $target = q{SELECT verdict, others_attempts FROM deploydb.write_stats(target => 'w')};
+is(asks($target), 'breached|0', 'of 48 writes 8 failed');
+my $slow = asks('SELECT deploydb.slow_queries()');
+is(asks('SELECT deploydb.slow_queries()'), $slow, 'and none was slow');
+isnt(asks('SELECT deploydb.fit_backup()'), '', 'there is a backup');
+set(write_success_target => '0.5', slow_query_threshold => 0, app_role => 'nobody', backup_max_age => '2h', capture_statements => 'on');
+asks('INSERT INTO w VALUES (1)');
+is(asks($target), 'ok|1', 'write_success_target, and app_role');
+cmp_ok(asks('SELECT deploydb.slow_queries()'), '>', $slow, 'slow_query_threshold');
+is(asks('SELECT deploydb.fit_backup()'), '', 'backup_max_age');
+asks('/* OPS-18 */ ALTER TABLE decision_insights ADD COLUMN note text');
+like(asks('SELECT statement FROM deploydb.definition_change ORDER BY id DESC LIMIT 1'), qr/OPS-18/, 'capture_statements');
+$session->quit;
 $node->stop;
 done_testing();
