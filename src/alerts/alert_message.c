@@ -208,7 +208,8 @@ fill(StringInfo out, const char *phrase, const AlertText *text,
 		else if (placeholder(&p, "condition"))
 			append_condition(out, c);
 		else if (placeholder(&p, "duration"))
-			append_duration(out, now - event->started_at);
+			append_duration(out, Max(now - event->started_at,
+									 USECS_PER_SEC));	/* not "0 s" */
 		else
 			appendStringInfoChar(out, *p++);
 	}
