@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(114);
+SELECT plan(118);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -235,6 +235,24 @@ SELECT is(deploydb.health() -> 'reasons' ->> 0, 'the monitor has never ticked', 
 SELECT deploydb.tick() \g /dev/null
 SELECT is(deploydb.health() ->> 'status', 'degraded', 'what cannot be measured is a lesser reason');
 SELECT matches(deploydb.health() ->> 'timestamp', '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$', 'the time is UTC');
+SELECT is(ARRAY(SELECT jsonb_object_keys(deploydb.health()) COLLATE "C" ORDER BY 1), '{ages,database,firing,reasons,standby,status,timestamp,version}',
+	'what it tells');
+CREATE FUNCTION health_after(intervals double precision) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE deploydb.monitor_state SET interval_ms = 3600000, last_tick_at = clock_timestamp() - intervals * interval '1 hour';
+	RETURN (deploydb.health() ->> 'status') || ': ' || (deploydb.health() -> 'reasons' ->> 0);
+END $$;
+SELECT matches(health_after(2.5), '^degraded: metric ', 'a tick two and a half intervals ago is late');
+SELECT matches(health_after(3.5), '^failing: the last tick of the monitor is 126\d\d s ago$', 'one more than three ago is too late');
+UPDATE deploydb.monitor_state SET started_at = clock_timestamp() - interval '5 hours';
+INSERT INTO deploydb.alert_event (rule, metric, severity, status, reason, message, started_at, occurred_at)
+	VALUES ('r', 'm', 'P3', 'resolved', 'resolved', 'over', now() - interval '4 hours', clock_timestamp() - interval '4 hours');
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body, created_at)
+	SELECT 'pager', 'notice', 'x', 'P3', 'notice', '', clock_timestamp() - n * interval '1 hour' FROM generate_series(5, 6) n;
+SELECT is((SELECT jsonb_object_agg(a.key, trunc(a.value::numeric / 3600)) FROM jsonb_each(deploydb.health() -> 'ages') a),
+	'{"lastTickSeconds": 3, "monitorSeconds": 5, "lastEventSeconds": 4, "oldestMessageSeconds": 6}', 'ages, counted when it is read');
+DELETE FROM deploydb.outbox;
+DELETE FROM deploydb.alert_event;
 SELECT matches(deploydb.prometheus_metrics(), E'# TYPE deploydb_api_up gauge\ndeploydb_api_up\\{database="[a-z0-9_]+"\\} 1\n',
 	'a metric as Prometheus reads it');
 
