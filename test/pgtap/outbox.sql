@@ -339,6 +339,23 @@ SELECT matches((SELECT state || ' ' || last_error FROM deploydb.notification), '
 ALTER FUNCTION deploydb.render_generic_away(jsonb) RENAME TO render_generic;
 DELETE FROM deploydb.outbox;
 
+-- a dead letter is sent once more, under its id, as if it had not been tried
+SELECT count(deploydb.notify('again ' || n, 'P1', 'g')) FROM generate_series(1, 2) n \g /dev/null
+CALL refill();
+UPDATE deploydb.webhook_state SET failures = 0;
+SELECT record(id, 503) FROM claim() \g /dev/null
+CALL make_due();
+SELECT record(id, 404, 'gone') FROM claim() \g /dev/null
+SELECT results_eq('SELECT state, attempts FROM deploydb.notification', $$VALUES ('dead', 2), ('dead', 2)$$, 'two dead letters');
+SELECT o.id AS letter, m.headers[2] AS header FROM deploydb.outbox o CROSS JOIN deploydb.sendable_message(o.id, now()) m ORDER BY o.id DESC LIMIT 1 \gset
+SELECT is(deploydb.replay(:letter), true, 'one is replayed');
+SELECT results_eq('SELECT state, attempts, finished_at IS NULL, next_attempt_at <= clock_timestamp() FROM deploydb.notification ORDER BY id',
+	$$VALUES ('dead', 2, false, NULL), ('pending', 0, true, true)$$, 'it waits, and the other one does not');
+SELECT is((SELECT array_agg(concat_ws(' ', c.id, c.attempt, c.headers[2])) FROM deploydb.claim_messages(64) c),
+	ARRAY[concat_ws(' ', :letter, 1, :'header')], 'and goes, with the same id');
+SELECT is(record(:letter, 200), 'delivered', 'and arrives');
+DELETE FROM deploydb.outbox;
+
 -- messages of one's own
 SELECT is(deploydb.notify('hello'), 1::bigint, 'notify');
 SELECT is((SELECT body::jsonb->>'message' || (body::jsonb->>'status') FROM deploydb.outbox), 'hellonotice', 'what it says');
