@@ -209,6 +209,8 @@ BEGIN
 END $$;
 SELECT ok(backoff(n) BETWEEN s AND LEAST(s * 1.25, 3600), format('after attempt %s about %s s', n, s))
 FROM (VALUES (1, 1), (2, 2), (5, 16), (12, 2048), (13, 3600), (19, 3600)) v (n, s);
+SELECT ok(min(b) >= 16 AND max(b) <= 20 AND max(b) - min(b) > 0.4, 'with jitter: they differ')
+FROM (SELECT backoff(5) AS b FROM generate_series(1, 20)) v;
 SELECT backoff(20) \g /dev/null
 SELECT is((SELECT state || ': ' || last_error FROM deploydb.notification ORDER BY id LIMIT 1), 'dead: status 500, after 20 attempts', 'the last attempt');
 SELECT throws_ok('SELECT deploydb.replay(NULL)', '22004', NULL, 'replay of nothing');
