@@ -382,6 +382,8 @@ SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.se
 
 -- test messages need a monitor
 SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
+SELECT is(split_part(error_of($$CALL deploydb.test_webhook('g')$$), '|', 3),
+	'View deploydb.worker_status says why; without preloading, SELECT deploydb.start_monitor(); starts one.', 'with a hint');
 SELECT throws_ok($$CALL deploydb.test_webhook('nobody')$$, '42704', NULL, 'no webhook, no test');
 UPDATE deploydb.webhook SET enabled = false WHERE name = 'g';
 SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'webhook "g" is disabled', 'disabled, no test');
