@@ -1,7 +1,9 @@
 -- What becomes of samples: thinned, purged, and the rates stay what they were.
+-- Also what the tick forgets of all that is kept.
 -- Times are chosen, so the samples are written by the test.
 \set QUIET on
 SET client_min_messages = warning;
+SET timezone = 'UTC';
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 CREATE TABLE w (id int PRIMARY KEY);
@@ -34,7 +36,7 @@ CREATE TEMPORARY TABLE hourly AS SELECT * FROM counted('1 hour');
 CREATE TEMPORARY TABLE fine AS SELECT * FROM counted('5 minutes');
 CREATE TEMPORARY TABLE failure AS SELECT * FROM failures();
 
-SELECT plan(28);
+SELECT plan(41);
 
 SELECT is((SELECT count(*) FROM deploydb.write_sample), 6121::bigint, 'as many samples as attempts');
 SELECT is((SELECT sum(attempts) FROM hourly), 6121::numeric, 'all of them in the history');
@@ -101,5 +103,43 @@ SELECT count(deploydb.thin_write_samples('2026-11-02 00:00+00')) FROM generate_s
 SELECT is((SELECT count(*) FROM deploydb.write_sample), (21 * 12 + 3 * 120)::bigint, 'the last three hours are whole');
 SELECT cmp_ok((SELECT sum(pg_column_size(s) + 40) FROM deploydb.write_sample s), '<', 1000000::bigint,
 	'less than 1 MB a day, with what a row and its index entry take');
+
+-- the tick forgets what is older than deploydb.retention, and nothing else
+SELECT deploydb.add_webhook('g', 'generic', 'https://example.org/') \g /dev/null
+SELECT now() - interval '40 days' AS since \gset
+TRUNCATE deploydb.write_sample, deploydb.write_failure_sample, deploydb.write_epoch;
+INSERT INTO deploydb.write_epoch
+	SELECT target, :'since', now(), 9, 9, 0, 0, 0, 0, 0, 9, '' FROM deploydb.write_target WHERE name = 'w';
+CREATE TEMPORARY TABLE age AS SELECT a, now() - a::interval AS at
+	FROM unnest('{32 days,30 days 1 hour,29 days 23 hours,1 day}'::text[]) a;
+INSERT INTO deploydb.write_sample
+	SELECT target, at, :'since', 1, 1, 0, 0, 0, 0, 0, 1, '' FROM age, deploydb.write_target WHERE name = 'w';
+INSERT INTO deploydb.write_failure_sample
+	SELECT target, at, :'since', '23505', 1, at FROM age, deploydb.write_target WHERE name = 'w';
+INSERT INTO deploydb.write_gap SELECT 'public', 'w', at, at, 'lost', 'test' FROM age;
+INSERT INTO deploydb.metric_sample SELECT at, 1, 'n', '' FROM age;
+INSERT INTO deploydb.definition_change (at, command, object_type, object) SELECT at, 'TRUNCATE TABLE', 'table', 'public.w' FROM age;
+INSERT INTO deploydb.alert_event (rule, metric, severity, status, reason, message, started_at, occurred_at)
+	SELECT 'r', 'n', 'P3', 'resolved', 'resolved', 'over', at, at FROM age ORDER BY at;
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body, state, created_at, finished_at)
+	SELECT 'g', 'notice', s, 'P3', 'notice', '{}', s, at, CASE WHEN s <> 'pending' THEN at END
+	FROM age, unnest('{pending,delivered,dead,superseded,folded}'::text[]) s;
+CREATE FUNCTION kept(relation text, made text DEFAULT 'at', condition text DEFAULT 'true') RETURNS text LANGUAGE plpgsql AS $$
+DECLARE ages text;
+BEGIN
+	EXECUTE format('SELECT string_agg(a.a, '', '' ORDER BY a.at) FROM age a JOIN deploydb.%I r ON r.%I = a.at WHERE %s', relation, made, condition) INTO ages;
+	RETURN ages;
+END $$;
+SELECT deploydb.tick() \g /dev/null
+SELECT is((SELECT last_error FROM deploydb.monitor_state), NULL, 'a tick');
+SELECT is(kept(r, made), kept, r || ': what is past deploydb.retention is gone') FROM (VALUES
+	('write_gap', 'at', '29 days 23 hours, 1 day'),
+	-- a period begins with the last one before it
+	('write_sample', 'at', '30 days 1 hour, 29 days 23 hours, 1 day'), ('write_failure_sample', 'at', '30 days 1 hour, 29 days 23 hours, 1 day'),
+	('metric_sample', 'at', '29 days 23 hours, 1 day'), ('definition_change', 'at', '29 days 23 hours, 1 day'),
+	('alert_event', 'occurred_at', '29 days 23 hours, 1 day')) v (r, made, kept);
+SELECT is(kept('outbox', 'created_at', format('r.state = %L', s)), CASE s WHEN 'pending' THEN '32 days, 30 days 1 hour, ' ELSE '' END || '29 days 23 hours, 1 day',
+	'messages: ' || s) FROM unnest('{pending,delivered,dead,superseded,folded}'::text[]) s;
+SELECT is((SELECT count(*) FROM deploydb.notification WHERE state = 'dead'), 2::bigint, 'a dead letter is visible until then');
 
 SELECT * FROM finish();
