@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(118);
+SELECT plan(122);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -148,6 +148,7 @@ SELECT is((SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration
 SELECT cmp_ok(latest('db.size_bytes'), '>', 1e6::double precision, 'the size');
 SELECT cmp_ok(latest('db.connections.used_ratio'), '>', 0::double precision, 'the connections in use');
 SELECT cmp_ok(latest('db.xid_age'), '>', 0::double precision, 'the age of the oldest transaction id');
+SELECT is(latest('webhook.backlog'), 0::double precision, 'no message waits');
 SELECT is((SELECT array_agg(metric) FROM deploydb.metric_latest WHERE metric IN ('decision.confidence.p50', 'insight.coverage',
 	'db.replication_lag_seconds', 'archive.failed', 'backup.age_seconds')), NULL, 'what is not there has no row');
 SELECT throws_ok('SELECT deploydb.collect_metrics(NULL)', '22004');
@@ -210,6 +211,18 @@ SELECT 'pager', 'notice', 'x', 'P3', 'notice', '' FROM generate_series(1, 2);
 SELECT is((SELECT m.note FROM deploydb.measure_backlog(now()) m), '2 条待发往 pager', 'as is what waits for whom');
 DELETE FROM deploydb.outbox;
 RESET deploydb.language;
+SELECT deploydb.add_webhook('pager', 'generic', 'https://example.org/') \g /dev/null
+SELECT count(deploydb.notify('x', 'P3', 'pager')) FROM generate_series(1, 5) \g /dev/null
+UPDATE deploydb.outbox o SET state = s.state, finished_at = CASE WHEN s.state <> 'sending' THEN now() END
+FROM unnest('{delivered,dead,sending}'::text[]) WITH ORDINALITY AS s (state, n)
+WHERE o.id = (SELECT min(id) FROM deploydb.outbox) + s.n - 1;
+UPDATE deploydb.monitor_state SET last_tick_ms = 1500, last_evaluation_ms = 2.5;
+SELECT deploydb.collect_metrics(now()) \g /dev/null
+SELECT is(latest('webhook.backlog'), 3::double precision, 'messages that are not delivered yet');
+SELECT is(latest('worker.tick_seconds'), 1.5::double precision, 'how long the last tick took');
+SELECT is(latest('alert.evaluation_ms'), 2.5::double precision, 'and its evaluation');
+SELECT deploydb.drop_webhook('pager') \g /dev/null
+DELETE FROM deploydb.outbox;
 SELECT is(latest('decision.confidence.p50'), 0.2::double precision, 'the median confidence');
 CREATE TABLE other_layout AS SELECT id, "decisionId", "timestamp" AT TIME ZONE 'UTC' AS "timestamp", confidence,
 	"ingestionStatus", "isSimulation" FROM decision_records;
