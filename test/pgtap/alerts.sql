@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(110);
+SELECT plan(116);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -209,6 +209,14 @@ SELECT is((SELECT status || ': ' || message FROM deploydb.alert_event ORDER BY i
 	'resolved: Ended after 60 s: db_slow_queries_rate_p0 was changed or disabled', 'and it is said why');
 SELECT is(deploydb.evaluate_rules(minute(843)), 0::bigint, 'once');
 
+-- the server's own
+SELECT is(course('db_errors_rising', 'db.errors.per_min', '{8,11,14,17,20,23,23,23}', 850), '- - - - new - - resolved', 'errors in the log rise');
+SELECT is((SELECT severity || ' ' || message FROM deploydb.alert_event WHERE rule = 'db_errors_rising' ORDER BY id LIMIT 1),
+	'P2 Errors in the server''s log grow: 20 a minute, 3 more each minute', 'in words');
+SELECT is(course('webhook_backlog', 'webhook.backlog', '{101,101,101,101,101,101,51,50}', 860), '- - - - - new - resolved', 'messages pile up');
+SELECT is((SELECT severity || ' ' || message FROM deploydb.alert_event WHERE rule = 'webhook_backlog' ORDER BY id LIMIT 1),
+	'P2 Messages pile up: 101 are not delivered yet (limit 100)', 'in words');
+
 -- languages
 SET deploydb.language = 'zh';
 SELECT is(course('http_5xx_rate_p1', 'http.error_rate.5xx', '{0.02,0.02,0}', 900), '- new resolved', 'in Chinese');
@@ -232,6 +240,19 @@ RESET ROLE;
 SET ROLE deploydb_test_operator;
 SELECT lives_ok('SELECT deploydb.evaluate_alerts()', 'an operator evaluates');
 RESET ROLE;
+
+-- now, with what was measured last
+DELETE FROM deploydb.metric_latest;
+DELETE FROM deploydb.alert_state;
+CREATE FUNCTION evaluate_with(value double precision, ago interval) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM deploydb.record_metric('db.errors.per_min', '', now() - ago, value);
+	RETURN deploydb.evaluate_alerts();
+END $$;
+SELECT is((SELECT array_agg(evaluate_with(v, (5 - n) * interval '10 s') ORDER BY n) FROM unnest('{8,11,14,17,20}'::float8[]) WITH ORDINALITY AS u (v, n)),
+	'{0,0,0,0,1}', 'evaluations, the last of which fires');
+SELECT is((SELECT format('%s %s %s %s', rule, severity, status, message) FROM deploydb.active_alert),
+	'db_errors_rising P2 firing Errors in the server''s log grow: 20 a minute, 18 more each minute', 'the rule that is violated');
 
 SELECT * FROM finish();
 DROP OWNED BY deploydb_test_operator;

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(102);
+SELECT plan(109);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -124,6 +124,12 @@ SELECT throws_ok('SELECT deploydb.set_rule(''insight_write_success_low'', parent
 SELECT is(transitions('http_latency_p95_p0', '0.5 1.5 1.5 1.5 0.5'), '01 ok, 02 pending, 03 firing new, 05 ok resolved', 'transitions');
 SELECT is(transitions('http_latency_p95_p0', '0.5 1.5 - NaN 1.5'), '01 ok, 02 pending, 05 firing new', 'no value counts for nothing');
 SELECT is(transitions('http_5xx_rate_trend_p1', '0.001 0.004 0.008 0.008 0.008'), '03 firing new, 05 ok resolved', 'of a trend');
+SELECT is(transitions('db_errors_rising', measured), expected, 'errors rise: ' || measured) FROM (VALUES
+	('8 11 14 17 20 23 23 23 23', '05 firing new, 08 ok resolved'), ('20 21.9 23.8 25.7 27.6 29.5 31.4', '05 ok'),
+	('1 4 7 10 13 16 19', '05 ok'), ('40 37 34 31 28 25', '05 ok')) AS v (measured, expected);
+SELECT is(transitions('webhook_backlog', measured), expected, 'messages pile up: ' || measured) FROM (VALUES
+	('101 101 101 101 101 101 51 50', '01 pending, 06 firing new, 08 ok resolved'), ('100 100 100 100 100 100 100', '01 ok'),
+	('101 101 101 101 101 100 101', '01 pending, 06 ok, 07 pending')) AS v (measured, expected);
 SELECT is((SELECT array_agg(reason ORDER BY at) FROM deploydb.test_rule('migration_drift', '[
 	{"at": "2030-01-01 00:00Z", "value": 1, "fingerprint": "a"}, {"at": "2030-01-01 00:01Z", "value": 1, "fingerprint": "b"},
 	{"at": "2030-01-01 00:02Z", "value": 1, "fingerprint": "b"}]')), '{new,changed}', 'with fingerprints');
