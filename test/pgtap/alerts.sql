@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(116);
+SELECT plan(121);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -216,6 +216,21 @@ SELECT is((SELECT severity || ' ' || message FROM deploydb.alert_event WHERE rul
 SELECT is(course('webhook_backlog', 'webhook.backlog', '{101,101,101,101,101,101,51,50}', 860), '- - - - - new - resolved', 'messages pile up');
 SELECT is((SELECT severity || ' ' || message FROM deploydb.alert_event WHERE rule = 'webhook_backlog' ORDER BY id LIMIT 1),
 	'P2 Messages pile up: 101 are not delivered yet (limit 100)', 'in words');
+
+-- a rule's labels go with it, but for those that say where it comes from
+SELECT deploydb.set_rule('http_5xx_rate_p1', labels => '{"team": "data", "database": "another"}'),
+	deploydb.add_webhook('labels', 'generic', 'https://example.org/') \g /dev/null
+SELECT is(course('http_5xx_rate_p1', 'http.error_rate.5xx', '{0.02,0.02}', 880), '- new', 'a rule with labels');
+SELECT is(a->'labels', '{"team": "data"}' || deploydb.common_labels(), 'an active alert has them')
+FROM jsonb_array_elements(deploydb.active_alerts()) a WHERE a->>'ruleId' = 'http_5xx_rate_p1';
+SELECT is(course('http_5xx_rate_p1', 'http.error_rate.5xx', '{0}', 882), 'resolved', 'it resolves');
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT results_eq($$SELECT h->>'status', h->'labels' FROM jsonb_array_elements(deploydb.alert_history()) h
+	WHERE h->>'ruleId' = 'http_5xx_rate_p1' LIMIT 2$$,
+	$$SELECT s, '{"team": "data"}' || deploydb.common_labels() FROM unnest('{resolved,firing}'::text[]) s$$, 'its events have them, too');
+SELECT is((SELECT array_agg(DISTINCT body::jsonb->'labels') FROM (SELECT o.body FROM deploydb.outbox o WHERE o.topic = 'http_5xx_rate_p1/' ORDER BY o.id DESC LIMIT 2) m),
+	ARRAY['{"team": "data"}' || deploydb.common_labels()], 'and their messages');
+SELECT deploydb.reset_rule('http_5xx_rate_p1'), deploydb.drop_webhook('labels') \g /dev/null
 
 -- languages
 SET deploydb.language = 'zh';
