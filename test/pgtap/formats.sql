@@ -46,6 +46,12 @@ RESET TimeZone;
 SELECT is(deploydb.render_message(f, message()) IS NULL, f IN ('heartbeat', 'nothing'), f)
 FROM unnest('{generic,slack,teams,dingtalk,feishu,wecom,alertmanager,heartbeat,nothing}'::text[]) f;
 
+-- where it comes from
+SELECT ok(body LIKE '%some cluster%' AND body LIKE '%some database%' AND body LIKE '%some environment%', format('%s: where a message comes from, %s', f, kind))
+FROM unnest('{generic,slack,teams,dingtalk,feishu,wecom,alertmanager}'::text[]) f,
+	(VALUES ('alert', '{}'::jsonb), ('notice', '{"kind": "notice", "rule": null, "status": "notice", "runbook": null}')) k (kind, change),
+	deploydb.render_message(f, message(change || '{"cluster_name": "some cluster", "database": "some database", "environment": "some environment"}')) body;
+
 -- the limits of the services, whatever the message is
 SELECT cmp_ok(octet_length(convert_to(deploydb.render_message(f, message(jsonb_build_object('message', repeat(c, 100000)))), 'UTF8')), '<=', n,
 	format('%s: %s bytes', f, n))
