@@ -14,7 +14,7 @@ AS $$ SELECT e.status, e.actual, e.required, e.hint FROM deploydb.check_environm
 CREATE FUNCTION told(item text) RETURNS text LANGUAGE sql
 AS $$ SELECT concat_ws(' ', i.status, i.hint) FROM item(told.item) i $$;
 
-SELECT plan(68);
+SELECT plan(76);
 
 SELECT is(array_agg(DISTINCT e.status) <@ '{ok,warning,error,not_measured,unknown}', true, 'known statuses only')
 FROM deploydb.check_environment() e;
@@ -177,6 +177,28 @@ SELECT is(regexp_replace(detail, E'\\s+', ' ', 'g'), '2 applied, 1 claimed, 1 fa
 ROLLBACK;
 SET deploydb.language = en;
 SELECT is((SELECT count(*) FROM deploydb_status() WHERE detail ~ '[一-龥]'), 0::bigint, 'none of it in English');
+
+-- errors stay English, of SQL and of C
+CREATE FUNCTION error_in(language text, statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE m text; d text; h text;
+BEGIN
+	PERFORM set_config('deploydb.language', language, true);
+	EXECUTE statement;
+	RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS m = MESSAGE_TEXT, d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
+	RETURN concat_ws('|', m, d, h);
+END $$;
+SELECT is(error_in('zh', s), e, s) FROM (VALUES
+	($$SELECT deploydb.set_rule('nothing')$$, 'rule "nothing" does not exist||View deploydb.alert_rule has the rules. A new one needs a metric.'),
+	($$SELECT deploydb.push_metric('db.xid_age', 1)$$, 'metric "db.xid_age" is not pushed|The monitor measures it.|'),
+	($$SELECT deploydb.notify('x', 'P9')$$, 'invalid severity: "P9"||Severities are P0, P1, P2 and P3.'),
+	($$CALL deploydb.test_webhook('nobody')$$, 'webhook "nobody" does not exist||View deploydb.webhook_health has those that do.'),
+	($$SELECT deploydb.silence('api_down', '1 hour', '')$$, 'a reason is needed||Say in a few words what others will want to know.'),
+	($$SELECT deploydb.backup_finish()$$, 'no backup is running|Without an id the one that is running is meant.|Name it by its id: table deploydb.backup has them.'),
+	($$SELECT deploydb.test_rule('nothing', '[]')$$, 'rule "nothing" does not exist||View deploydb.alert_rule has the rules.'),
+	($$SELECT deploydb_verify_migration('nothing')$$, 'migration "nothing" is not known|Known migrations: 20251203071615_add_decision_insights.|Register it with deploydb.register_migration(), or import what deploydb.capture_migration() gave elsewhere.')
+) AS v (s, e);
 
 DROP OWNED BY deploydb_test_app, deploydb_test_owner, "deploydb_test Reader" CASCADE;
 DROP ROLE deploydb_test_app, deploydb_test_owner, "deploydb_test Reader";
