@@ -16,6 +16,8 @@ deploydb.metrics_collection_interval = '1s'
 deploydb.metric_timeout = '300ms'
 deploydb.lock_timeout = '200ms'
 log_min_messages = warning
+archive_mode = on
+archive_command = 'true'
 });
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE app LOGIN');
@@ -49,6 +51,7 @@ is(sql('SELECT count(*) FROM deploydb.alert_event'), '0', 'and nothing fires');
 is(sql("SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration.deviations'"), '0',
 	'a migration that was never there is not watched');
 is(sql("SELECT deploydb.health() ->> 'status'"), 'ok', 'health is ok');
+wait_for(q{SELECT value > 0 AND value < 60 FROM deploydb.metric_value WHERE metric = 'worker.tick_seconds'}, 'how long a tick takes is measured, too');
 
 # Drift, by a role that has no right on deploydb
 
@@ -189,6 +192,47 @@ $node->safe_psql('app', q{SELECT deploydb.push_metric('http.error_rate.5xx', 0.2
 wait_for(q{SELECT value = 0.25 FROM deploydb.metric_latest WHERE metric = 'rollback.error_rate' AND series = 'http.error_rate.5xx'},
 	'what the application pushes counts, too');
 isnt($node->psql('app', 'SELECT deploydb.drop_metric($$api.up$$)', extra_params => [ '-U', 'app' ]), 0, 'it can do nothing else');
+
+# An archive that fails, and then works
+
+sub set_archive
+{
+	my $command = shift;
+	sql("ALTER SYSTEM SET archive_command = '$command'");
+	$node->reload;
+	return;
+}
+
+# What is written fills a WAL file, which is then to be archived.
+sub finish_wal
+{
+	return sql(q{INSERT INTO archived VALUES (1); SELECT pg_walfile_name(pg_switch_wal())});
+}
+
+sub archive
+{
+	my $condition = shift;
+	return qq{SELECT count(*) = 1 FROM deploydb.metric_value f JOIN deploydb.metric_value a USING (at)
+		JOIN deploydb.metric_latest l ON l.metric = f.metric
+		WHERE f.metric = 'archive.failed' AND a.metric = 'archive.age_seconds' AND $condition};
+}
+
+sql('CREATE TABLE archived (id integer)');
+finish_wal();
+wait_for(archive('f.value = 0 AND a.value = 0'), 'an archive that works: nothing failed, and nothing waits');
+set_archive('false');
+my $first = sql('SELECT extract(epoch FROM now())');
+my $wal = finish_wal();
+wait_for(archive("f.value = 1 AND l.note LIKE '$wal, %'"), 'an attempt to archive fails, and it is known which file');
+wait_for(archive('f.value = 1 AND a.value > 3'), 'a file waits');
+# the times of files are of whole seconds
+my $second = sql('SELECT extract(epoch FROM now())');
+finish_wal();
+$tick = sql('SELECT ticks FROM deploydb.worker_status');
+wait_for("SELECT ticks > $tick + 1 FROM deploydb.worker_status", 'and another one');
+is(sql(archive("f.value = 1 AND extract(epoch FROM a.at) - a.value BETWEEN $first - 2 AND $second - 2")), 't', 'the oldest counts');
+set_archive('true');
+wait_for(archive('f.value = 0 AND a.value = 0'), 'the archive works again: nothing failed since, and nothing waits');
 
 # A restore brings them, and the role is known by its name.
 
