@@ -217,10 +217,12 @@ compat_executor_run(QueryDesc *query)
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_RUN_PARAMETERS ScanDirection direction, uint64 count
 #define COMPAT_RUN_ARGUMENTS direction, count
+#define COMPAT_NO_RUN_ARGUMENTS NoMovementScanDirection, 0
 #else
 #define COMPAT_RUN_PARAMETERS \
 	ScanDirection direction, uint64 count, bool execute_once
 #define COMPAT_RUN_ARGUMENTS direction, count, execute_once
+#define COMPAT_NO_RUN_ARGUMENTS NoMovementScanDirection, 0, false
 #endif
 
 /* A backslash in a plain string is itself, always from 19 on. */

@@ -231,7 +231,7 @@ define_of_verification(void)
 							   "Role that the application connects as.",
 							   "Its rights are checked, and the smoke test writes as this role.",
 							   &deploydb_app_role,
-							   NULL,	/* not "": each attempt looks */
+							   "",
 							   PGC_SUSET, 0,
 							   NULL, NULL, NULL);
 }

@@ -9,8 +9,7 @@
 #define DEPLOYDB_SETTINGS_H
 
 extern int	deploydb_lock_timeout;	/* deploydb.lock_timeout, milliseconds */
-extern char *deploydb_app_role; /* deploydb.app_role, NULL or "" when
-									 * not set */
+extern char *deploydb_app_role; /* deploydb.app_role, "" when not set */
 
 extern bool deploydb_track_writes;	/* deploydb.track_writes */
 extern int	deploydb_max_tracked;	/* deploydb.max_tracked, tables a cluster */

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -57,13 +58,14 @@ static Done *done = first_done;
 static int	ndone = 0;
 static int	done_size = FIRST_ENTRIES;
 
-/* The last error that passed while an attempt was under way. */
+/* The last error that passed since the outermost attempt was started. */
 static struct
 {
-	int			sqlstate;		/* 0 when none has since the last start */
-	NameData	constraint_name;	/* of an integrity violation */
+	int			sqlstate;		/* 0 when none has */
+	NameData	constraint_name;
 }			raised;
 
+static bool error_is_counted = false;
 static TimestampTz last_message = 0;
 
 /* False when there is no memory: the attempt goes unaccounted. */
@@ -122,7 +124,8 @@ attempt_start(const void *execution, const WriteTarget *target,
 	entry->subxact = GetCurrentSubTransactionId();
 	entry->counts_rows = counts_rows;
 	entry->query_id = query_id;
-	raised.sqlstate = 0;
+	if (attempts_under_way == 1)
+		raised.sqlstate = 0;
 	last_message = GetCurrentStatementStartTimestamp();
 	entry->began = statement_is_clients() ? statement_began(last_message) :
 		GetCurrentTimestamp();
@@ -161,7 +164,7 @@ started_remove(int index)
 				(attempts_under_way - index) * sizeof(Started));
 }
 
-/* The entry of a table and the current subtransaction, which are on top. */
+/* The entry of a table and a subtransaction, whose entries are on top. */
 static pg_attribute_hot Done *
 done_entry(const WriteTarget *target, SubTransactionId subxact)
 {
@@ -204,9 +207,23 @@ attempt_done(const void *execution, uint64 rows, TimestampTz now)
 	}
 }
 
-/* Evidence of an error that has no constraint. */
+/* Of an integrity violation, and whole characters of it. */
 static void
-describe_failure(WriteFailure *failure, int sqlstate, int64 query_id)
+copy_constraint_name(NameData *to, int sqlstate, const char *name)
+{
+	int			length = 0;
+
+	if (name != NULL &&
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+		length = pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1);
+	if (length > 0)
+		memcpy(NameStr(*to), name, length);
+	NameStr(*to)[length] = '\0';
+}
+
+static void
+describe_failure(WriteFailure *failure, int sqlstate,
+				 const char *constraint_name, int64 query_id)
 {
 	memset(failure, 0, sizeof(*failure));
 	failure->sqlstate = sqlstate;
@@ -214,6 +231,7 @@ describe_failure(WriteFailure *failure, int sqlstate, int64 query_id)
 	failure->query_id = query_id;
 	strlcpy(NameStr(failure->application),
 			application_name ? application_name : "", NAMEDATALEN);
+	copy_constraint_name(&failure->constraint_name, sqlstate, constraint_name);
 }
 
 static void
@@ -231,36 +249,81 @@ remember_failed_target(const WriteTarget *target)
 		failed_targets[nfailed_targets++] = *target;
 }
 
+static void
+started_fails(int index, int sqlstate, const char *constraint_name)
+{
+	Started		ended = started[index];
+	WriteFailure failure;
+
+	started_remove(index);
+	describe_failure(&failure, sqlstate, constraint_name, ended.query_id);
+	counters_add_latency(&ended.target, took(&ended, failure.last_at));
+	counters_add_failure(&ended.target, WRITES_FAILED, &failure,
+						 GetOuterUserId(), true);
+	remember_failed_target(&ended.target);
+}
+
+/*
+ * The error that is being handled, in memory that goes with what it aborts.
+ * NULL when that may be what is short.
+ */
+static ErrorData *
+copy_error(void)
+{
+	MemoryContext old;
+	ErrorData  *error;
+
+	if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_INSUFFICIENT_RESOURCES)
+		return NULL;
+	old = MemoryContextSwitchTo(CurTransactionContext);
+	error = CopyErrorData();
+	MemoryContextSwitchTo(old);
+	return error;
+}
+
+void
+attempt_failed(const void *execution)
+{
+	int			i = started_find(execution);
+	int			sqlstate = geterrcode();
+	ErrorData  *error;
+
+	if (i < 0)
+		return;
+	error = copy_error();
+	for (; i >= 0; i = started_find(execution))
+		started_fails(i, sqlstate, error ? error->constraint_name : NULL);
+	if (error != NULL)
+		FreeErrorData(error);
+	error_is_counted = true;
+}
+
 void
 attempts_raised(int sqlstate, const char *constraint_name)
 {
 	raised.sqlstate = sqlstate;
-	strlcpy(NameStr(raised.constraint_name),
-			constraint_name ? constraint_name : "", NAMEDATALEN);
+	copy_constraint_name(&raised.constraint_name, sqlstate, constraint_name);
 }
 
-/* Messages that are no errors come here, too.  Gives no context. */
+/* Of all messages: those without an SQLSTATE are told at once. */
 void
-attempt_error_context(void *arg)
+attempts_error_context(void *arg)
 {
 	int			sqlstate = geterrcode();
-	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+	ErrorData  *error;
 
 	(void) arg;
-	if (category == ERRCODE_TO_CATEGORY(ERRCODE_SUCCESSFUL_COMPLETION) ||
-		category == ERRCODE_WARNING || category == ERRCODE_NO_DATA)
+	if (sqlstate == ERRCODE_SUCCESSFUL_COMPLETION)
 		return;
-	if (category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-		ErrorData  *error = CopyErrorData();
-
-		attempts_raised(sqlstate, error->constraint_name);
-		FreeErrorData(error);
-		MemoryContextSwitchTo(old);
-	}
-	else
+	error = copy_error();
+	if (error == NULL)
 		attempts_raised(sqlstate, NULL);
+	else
+	{
+		if (error->elevel >= ERROR)
+			attempts_raised(sqlstate, error->constraint_name);
+		FreeErrorData(error);
+	}
 }
 
 void
@@ -268,7 +331,7 @@ attempt_rejected(const WriteTarget *target, int sqlstate, int64 query_id)
 {
 	WriteFailure failure;
 
-	describe_failure(&failure, sqlstate, query_id);
+	describe_failure(&failure, sqlstate, NULL, query_id);
 	counters_add_failure(target, WRITES_REJECTED, &failure,
 						 GetOuterUserId(), false);
 	remember_failed_target(target);
@@ -284,35 +347,33 @@ attempts_commit_while_aborted(void)
 }
 
 bool
+attempts_error_is_counted(void)
+{
+	return error_is_counted;
+}
+
+bool
 attempts_in_this_message(void)
 {
 	return last_message == GetCurrentStatementStartTimestamp();
 }
 
 /*
- * What was started and has not ended raised an error; none was seen where it
- * came between two calls of the executor and is not logged.
+ * What was started and has not ended: the error that is aborted for passed, or
+ * came between two calls of the executor and was logged, or is not known.
  */
 static void
 settle_started(SubTransactionId subxact)
 {
-	WriteFailure failure;
-
 	for (int i = attempts_under_way - 1; i >= 0; i--)
 	{
-		Started		ended = started[i];
-
-		if (subxact != InvalidSubTransactionId && ended.subxact != subxact)
+		if (subxact != InvalidSubTransactionId &&
+			started[i].subxact != subxact)
 			continue;
-		started_remove(i);
-		describe_failure(&failure, raised.sqlstate != 0 ? raised.sqlstate :
-						 ERRCODE_OPERATOR_INTERVENTION, ended.query_id);
 		if (raised.sqlstate != 0)
-			failure.constraint_name = raised.constraint_name;
-		counters_add_latency(&ended.target, took(&ended, failure.last_at));
-		counters_add_failure(&ended.target, WRITES_FAILED, &failure,
-							 GetOuterUserId(), true);
-		remember_failed_target(&ended.target);
+			started_fails(i, raised.sqlstate, NameStr(raised.constraint_name));
+		else
+			started_fails(i, ERRCODE_OPERATOR_INTERVENTION, NULL);
 	}
 }
 
@@ -358,7 +419,10 @@ transaction_ends(XactEvent event, void *arg)
 		settle_started(InvalidSubTransactionId);
 	settle_done(outcome);
 	if (event == XACT_EVENT_ABORT)
+	{
+		error_is_counted = false;
 		statement_transaction_aborted();
+	}
 	shrink((void **) &started, first_started, &started_size);
 }
 
@@ -396,6 +460,7 @@ undo_subtransaction(SubTransactionId subxact)
 		counters_add(&done[ndone].target, WRITES_ROLLED_BACK,
 					 done[ndone].attempts);
 	}
+	error_is_counted = false;
 }
 
 static void

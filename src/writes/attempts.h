@@ -5,8 +5,7 @@
  * Gives: an attempt's life, from its start to the end of its transaction.
  * Needs: counters, tracked, the client's statement.
  *
- *		started ──► raised ──► subtransaction or transaction
- *		   │				 aborts: failed					counted at once
+ *		started ──► failed									counted at once
  *		   └──────► done ──► subtransaction or transaction
  *							 aborts: rolled back			counted at once
  *							 commits: the parent's, at the top: succeeded
@@ -53,30 +52,23 @@ attempt_is_started(const void *execution)
 	return attempts_under_way > 0 && attempt_find(execution);
 }
 
-/* For attempt_call_begins(). */
-extern void attempt_error_context(void *arg);
-
 /* It ran to its end now; rows go to the table that counts them. */
 extern void attempt_done(const void *execution, uint64 rows, TimestampTz now);
 
-/*
- * Around each call for it, in the caller's frame.  An error that passes is
- * remembered; the abort that follows counts it.
- */
-static inline void
-attempt_call_begins(ErrorContextCallback *watch)
-{
-	watch->callback = attempt_error_context;
-	watch->arg = NULL;
-	watch->previous = error_context_stack;
-	error_context_stack = watch;
-}
+/* It raised the error that is being handled; in a PG_CATCH block. */
+extern void attempt_failed(const void *execution);
 
-static inline void
-attempt_call_ended(const ErrorContextCallback *watch)
-{
-	error_context_stack = watch->previous;
-}
+/* Has attempt_failed() counted the error that is being handled? */
+extern bool attempts_error_is_counted(void);
+
+/*
+ * An error passes: what no PG_CATCH counts has failed of it, once the abort
+ * comes that follows.
+ */
+extern void attempts_raised(int sqlstate, const char *constraint_name);
+
+/* Calls that for an error; an error context callback, that gives no context. */
+extern void attempts_error_context(void *arg);
 
 /* An attempt that never started. */
 extern void attempt_rejected(const WriteTarget *target, int sqlstate,
@@ -87,8 +79,5 @@ extern void attempts_commit_while_aborted(void);
 
 /* Has an attempt been started since the client's last message came? */
 extern bool attempts_in_this_message(void);
-
-/* What is under way fails of this error. */
-extern void attempts_raised(int sqlstate, const char *constraint_name);
 
 #endif							/* DEPLOYDB_ATTEMPTS_H */

@@ -22,6 +22,7 @@
 
 #include "access/xact.h"
 #include "datatype/timestamp.h"
+#include "tcop/pquery.h"
 
 /* Statements are known by any pointer.  Together, for the cache's sake. */
 typedef struct ClientStatement
@@ -46,11 +47,16 @@ statement_is_running(void)
 	return client_statement.running != NULL;
 }
 
-/* Would one that begins now be the client's own? */
+/*
+ * Would one that begins now be the client's own?  What no portal executes is not:
+ * deferred triggers of a COMMIT, a function called without SQL, a background
+ * worker's.
+ */
 static inline bool
 statement_is_clients(void)
 {
-	return client_statement.nesting_level == 0 && !statement_is_running();
+	return client_statement.nesting_level == 0 && !statement_is_running() &&
+		ActivePortal != NULL;
 }
 
 static inline void

@@ -10,8 +10,8 @@
  * What is marked hot, here and in what it calls, is passed by each statement or
  * each attempt: together it takes two pages of memory, and not six.
  *
- * Locking: none.  Errors: those of the statement pass on; the abort that
- * follows counts what was under way.
+ * Locking: none.  Errors: those of the statement pass on, counted at once or by
+ * the abort that follows.
  */
 #include "postgres.h"
 
@@ -118,17 +118,76 @@ attempt_starts(QueryDesc *query, int eflags)
 	return attempt_is_started(query);
 }
 
+typedef enum AttemptCall
+{
+	ATTEMPT_STARTS, ATTEMPT_RUNS, ATTEMPT_FINISHES
+} AttemptCall;
+
+static inline void
+call_next(AttemptCall call, QueryDesc *query, int eflags,
+		  COMPAT_RUN_PARAMETERS)
+{
+	switch (call)
+	{
+		case ATTEMPT_STARTS:
+			next_start(query, eflags);
+			break;
+		case ATTEMPT_RUNS:
+			next_run(query, COMPAT_RUN_ARGUMENTS);
+			break;
+		case ATTEMPT_FINISHES:
+			next_finish(query);
+			break;
+	}
+}
+
+/* What raises within a function may be caught there, and thrown on later. */
+static pg_noinline void
+call_within_function(AttemptCall call, QueryDesc *query, int eflags,
+					 COMPAT_RUN_PARAMETERS)
+{
+	PG_TRY();
+	{
+		call_next(call, query, eflags, COMPAT_RUN_ARGUMENTS);
+	}
+	PG_CATCH();
+	{
+		attempt_failed(query);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * An attempt fails if one of its calls raises.  An error of the client's own
+ * statement is logged and aborts: the abort counts it, so that no PG_TRY is paid
+ * for by each.  The callback is for where the log takes no errors.
+ */
 static pg_attribute_hot void
-writes_executor_start(QueryDesc *query, int eflags)
+call_for_attempt(AttemptCall call, bool own, QueryDesc *query, int eflags,
+				 COMPAT_RUN_PARAMETERS)
 {
 	ErrorContextCallback watch;
 
-	if (may_be_attempt(query) && attempt_starts(query, eflags))
+	if (!own)
 	{
-		attempt_call_begins(&watch);
-		next_start(query, eflags);
-		attempt_call_ended(&watch);
+		call_within_function(call, query, eflags, COMPAT_RUN_ARGUMENTS);
+		return;
 	}
+	watch.callback = attempts_error_context;
+	watch.arg = NULL;
+	watch.previous = error_context_stack;
+	error_context_stack = &watch;
+	call_next(call, query, eflags, COMPAT_RUN_ARGUMENTS);
+	error_context_stack = watch.previous;
+}
+
+static pg_attribute_hot void
+writes_executor_start(QueryDesc *query, int eflags)
+{
+	if (may_be_attempt(query) && attempt_starts(query, eflags))
+		call_for_attempt(ATTEMPT_STARTS, statement_is_clients(), query, eflags,
+						 COMPAT_NO_RUN_ARGUMENTS);
 	else
 		next_start(query, eflags);
 }
@@ -136,17 +195,12 @@ writes_executor_start(QueryDesc *query, int eflags)
 static pg_attribute_hot void
 writes_executor_run(QueryDesc *query, COMPAT_RUN_PARAMETERS)
 {
-	ErrorContextCallback watch;
 	bool		own = statement_is_clients();
 
 	if (own)
 		statement_call_begins(query);
 	if (attempt_is_started(query))
-	{
-		attempt_call_begins(&watch);
-		next_run(query, COMPAT_RUN_ARGUMENTS);
-		attempt_call_ended(&watch);
-	}
+		call_for_attempt(ATTEMPT_RUNS, own, query, 0, COMPAT_RUN_ARGUMENTS);
 	else
 		next_run(query, COMPAT_RUN_ARGUMENTS);
 
@@ -159,16 +213,12 @@ writes_executor_run(QueryDesc *query, COMPAT_RUN_PARAMETERS)
 static pg_attribute_hot void
 writes_executor_finish(QueryDesc *query)
 {
-	ErrorContextCallback watch;
 	bool		attempt = attempt_is_started(query);
 	bool		running = (client_statement.running == query);
 
 	if (attempt)
-	{
-		attempt_call_begins(&watch);
-		next_finish(query);
-		attempt_call_ended(&watch);
-	}
+		call_for_attempt(ATTEMPT_FINISHES, running, query, 0,
+						 COMPAT_NO_RUN_ARGUMENTS);
 	else
 		next_finish(query);
 	if (attempt || running)

@@ -57,9 +57,9 @@ look_for_rejected(const ErrorData *error)
 	StatementTarget named;
 	WriteTarget target;
 
-	/* What ran is counted by the abort. */
+	/* What ran has been counted, or will be by the abort. */
 	if (error->elevel > FATAL || attempts_started() ||
-		IsParallelWorker() || !deploydb_track_writes || own_work_level > 0 ||
+		attempts_error_is_counted() || IsParallelWorker() || !deploydb_track_writes || own_work_level > 0 ||
 		!rejected_statement(error, &named) ||
 		!counters_find_name(MyDatabaseId, named.schema, named.name, &target))
 		return;

@@ -300,7 +300,8 @@ cache_build(void)
 pg_attribute_hot bool
 tracked_refresh(void)
 {
-	if (!tracked_cache.valid || (tracked_cache.eviction_due && may_evict()))
+	if ((!tracked_cache.valid || (tracked_cache.eviction_due && may_evict())) &&
+		!IsInParallelMode())	/* which takes no snapshot, nor writes */
 		cache_build();
 	return tracked_cache.count > 0;
 }

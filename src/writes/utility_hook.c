@@ -56,11 +56,9 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 				DestReceiver *dest, QueryCompletion *qc,
 				bool own, bool attempt)
 {
-	ErrorContextCallback watch;
 	TimestampTz now;
 
 	client_statement.nesting_level++;
-	attempt_call_begins(&watch);	/* does nothing for what is none */
 	PG_TRY();
 	{
 		next_utility(pstmt, queryString, readOnlyTree, context, params,
@@ -71,13 +69,14 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 		client_statement.nesting_level--;
 		if (own)
 			statement_call_begins(pstmt);	/* until the abort */
+		if (attempt)
+			attempt_failed(pstmt);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 
 	/* The statement may be freed by now: its address is all that is used. */
 	client_statement.nesting_level--;
-	attempt_call_ended(&watch);
 	now = GetCurrentTimestamp();
 	if (attempt)
 		attempt_done(pstmt, qc->nprocessed, now);
