@@ -67,6 +67,13 @@ sub wait_for_another
 	return wait_for(qq{SELECT COALESCE(pid <> $before AND last_tick_at >= started_at, false) FROM deploydb.worker_status}, $database);
 }
 
+# Terminates a process; when that was asked for.
+sub terminate
+{
+	my ($at) = split /\n/, sql('postgres', "SELECT clock_timestamp(); SELECT pg_terminate_backend($_[0], 10000)");
+	return $at;
+}
+
 sub set
 {
 	my ($setting, $value) = @_;
@@ -177,17 +184,27 @@ is(pid('one'), $one, 'broken ticks end no monitor');
 set('deploydb.metrics_collection_interval', q{'1h'});
 set('deploydb.databases', q{''});
 wait_until_ticks($_) for qw(one two three);
-sql('postgres', "SELECT pg_terminate_backend($one, 10000)");
-wait_for_another('one', $one);
-pass('a monitor that was terminated');
+my $restarts = sql('one', 'SELECT restarts FROM deploydb.worker_status');
+foreach my $pause (1, 2, 4)
+{
+	$one = pid('one');
+	my $ended_at = terminate($one);
+	wait_for_another('one', $one);
+	my $waited = sql('one', "SELECT extract(epoch FROM started_at - '$ended_at') FROM deploydb.worker_status");
+	cmp_ok($waited, '>=', $pause - 0.01, "a monitor that was terminated waits for $pause s");
+	cmp_ok($waited, '<', $pause + 10, 'and no longer');
+}
+is(sql('one', "SELECT restarts - $restarts FROM deploydb.worker_status"), '3', 'it tells how often');
 $two = pid('two');
 my $launcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'deploydb launcher'};
 my $old = sql('postgres', $launcher);
-sql('postgres', "SELECT pg_terminate_backend($old, 10000)");
+my $ended_at = terminate($old);
 wait_for("SELECT count(*) = 1 FROM ($launcher) l WHERE pid <> $old");
+cmp_ok(sql('postgres', qq{SELECT extract(epoch FROM backend_start - '$ended_at') FROM pg_stat_activity
+	WHERE backend_type = 'deploydb launcher'}), '<', 5 + 10, 'a launcher that was terminated is back in 5 s');
 sql('three', 'DROP EXTENSION deploydb; CREATE EXTENSION deploydb');
 wait_until_ticks('three');
-is(pid('two'), $two, 'a launcher that was terminated, and the monitors went on');
+is(pid('two'), $two, 'and the monitors went on');
 for my $victim ($launcher, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'deploydb monitor' LIMIT 1})
 {
 	my $restarts = sql('one', 'SELECT restarts FROM deploydb.worker_status');
