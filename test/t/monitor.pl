@@ -164,6 +164,22 @@ sql('one', q{UPDATE deploydb.monitor_state SET last_tick_at = last_tick_at - int
 wait_for('SELECT missed_ticks BETWEEN 3590 AND 3610 FROM deploydb.worker_status', 'one');
 pass('ticks that were missed are counted');
 
+# By jitter some ticks come early, which no delay makes them do
+
+set('deploydb.metrics_collection_interval', q{'3s'});
+sql('one', q{CREATE TABLE gaps (gap interval);
+	CREATE FUNCTION note_gap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		INSERT INTO public.gaps VALUES (NEW.last_tick_at - OLD.last_tick_at); RETURN NULL; END $$;
+	CREATE TRIGGER note_gap AFTER UPDATE OF ticks ON deploydb.monitor_state FOR EACH ROW
+		WHEN (OLD.interval_ms = 3000 AND NEW.interval_ms = 3000) EXECUTE FUNCTION note_gap()});
+my $early = q{count(*) FILTER (WHERE gap < '2850 ms') > 0};
+wait_for("SELECT count(*) > 1 AND $early OR count(*) >= 30 FROM gaps", 'one');
+is(sql('one', "SELECT $early FROM gaps"), 't', 'an interval is shorter than the setting');
+is(sql('one', q{SELECT count(*) FROM gaps WHERE gap NOT BETWEEN '1500 ms' AND '13300 ms'}), '0', 'but by little');
+note(sql('one', 'SELECT string_agg(gap::text, $$ $$) FROM gaps'));
+sql('one', 'DROP FUNCTION note_gap CASCADE; DROP TABLE gaps');
+set('deploydb.metrics_collection_interval', q{'1s'});
+
 # An error ends what it is in, and no more
 
 my $one = pid('one');
