@@ -1,5 +1,5 @@
-# Drift: what changes a migrated table's definition is told within a second,
-# and what does not deviate is told to nobody.
+# Drift: what changes a migrated table's definition is told long before a tick is
+# due, and what does not deviate is told to nobody.
 #
 # DEPLOYDB_DROPS is how often an index is dropped and built again; soak does it a
 # hundred times, and then the slowest must have been told within a second.
@@ -78,7 +78,7 @@ foreach (1 .. $drops)
 is($told, $drops, 'each drop of an index is told, and each end of it');
 my ($slowest) = sort { $b <=> $a } @ms;
 note("the slowest after $slowest ms");
-cmp_ok($slowest, '<', 1000, 'within a second') if $ENV{DEPLOYDB_DROPS};
+cmp_ok($slowest, '<', $ENV{DEPLOYDB_DROPS} ? 1000 : 10000, 'without delay');
 
 # Another deviation while it fires is told, too
 isnt(told_after('DROP INDEX decision_insights_created_at_idx', 'firing'), '', 'an index');
