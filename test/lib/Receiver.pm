@@ -16,6 +16,7 @@
 #	/drip			one byte of an answer each second
 #	/garbage		no HTTP
 #	/large			100 MB
+#	/first/N		N bytes of an answer of 100 MB, and no more
 #	/reset			the connection is reset
 # Each request is a line of the log: time, method, path, the header webhook-id,
 # all headers, and the body, without line ends, separated by tabs.
@@ -72,6 +73,12 @@ my %WAYS = (
 		$client->{socket}->print("HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n");
 		foreach (1 .. 1600) { $client->{socket}->print("\xff" x 65536) or last }
 		return 0;
+	},
+	first => sub {
+		my ($self, $client, $n) = @_;
+		$client->{socket}->blocking(1);
+		$client->{socket}->print("HTTP/1.1 200 OK\r\nContent-Length: 104857600\r\n\r\n", "\xff" x $n);
+		return 1;
 	},
 	reset => sub {
 		my ($self, $client) = @_;

@@ -134,6 +134,10 @@ foreach my $path ('/seconds/3600', '/date/3600')
 add_webhook('large', $receiver->url('/large'));
 notify('large', 'large');
 wait_until(newest('large', q{state = 'delivered'}), 'an answer of 100 MB is cut');
+add_webhook('first', $receiver->url('/first/' . (64 * 1024 + 1)));
+notify('first', 'first');
+wait_until(newest('first', q{state = 'delivered'}), 'of an answer there are more than 64 KiB');
+cmp_ok(sql(q{SELECT last_ms FROM deploydb.notification WHERE webhook = 'first'}), '<', 10000, 'and none of the rest is waited for');
 
 # The address policy
 setting('webhook_allow', '');
