@@ -4,14 +4,18 @@ use strict;
 use warnings;
 
 use lib 'test/lib';
+use IO::Select;
+use IO::Socket::INET;
 use Nginx;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
+use Resolver;
 use Test::More;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $receiver = Receiver->new("$directory/received");
+my $resolver = Resolver::library($directory);
 my $messages = $ENV{DEPLOYDB_MESSAGES} || 2000;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -29,6 +33,7 @@ deploydb.webhook_allow = '127.0.0.1'
 {
 	# The environment's proxy is nobody's business: nothing listens there.
 	local @ENV{qw(http_proxy https_proxy all_proxy)} = ('http://127.0.0.1:1') x 3;
+	local $ENV{LD_PRELOAD} = $resolver if $resolver;
 	$node->start;
 }
 $node->safe_psql('postgres', 'CREATE EXTENSION deploydb');
@@ -146,12 +151,42 @@ notify('refused', 'refused');
 wait_until(q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused'},
 	'an address that is not allowed is not connected to');
 is((grep { $_->{path} eq '/ok/refused' } $receiver->requests), 0, 'nothing has come there');
-my $by_name = $receiver->url('/ok/name') =~ s/127\.0\.0\.1/localhost/r;
+my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16) or die "cannot listen: $!";
+my $no_library = 'no C compiler makes a resolver';
+my @names = ('localhost', 'team.private.example');
+foreach my $name (@names)
+{
+	SKIP:
+	{
+		skip $no_library, 2 if $name ne 'localhost' && !$resolver;
+		foreach my $scheme ('http', 'https')
+		{
+			add_webhook("$scheme $name", "$scheme://$name:" . $listener->sockport);
+			like(sql("CALL deploydb.test_webhook('$scheme $name')"), qr/^dead\|\|policy\|.*needs an entry in deploydb\.webhook_allow/,
+				"$scheme://$name leads to an address that is not allowed");
+		}
+	}
+}
+ok(!IO::Select->new($listener)->can_read(0), 'nobody has connected there');
+close $listener;
 setting('webhook_allow', 'localhost:' . $receiver->port);
-add_webhook('name', $by_name);
-notify('name', 'name');
-wait_until(newest('name', q{state = 'delivered'}), 'one that is allowed by its name, after a reload, is');
+add_webhook($_, $receiver->url("/ok/$_") =~ s/127\.0\.0\.1/$_/r) foreach @names;
+notify('localhost', 'by name');
+wait_until(newest('localhost', q{state = 'delivered'}), 'one that is allowed by its name, after a reload, is');
+SKIP:
+{
+	skip $no_library, 1 unless $resolver;
+	like(sql("CALL deploydb.test_webhook('$names[1]')"), qr/^dead\|\|policy\|/, 'by that name alone');
+}
 setting('webhook_allow', '127.0.0.1');
+foreach my $name (@names)
+{
+	SKIP:
+	{
+		skip $no_library, 1 if $name ne 'localhost' && !$resolver;
+		like(sql("CALL deploydb.test_webhook('$name')"), qr/^delivered\|200\|http\|/, "$name leads to an address that is allowed");
+	}
+}
 
 # A proxy
 sql("ALTER SYSTEM SET deploydb.webhook_allow = 'proxied.example'");
