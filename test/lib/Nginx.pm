@@ -27,14 +27,15 @@ sub run
 }
 
 # new(directory, port to hand on to): ports "good", with a certificate that
-# the authority in ca.pem has made for 127.0.0.1, "other", with one for
-# another name, and "expired".
+# the authority in ca.pem has made for 127.0.0.1, "foreign", with one that
+# another authority has, "other", with one for another name, and "expired".
 sub new
 {
 	my ($class, $directory, $to) = @_;
 	my $self = bless { directory => $directory, port => {} }, $class;
-	run($directory, 'openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=Test authority" -keyout ca.key -out ca.pem');
-	my %names = (good => 'IP:127.0.0.1,DNS:localhost', other => 'DNS:other.example', expired => 'IP:127.0.0.1');
+	run($directory, qq{openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=Authority $_" -keyout $_.key -out $_.pem})
+	  foreach qw(ca another_ca);
+	my %names = (good => 'IP:127.0.0.1,DNS:localhost', foreign => 'IP:127.0.0.1', other => 'DNS:other.example', expired => 'IP:127.0.0.1');
 	my $servers = '';
 	foreach my $name (sort keys %names)
 	{
@@ -42,7 +43,8 @@ sub new
 		print $file "subjectAltName=$names{$name}\n";
 		close $file;
 		run($directory, qq{openssl req -newkey rsa:2048 -nodes -subj "/CN=$name" -keyout $name.key -out $name.csr});
-		my $sign = "openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -set_serial 1 -extfile $name.ext -out $name.pem";
+		my $ca = $name eq 'foreign' ? 'another_ca' : 'ca';
+		my $sign = "openssl x509 -req -in $name.csr -CA $ca.pem -CAkey $ca.key -set_serial 1 -extfile $name.ext -out $name.pem";
 		# Where dates can be given, a number of days must not be negative.
 		run($directory, $name eq 'expired'
 			? "{ $sign -not_before 20200101000000Z -not_after 20200102000000Z || $sign -days -1; }"
