@@ -65,7 +65,7 @@ static struct
 	NameData	constraint_name;
 }			raised;
 
-static bool error_is_counted = false;
+static TimestampTz error_counted_in = 0;	/* the client's message, or 0 */
 static TimestampTz last_message = 0;
 
 /* False when there is no memory: the attempt goes unaccounted. */
@@ -265,7 +265,7 @@ started_fails(int index, int sqlstate, const char *constraint_name)
 
 /*
  * The error that is being handled, in memory that goes with what it aborts.
- * NULL when that may be what is short.
+ * NULL when that may be what is short, or must not be asked for.
  */
 static ErrorData *
 copy_error(void)
@@ -273,7 +273,8 @@ copy_error(void)
 	MemoryContext old;
 	ErrorData  *error;
 
-	if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_INSUFFICIENT_RESOURCES)
+	if (CritSectionCount > 0 ||
+		ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_INSUFFICIENT_RESOURCES)
 		return NULL;
 	old = MemoryContextSwitchTo(CurTransactionContext);
 	error = CopyErrorData();
@@ -295,7 +296,7 @@ attempt_failed(const void *execution)
 		started_fails(i, sqlstate, error ? error->constraint_name : NULL);
 	if (error != NULL)
 		FreeErrorData(error);
-	error_is_counted = true;
+	error_counted_in = GetCurrentStatementStartTimestamp();
 }
 
 void
@@ -349,7 +350,8 @@ attempts_commit_while_aborted(void)
 bool
 attempts_error_is_counted(void)
 {
-	return error_is_counted;
+	return error_counted_in != 0 &&
+		error_counted_in == GetCurrentStatementStartTimestamp();
 }
 
 bool
@@ -420,7 +422,7 @@ transaction_ends(XactEvent event, void *arg)
 	settle_done(outcome);
 	if (event == XACT_EVENT_ABORT)
 	{
-		error_is_counted = false;
+		error_counted_in = 0;
 		statement_transaction_aborted();
 	}
 	shrink((void **) &started, first_started, &started_size);
@@ -460,7 +462,7 @@ undo_subtransaction(SubTransactionId subxact)
 		counters_add(&done[ndone].target, WRITES_ROLLED_BACK,
 					 done[ndone].attempts);
 	}
-	error_is_counted = false;
+	error_counted_in = 0;
 }
 
 static void

@@ -18,7 +18,8 @@
  * time only.
  * Time is the wall clock's, as the client's statement looks at it: an attempt
  * during which it is set is taken for shorter or longer.
- * Errors: none in what callbacks call.
+ * Errors: none in what the callbacks of transactions call; the copy of an error,
+ * for its constraint's name, may raise that memory is short.
  */
 #ifndef DEPLOYDB_ATTEMPTS_H
 #define DEPLOYDB_ATTEMPTS_H

@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "datatype/timestamp.h"
 #include "tcop/pquery.h"
+#include "utils/portal.h"
 
 /* Statements are known by any pointer.  Together, for the cache's sake. */
 typedef struct ClientStatement
@@ -48,15 +49,15 @@ statement_is_running(void)
 }
 
 /*
- * Would one that begins now be the client's own?  What no portal executes is not:
- * deferred triggers of a COMMIT, a function called without SQL, a background
- * worker's.
+ * Would one that begins now be the client's own?  What no portal executes, or a
+ * loop's of PL/pgSQL, is not: deferred triggers of a COMMIT, a function called
+ * without SQL, a background worker's.
  */
 static inline bool
 statement_is_clients(void)
 {
 	return client_statement.nesting_level == 0 && !statement_is_running() &&
-		ActivePortal != NULL;
+		ActivePortal != NULL && !ActivePortal->portalPinned;
 }
 
 static inline void

@@ -59,7 +59,8 @@ look_for_rejected(const ErrorData *error)
 
 	/* What ran has been counted, or will be by the abort. */
 	if (error->elevel > FATAL || attempts_started() ||
-		attempts_error_is_counted() || IsParallelWorker() || !deploydb_track_writes || own_work_level > 0 ||
+		attempts_error_is_counted() || IsParallelWorker() ||
+		!deploydb_track_writes || own_work_level > 0 ||
 		!rejected_statement(error, &named) ||
 		!counters_find_name(MyDatabaseId, named.schema, named.name, &target))
 		return;

@@ -11,7 +11,7 @@ use Test::More;
 use Writes;
 
 my $node = PostgreSQL::Test::Cluster->new('writes');
-$node->init;
+$node->init(extra => [ '--encoding', 'UTF8', '--no-locale' ]);
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
 deploydb.monitor = off
@@ -98,19 +98,19 @@ cmp_ok($client->{dbh}->selectrow_array(q{SELECT used_bytes FROM pg_backend_memor
 Writes::good($client->{dbh}, 'ROLLBACK');
 
 # What a parallel worker may not, and in a session that knows no tracked table yet
-my $parallel = Writes::connect_client($node, ++$number);
-Writes::good($parallel->{dbh}, $_) foreach q{CREATE FUNCTION lies() RETURNS int PARALLEL SAFE LANGUAGE plpgsql AS 'BEGIN INSERT INTO w VALUES (1, 1); RETURN 1; END'},
+my $misled = Writes::connect_client($node, ++$number);
+Writes::good($misled->{dbh}, $_) foreach q{CREATE FUNCTION lies() RETURNS int PARALLEL SAFE LANGUAGE plpgsql AS 'BEGIN INSERT INTO w VALUES (1, 1); RETURN 1; END'},
 	$node->pg_version < 16 ? 'SET force_parallel_mode = on' : 'SET debug_parallel_query = on';
-Writes::bad($parallel->{dbh}, 'SELECT lies()', '25000');
-$parallel->{dbh}->disconnect;
+Writes::bad($misled->{dbh}, 'SELECT lies()', '25000');
+$misled->{dbh}->disconnect;
 
 # A deferred trigger's write is measured from its own start on
 Writes::good($client->{dbh}, $_) foreach q{SELECT deploydb.reset_write_stats('told')}, 'CREATE TABLE later (id int)',
-	'CREATE FUNCTION writes_later() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE waited text := pg_sleep(0.5); BEGIN INSERT INTO told VALUES (1); RETURN NULL; END $$',
+	'CREATE FUNCTION writes_later() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE waited text := pg_sleep(0.5); r record; BEGIN INSERT INTO told VALUES (1); FOR r IN INSERT INTO told VALUES (2) RETURNING id LOOP END LOOP; RETURN NULL; END $$',
 	'CREATE CONSTRAINT TRIGGER later AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION writes_later()',
 	'INSERT INTO later VALUES (1)', 'BEGIN', 'INSERT INTO later VALUES (2)', 'COMMIT';
 is($watcher->{dbh}->selectrow_array(q{SELECT attempts || CASE WHEN p99_ms < 500 THEN ' at once' ELSE ' after ' || p99_ms END FROM deploydb.write_stats(target => 'told')}),
-	'2 at once', 'a deferred trigger\'s write begins where its execution does');
+	'4 at once', 'a deferred trigger\'s write begins where its execution does');
 $client->{dbh}->do(q{SELECT deploydb.untrack('told')});
 
 # A function's statement that cannot be planned; its own text names the table
