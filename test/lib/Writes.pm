@@ -288,6 +288,10 @@ our %ways = (
 	},
 	swallowed_otherwise => sub {
 		my $c = shift;
+		good($c->{dbh}, 'BEGIN');
+		bad($c->{dbh}, 'INSERT INTO w VALUES (-1, -1) ON CONFLICT (id) DO UPDATE SET v = -1', '23514');
+		good($c->{dbh}, 'COMMIT');
+		note_down($c, 'w', $_) for qw(failed swallowed);
 		foreach my $end ('END', 'COMMIT AND CHAIN; ROLLBACK', "PREPARE TRANSACTION 'none$c->{number}'")
 		{
 			good($c->{dbh}, 'BEGIN');
@@ -369,11 +373,15 @@ our %ways = (
 		my $id = fresh($c);
 		good($c->{dbh}, "MERGE INTO w USING (VALUES ($id), (-1)) AS s (id) ON w.id = s.id"
 			  . ' WHEN MATCHED THEN UPDATE SET note = \'merged\' WHEN NOT MATCHED THEN INSERT VALUES (s.id, 1)');
+		bad($c->{dbh}, "MERGE INTO w USING (VALUES ($id)) AS s (id) ON w.id = s.id WHEN MATCHED THEN UPDATE SET v = -1", '23514');
 		ok_rows($c, 'w', 2);
+		note_down($c, 'w', 'failed');
 	},
 	modifying_cte => sub {
 		my $c = shift;
 		my $id = fresh($c);
+		bad($c->{dbh}, "WITH a AS (INSERT INTO p VALUES ($id, 1) RETURNING id) INSERT INTO w SELECT -1, 1 FROM a", '23505');
+		note_down($c, $_, 'failed') for qw(p w);
 		good($c->{dbh}, "WITH a AS (INSERT INTO p VALUES ($id, 1), ($id, 2) RETURNING id), b AS (DELETE FROM p_low WHERE id = -1)"
 			  . ' INSERT INTO w SELECT id, 1 FROM a LIMIT 1');
 		good($c->{dbh}, 'WITH a AS (INSERT INTO w VALUES (' . fresh($c) . ', 1) RETURNING id) SELECT count(*) FROM a');
@@ -401,7 +409,7 @@ our %ways = (
 			good($c->{dbh}, 'BEGIN');
 			good($c->{dbh}, "INSERT INTO w VALUES ($id, 1)");
 			good($c->{dbh}, "PREPARE TRANSACTION 't$id'");
-			good($c->{dbh}, "$end PREPARED 't$id'");
+			good($c->{connect}->(), "$end PREPARED 't$id'");
 			note_down($c, 'w', 'prepared');
 		}
 	},
@@ -449,6 +457,17 @@ our %ways = (
 		$c->{dbh}->disconnect;
 		$c->{dbh} = $other;
 		note_down($c, 'w', 'rolled_back');
+	},
+	idle_for_too_long => sub {
+		my $c = shift;
+		my $pid = $c->{dbh}->{pg_pid};
+		good($c->{dbh}, "SET idle_in_transaction_session_timeout = '20ms'; BEGIN");
+		$c->{dbh}->do('INSERT INTO w VALUES (' . fresh($c) . ', 1)') or note("idle before it wrote");
+		my $wrote = !$c->{dbh}->state;
+		$c->{dbh}->disconnect;
+		$c->{dbh} = $c->{connect}->();
+		wait_for($c->{dbh}, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+		note_down($c, 'w', 'rolled_back') if $wrote;
 	},
 	serialization_failure => sub {
 		my $c = shift;

@@ -208,12 +208,14 @@ $node->start;
 my @others = grep { $node->config_data('--pkglibdir') && -e $node->config_data('--pkglibdir') . "/$_.so" }
   qw(pg_stat_statements auto_explain pgaudit pg_cron);
 note "with @others";
+cmp_ok(scalar @others, '>=', 2, 'the server\'s own are there at least');
 foreach my $libraries (join(',', @others, 'deploydb'), join(',', 'deploydb', reverse @others))
 {
 	$node->append_conf('postgresql.conf', qq{
 shared_preload_libraries = '$libraries'
 auto_explain.log_min_duration = 0
 auto_explain.log_nested_statements = on
+pgaudit.log = 'all'
 log_min_messages = debug5
 });
 	$node->restart;
@@ -223,6 +225,22 @@ log_min_messages = debug5
 	$node->psql('postgres', 'INSERT INTO decision_insights VALUES (202)\; INSERT INTO decision_insights (nope) VALUES (1)');
 	is(sql('SELECT attempts, succeeded, failed, rolled_back, rejected FROM deploydb.write_stats()'), '4|1|1|1|1', "loaded as $libraries");
 	sql('DELETE FROM decision_insights WHERE id > 200');
+}
+
+# A file that is not as it was written counts for nothing
+foreach my $broken ('cut short', 'changed')
+{
+	sql('INSERT INTO decision_insights VALUES (203); DELETE FROM decision_insights WHERE id > 200');
+	isnt(counted($node, 'decision_insights'), '0|0|0', 'there is something to lose');
+	$node->stop;
+	my $file = $node->data_dir . '/pg_stat/deploydb.stat';
+	open my $handle, '+<:raw', $file or die $!;
+	$broken eq 'changed' ? seek($handle, 2000, 0) && print {$handle} "\xff" x 8 : truncate($handle, 1000);
+	close $handle;
+	my $logged = -s $node->logfile;
+	$node->start;
+	is(counted($node, 'decision_insights'), '0|0|0', "$broken: it counts from zero");
+	like(slurp_file($node->logfile, $logged), qr/LOG:  deploydb counts from now on/, 'and says so');
 }
 
 # Switched off, and not to be switched off by everybody
@@ -257,6 +275,9 @@ is($out, 't|t|t', 'tables are tracked all the same');
 like($err, qr/NOTICE.*not counted before deploydb is preloaded/, 'with a word about it');
 like(sql(q{SELECT insights_total FROM deploydb.insight_coverage('1 day')}), qr/^\d+$/, 'coverage works');
 is(sql('SELECT count(*) > 0 FROM deploydb.write_history()'), 't', 'the history works');
+sql('CREATE DATABASE whole');
+$node->safe_psql('whole', q{CREATE EXTENSION deploydb; SELECT ddl FROM deploydb.builtin_migrations() \gexec});
+is($node->safe_psql('whole', q{SELECT deploydb.wait_insight('none', 0) -> 'problems'}), '["missing"]', 'waiting for an insight works');
 like(sql('SELECT * FROM deploydb_status()'), qr/writes\|warning\|not counted/, 'and the overview says it');
 $node->stop;
 done_testing();
