@@ -119,6 +119,13 @@ is(join(' ', $another->{dbh}->selectrow_array(q{SELECT sqlstate_class, count, la
 eval { Writes::connect_client($node, 0, 'nowhere') };
 is($another->{dbh}->selectrow_array(q{SELECT count(*) FROM deploydb.log_error WHERE NOT in_database AND sqlstate_class = '3D' AND count > 0}), 1,
 	'one of no database is seen in each');
+
+# What rehearses a rollback writes for nobody
+Writes::good($another->{dbh}, $_->[0]) foreach @{ $another->{dbh}->selectall_arrayref('SELECT ddl FROM deploydb.builtin_migrations()') };
+Writes::good($another->{dbh}, q{INSERT INTO decision_insights VALUES ('1', '1', 'u', '{}', '{}', '{}', '0123456789abcdef', now(), now())});
+$before = Writes::counters($another->{dbh});
+is($another->{dbh}->selectrow_array(q{SELECT string_agg(DISTINCT status, ' ') FROM deploydb.rehearse_rollback('add_decision_insights')}), 'ok', 'a rehearsal');
+is_deeply(Writes::difference(Writes::counters($another->{dbh}), $before), {}, 'is not counted');
 $another->{dbh}->disconnect;
 
 # A client that takes its time between two statements
