@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 
-SELECT plan(23);
+SELECT plan(24);
 
 SELECT is(deploydb.histogram_subtract('AKiD', 'AKB'), 'AKhD', '97 of 98 are new');
 SELECT is(deploydb.histogram_subtract('AKiDAUC', 'AKiD'), 'AfC', 'a bucket that was empty');
@@ -24,6 +24,8 @@ SELECT results_eq($$ SELECT * FROM deploydb.histogram_quantiles('{AKiD,AUC}') $$
 	$$ VALUES (0.01::double precision, 0.01::double precision, 0.0205::double precision) $$, 'the 99th of a hundred');
 SELECT results_eq($$ SELECT * FROM deploydb.histogram_quantiles('{{AKiD,NULL},{"",AUC}}') $$,
 	$$ VALUES (0.01::double precision, 0.01::double precision, 0.0205::double precision) $$, 'however the array is shaped');
+SELECT results_eq($$ SELECT * FROM deploydb.histogram_quantiles('{AK6CAJIAJC}') $$,
+	$$ VALUES (0.01::double precision, 0.0205::double precision, 0.0305::double precision) $$, '90, 8 and 2: all three differ');
 SELECT results_eq($$ SELECT * FROM deploydb.histogram_quantiles('{AgMB}') $$,
 	$$ SELECT v, v, v FROM CAST(16.5 * 2 ^ 23 / 1000 AS double precision) v $$, 'longer than all buckets');
 SELECT results_eq($$ SELECT * FROM deploydb.histogram_quantiles('{}') $$,

@@ -10,7 +10,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') AS granted
 CREATE SCHEMA odd;
 CREATE SCHEMA "Sch.ema";
 
-SELECT plan(45);
+SELECT plan(49);
 
 SELECT is((SELECT format('%s.%s %s', schema, name, built_in) FROM deploydb.tracked_table),
 	'public.decision_insights t', 'the built-in table is tracked from the beginning');
@@ -64,6 +64,8 @@ SELECT throws_ok(format('SELECT deploydb.track(%L)', relation), state, NULL, sta
 		('pg_temp.nowhere', '42939'), ('pg_catalog.nowhere', '42939'), ('information_schema.nowhere', '42939'), ('deploydb.nowhere', '42939'),
 		('', '42602'), ('a.b.c', '42602'), ('"open', '42602'), ('""', '42602'), ('public.""', '42602'), (NULL, '22004')) AS t (relation, state);
 SELECT is((SELECT count(*) FROM deploydb.tracked_table), 1::bigint, 'and nothing is');
+SELECT throws_ok(format('SELECT deploydb.untrack(%L)', relation), state, NULL, state || ', not tracked either: ' || COALESCE(relation, 'NULL'))
+	FROM (VALUES ('', '42602'), ('a.b.c', '42602'), ('"open', '42602'), (NULL, '22004')) AS t (relation, state);
 
 -- Nor is what bears the name of a table that was
 CREATE TABLE below (id int);
