@@ -7,6 +7,7 @@ CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 CREATE ROLE deploydb_test_monitor;
 CREATE ROLE deploydb_test_nobody;
+CREATE ROLE deploydb_test_writer;
 GRANT pg_monitor TO deploydb_test_monitor;
 GRANT USAGE ON SCHEMA deploydb TO deploydb_test_nobody;
 
@@ -56,7 +57,7 @@ BEGIN
 	UPDATE deploydb.write_failure_sample SET since = since - interval '1 year';
 END $$;
 
-SELECT plan(137);
+SELECT plan(168);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -73,6 +74,9 @@ SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''w'')', '42P01'
 	'table w is not tracked', 'a table that is there, but not tracked');
 SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''a.b.c'')', '42P01', NULL, 'too many parts');
 SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', '''')', '22023', NULL, 'no name at all');
+SELECT throws_ok(format('SELECT deploydb.%s', f), '22023', NULL, 'nor here: ' || f)
+FROM unnest(ARRAY['write_stats(''1 day'', '''')', 'write_failures(''1 day'', '''')', 'burn_rates('''')', 'reset_write_stats('''')',
+	'write_history(''1 day'', ''1 hour'', '''')', 'report_client_failures('''', 1, ''pool'')']) f;
 SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''"w'')', '22023', NULL, 'a quote left open');
 SELECT deploydb.track(t) AS tracked
 FROM unnest('{public.twin,other.twin,w,"\"Odd.Schema\".\"it''s \"\"w\"\"\""}'::text[]) t \g /dev/null
@@ -91,9 +95,10 @@ SELECT results_eq(
 	'no traffic');
 SELECT is_empty('SELECT * FROM deploydb.write_failures()', 'no failures');
 SELECT is_empty('SELECT * FROM deploydb.write_history()', 'no history');
-SELECT results_eq('SELECT severity, factor, long_rate, short_rate, burning FROM deploydb.burn_rates(''w'')',
-	$$VALUES ('P0', 14.4::float8, NULL::float8, NULL::float8, false), ('P1', 6, NULL, NULL, false),
-		('P2', 3, NULL, NULL, false), ('P3', 1, NULL, NULL, false)$$, 'nothing burns');
+SELECT results_eq('SELECT * FROM deploydb.burn_rates(''w'')',
+	$$VALUES ('P0', '1 hour', '5 minutes', 14.4::float8, NULL::float8, NULL::float8, false),
+		('P1', '6 hours', '30 minutes', 6, NULL, NULL, false), ('P2', '1 day', '2 hours', 3, NULL, NULL, false),
+		('P3', '3 days', '6 hours', 1, NULL, NULL, false)$$, 'nothing burns');
 
 -- bounds and verdicts
 SELECT results_eq(format('SELECT round(low::numeric, 4), round(high::numeric, 4) FROM deploydb.wilson_bounds(%s, %s)', k, n),
@@ -134,6 +139,8 @@ SELECT results_eq($$SELECT sqlstate, condition, attempts, last_constraint, relat
 CALL wait_for('25 hours');
 SELECT is(deploydb.write_success_rate('24 hours', 'w'), NULL, 'out of the window');
 SELECT is(deploydb.write_success_rate('26 hours', 'w'), 0.75::float8, 'in a longer one');
+SELECT results_eq($$SELECT attempts, verdict, round(error_budget_left::numeric, 6) FROM deploydb.write_stats('24 hours', 'w')$$,
+	$$VALUES (0::bigint, 'no_traffic', -24.000000)$$, 'but the budget is of 30 days whatever the period');
 SELECT is_empty($$SELECT * FROM deploydb.write_failures('24 hours', 'w')$$, 'its failure likewise');
 SELECT is((SELECT p99_ms FROM deploydb.write_stats('24 hours', 'w')), NULL, 'its latency likewise');
 SELECT isnt((SELECT p99_ms FROM deploydb.write_stats('26 hours', 'w')), NULL, 'which the longer one has');
@@ -181,8 +188,12 @@ SELECT is((SELECT gaps FROM deploydb.write_stats('1 hour', 'other.twin')), 1::bi
 
 -- history
 SELECT results_eq(
-	$$SELECT sum(attempts), sum(succeeded), sum(failed) FROM deploydb.write_history('7 days', '1 hour', 'w')$$,
-	$$SELECT attempts::numeric, succeeded::numeric, failed::numeric FROM deploydb.write_stats('7 days', 'w')$$,
+	$$SELECT sum(attempts), sum(succeeded), sum(failed), sum(rolled_back), sum(rejected), sum(rows_written),
+		sum(success_rate * attempts) / sum(attempts)
+	FROM deploydb.write_history('7 days', '1 hour', 'w')$$,
+	$$SELECT attempts::numeric, succeeded::numeric, failed::numeric, rolled_back::numeric, rejected::numeric,
+		rows_written::numeric, success_rate
+	FROM deploydb.write_stats('7 days', 'w')$$,
 	'buckets add up to the statistics');
 SELECT results_eq(
 	$$SELECT sum(attempts) FROM deploydb.write_history('7 days', '1 second')$$,
@@ -233,6 +244,20 @@ CALL write_w(0, 5);
 SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
 	'false false false false', 'five attempts are too few');
 SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
+CALL write_w(26, 3);
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false false false false', 'so are 29, with three failures');
+CALL write_w(1, 0);
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false true true true', '30 are enough');
+SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
+CALL write_w(28, 2);
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false false false false', 'two failures of 30 are too few');
+CALL write_w(0, 1);
+SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
+	'false true true true', 'three are enough');
+SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
 CALL write_w(38, 2);
 SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
 	'false false false false', 'two failures are too few');
@@ -245,6 +270,99 @@ SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb
 CALL wait_for('3 hours');
 SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
 	'false false false true', 'nor in the last two hours');
+
+-- what is kept of a failure; each kind's newest counts
+CREATE TABLE evidence (id integer CONSTRAINT positive CHECK (id > 0) CONSTRAINT once UNIQUE);
+GRANT INSERT ON evidence TO deploydb_test_writer;
+CREATE FUNCTION query_id_of(statement text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (VERBOSE, FORMAT JSON) ' || statement INTO plan;
+	RETURN plan -> 0 ->> 'Query Identifier';
+END $$;
+SELECT deploydb.track('evidence') AS tracked \g /dev/null
+INSERT INTO evidence VALUES (1);
+SET compute_query_id = on;
+SELECT clock_timestamp() AS before
+\gset
+SET application_name = 'appx';
+SET ROLE deploydb_test_writer;
+SELECT is(try('INSERT INTO evidence VALUES (0)'), '23514', 'a check is violated');
+SELECT is(try('INSERT INTO evidence SELECT 1'), '23505', 'and then a key');
+RESET ROLE;
+SET application_name = 'appy';
+SELECT results_eq($$SELECT sqlstate, last_constraint, last_application, last_query_id, relation FROM deploydb.write_failures('1 hour', 'evidence')$$,
+	$$VALUES ('23505', 'once', 'appx', query_id_of('INSERT INTO evidence SELECT 1'), 'public.evidence'),
+		('23514', 'positive', 'appx', query_id_of('INSERT INTO evidence VALUES (0)'), 'public.evidence')$$, 'the newest first, and whose');
+SELECT results_eq($$SELECT sqlstate, condition, attempts, last_constraint, last_application, last_query_id, role, relation
+	FROM deploydb.recent_failures(2)$$,
+	$$VALUES ('23505', 'unique_violation', 1::bigint, 'once', 'appx', query_id_of('INSERT INTO evidence SELECT 1'),
+			'deploydb_test_writer', 'public.evidence'),
+		('23514', 'check_violation', 1, 'positive', 'appx', query_id_of('INSERT INTO evidence VALUES (0)'),
+			'deploydb_test_writer', 'public.evidence')$$, 'each with the role');
+SELECT is((SELECT count(DISTINCT last_query_id) FROM deploydb.recent_failures(2) WHERE last_query_id <> 0), 2::bigint,
+	'query ids there are');
+SELECT ok((SELECT bool_and(last_at BETWEEN :'before' AND clock_timestamp()) AND
+	max(last_at) FILTER (WHERE sqlstate = '23514') < max(last_at) FILTER (WHERE sqlstate = '23505')
+	FROM deploydb.write_failures('1 hour', 'evidence')), 'and when');
+SELECT results_eq($$SELECT sqlstate, last_at FROM deploydb.recent_failures(2)$$,
+	$$SELECT sqlstate, last_at FROM deploydb.write_failures('1 hour', 'evidence')$$, 'at the same times');
+SELECT is(try('INSERT INTO evidence VALUES (-1)'), '23514', 'the check again');
+SELECT results_eq($$SELECT sqlstate, attempts, last_application FROM deploydb.write_failures('1 hour', 'evidence')$$,
+	$$VALUES ('23514', 2::bigint, 'appy'), ('23505', 1, 'appx')$$, 'now that is the newest');
+SELECT is((SELECT role FROM deploydb.recent_failures(1)), current_user::text, 'of another role');
+RESET compute_query_id;
+RESET application_name;
+
+-- the ring of failures
+SELECT throws_ok(format('SELECT deploydb.recent_failures(%s)', n), '22023', 'max_rows must be 0 or more', n || ' rows')
+FROM unnest(ARRAY['NULL', '-1']) n;
+SELECT is_empty('SELECT * FROM deploydb.recent_failures(0)', '0 rows');
+CALL write_w(0, 70);
+SELECT is((SELECT count(*) FROM deploydb.recent_failures(100)), 64::bigint, 'the last 64 are kept');
+SELECT is((SELECT count(*) FROM deploydb.recent_failures()), 50::bigint, '50 of them unless told otherwise');
+SELECT ok((SELECT bool_and(last_at <= before) AND bool_and(relation = 'public.w') FROM (
+	SELECT *, lag(last_at, 1, 'infinity') OVER (ROWS UNBOUNDED PRECEDING) AS before FROM deploydb.recent_failures(100)) AS r),
+	'the newest first, without those before');
+
+-- each count is its own
+CREATE TABLE apart (id integer);
+SELECT deploydb.track('apart') AS tracked \g /dev/null
+INSERT INTO apart VALUES (1), (2);
+BEGIN;
+INSERT INTO apart VALUES (3);
+ROLLBACK;
+BEGIN;
+INSERT INTO apart VALUES (4);
+PREPARE TRANSACTION 'deploydb_test_apart';
+ROLLBACK PREPARED 'deploydb_test_apart';
+SELECT results_eq($$SELECT attempts, succeeded, rolled_back, prepared, unaccounted, rows_written FROM deploydb.write_stats('1 day', 'apart')$$,
+	'VALUES (2::bigint, 1::bigint, 1::bigint, 1::bigint, 0::bigint, 2::bigint)', 'what was prepared is no attempt');
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+INSERT INTO deploydb.write_epoch
+SELECT e.target, e.since - interval '1 year', e.at - interval '1 minute', 100, 20, 3, 5, 6, 7, 9, 800, ''
+FROM deploydb.write_epoch e JOIN deploydb.write_target t USING (target) WHERE t.name = 'apart' AND NOT t.others;
+INSERT INTO deploydb.write_sample
+SELECT e.target, e.at, e.since, e.succeeded, e.failed, e.rolled_back, e.rejected, e.swallowed, e.prepared, e.unaccounted,
+	e.rows_written, e.latency
+FROM deploydb.write_epoch e JOIN deploydb.write_target t USING (target) WHERE t.name = 'apart' AND e.succeeded = 100;
+SELECT results_eq(
+	$$SELECT attempts, succeeded, failed, rolled_back, rejected, swallowed, prepared, unaccounted, rows_written, success_rate
+	FROM deploydb.write_stats('1 day', 'apart')$$,
+	$$VALUES (130::bigint, 101::bigint, 20::bigint, 4::bigint, 5::bigint, 6::bigint, 8::bigint, 9::bigint, 802::bigint,
+		101 / 130::float8)$$, 'in the statistics');
+SELECT results_eq(
+	$$SELECT relation, attempts, succeeded, failed, rolled_back, rejected, rows_written, success_rate
+	FROM deploydb.write_history('1 day', '36525 days', 'apart')$$,
+	$$VALUES ('public.apart', 130::bigint, 101::bigint, 20::bigint, 4::bigint, 5::bigint, 802::bigint, 101 / 130::float8)$$,
+	'and in the history');
+SELECT clock_timestamp() AS before
+\gset
+SELECT deploydb.reset_write_stats('apart') AS reset \g /dev/null
+SELECT results_eq(format($$SELECT prepared, unaccounted, since, since BETWEEN %L AND clock_timestamp()
+	FROM deploydb.write_stats('1 day', 'apart')$$, :'before'),
+	$$SELECT 0::bigint, 0::bigint, until, true FROM deploydb.write_gap WHERE name = 'apart' AND kind = 'reset'$$,
+	'since the reset');
 
 -- a month of samples: points are looked up
 INSERT INTO deploydb.write_sample
@@ -276,5 +394,5 @@ SELECT is((SELECT string_agg(DISTINCT try(format('SET LOCAL ROLE deploydb_test_m
 	'42501', 'to act takes more than pg_monitor');
 
 SELECT * FROM finish();
-DROP OWNED BY deploydb_test_nobody, deploydb_test_monitor;
-DROP ROLE deploydb_test_nobody, deploydb_test_monitor;
+DROP OWNED BY deploydb_test_nobody, deploydb_test_monitor, deploydb_test_writer;
+DROP ROLE deploydb_test_nobody, deploydb_test_monitor, deploydb_test_writer;
