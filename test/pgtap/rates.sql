@@ -189,10 +189,10 @@ SELECT is((SELECT gaps FROM deploydb.write_stats('1 hour', 'other.twin')), 1::bi
 -- history
 SELECT results_eq(
 	$$SELECT sum(attempts), sum(succeeded), sum(failed), sum(rolled_back), sum(rejected), sum(rows_written),
-		sum(success_rate * attempts) / sum(attempts)
+		round((sum(success_rate * attempts) / sum(attempts))::numeric, 9)
 	FROM deploydb.write_history('7 days', '1 hour', 'w')$$,
 	$$SELECT attempts::numeric, succeeded::numeric, failed::numeric, rolled_back::numeric, rejected::numeric,
-		rows_written::numeric, success_rate
+		rows_written::numeric, round(success_rate::numeric, 9)
 	FROM deploydb.write_stats('7 days', 'w')$$,
 	'buckets add up to the statistics');
 SELECT results_eq(
