@@ -11,6 +11,7 @@ use warnings;
 
 use DBI;
 use Exporter 'import';
+use IPC::Run;
 
 our @EXPORT_OK = qw(%ways connect_client counters difference merge setup_sql);
 # How many times longer everything takes, where the server is watched.
@@ -458,12 +459,23 @@ our %ways = (
 		$c->{dbh} = $other;
 		note_down($c, 'w', 'rolled_back');
 	},
+	gone_while_writing => sub {
+		my $c = shift;
+		my $id = fresh($c);
+		my $gone = IPC::Run::start([ 'psql', '-X', '-q', '-h', $c->{dbh}->{pg_host}, '-p', $c->{dbh}->{pg_port}, '-d', $c->{dbh}->{pg_db},
+				'-c', "SET client_connection_check_interval = '20ms'; INSERT INTO w SELECT $id, 1 FROM pg_sleep(600)" ],
+			'>', \my $out, '2>', \my $err);
+		my $writing = "FROM pg_stat_activity WHERE query LIKE '%INSERT INTO w SELECT $id, 1%' AND pid <> pg_backend_pid()";
+		wait_for($c->{dbh}, "SELECT count(*) = 1 $writing AND wait_event = 'PgSleep'");
+		$gone->kill_kill(grace => 0);
+		wait_for($c->{dbh}, "SELECT count(*) = 0 $writing");
+		note_down($c, 'w', 'failed');
+	},
 	idle_for_too_long => sub {
 		my $c = shift;
 		my $pid = $c->{dbh}->{pg_pid};
 		good($c->{dbh}, "SET idle_in_transaction_session_timeout = '20ms'; BEGIN");
-		$c->{dbh}->do('INSERT INTO w VALUES (' . fresh($c) . ', 1)') or note("idle before it wrote");
-		my $wrote = !$c->{dbh}->state;
+		my $wrote = defined $c->{dbh}->do('INSERT INTO w VALUES (' . fresh($c) . ', 1)');
 		$c->{dbh}->disconnect;
 		$c->{dbh} = $c->{connect}->();
 		wait_for($c->{dbh}, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
