@@ -57,6 +57,9 @@ BEGIN
 	UPDATE deploydb.write_failure_sample SET since = since - interval '1 year';
 END $$;
 
+CREATE FUNCTION burning() RETURNS text LANGUAGE sql
+	AS $$ SELECT string_agg(b.burning::text, ' ' ORDER BY b.severity) FROM deploydb.burn_rates('w') b $$;
+
 SELECT plan(168);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
@@ -241,35 +244,27 @@ SELECT is(deploydb.write_success_rate('1 day', 'w'), 1::float8, 'and are in no r
 -- burn rates: a floor, and both windows
 SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
 CALL write_w(0, 5);
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false false false false', 'five attempts are too few');
+SELECT is(burning(), 'false false false false', 'five attempts are too few');
 SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
 CALL write_w(26, 3);
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false false false false', 'so are 29, with three failures');
+SELECT is(burning(), 'false false false false', 'so are 29, with three failures');
 CALL write_w(1, 0);
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false true true true', '30 are enough');
+SELECT is(burning(), 'false true true true', '30 are enough');
 SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
 CALL write_w(28, 2);
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false false false false', 'two failures of 30 are too few');
+SELECT is(burning(), 'false false false false', 'two failures of 30 are too few');
 CALL write_w(0, 1);
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false true true true', 'three are enough');
+SELECT is(burning(), 'false true true true', 'three are enough');
 SELECT deploydb.reset_write_stats('w') AS reset \g /dev/null
 CALL write_w(38, 2);
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false false false false', 'two failures are too few');
+SELECT is(burning(), 'false false false false', 'two failures are too few');
 CALL write_w(0, 8);
 SELECT results_eq('SELECT severity, round(long_rate::numeric, 3), burning FROM deploydb.burn_rates(''w'')',
 	$$VALUES ('P0', 20.833, true), ('P1', 20.833, true), ('P2', 20.833, true), ('P3', 20.833, true)$$, 'all burn');
 CALL wait_for('20 minutes');
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false true true true', 'not in the last five minutes');
+SELECT is(burning(), 'false true true true', 'not in the last five minutes');
 CALL wait_for('3 hours');
-SELECT is((SELECT string_agg(burning::text, ' ' ORDER BY severity) FROM deploydb.burn_rates('w')),
-	'false false false true', 'nor in the last two hours');
+SELECT is(burning(), 'false false false true', 'nor in the last two hours');
 
 -- what is kept of a failure; each kind's newest counts
 CREATE TABLE evidence (id integer CONSTRAINT positive CHECK (id > 0) CONSTRAINT once UNIQUE);
