@@ -42,7 +42,10 @@ typedef struct Done
 	uint64		rows;
 } Done;
 
-/* A table that a write of the present transaction failed on. */
+/*
+ * The tables that writes of the present transaction failed on: a block forgets
+ * them as it ends, as the next one in that message begins at the same time.
+ */
 #define FAILED_TARGETS 32
 static WriteTarget failed_targets[FAILED_TARGETS];
 static int	nfailed_targets = 0;
@@ -339,9 +342,9 @@ attempt_rejected(const WriteTarget *target, int sqlstate, int64 query_id)
 }
 
 void
-attempts_commit_while_aborted(void)
+attempts_block_ends(bool swallows)
 {
-	if (failed_in == GetCurrentTransactionStartTimestamp())
+	if (swallows && failed_in == GetCurrentTransactionStartTimestamp())
 		for (int i = 0; i < nfailed_targets; i++)
 			counters_add(&failed_targets[i], WRITES_SWALLOWED, 1);
 	nfailed_targets = 0;

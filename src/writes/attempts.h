@@ -75,8 +75,11 @@ extern void attempts_error_context(void *arg);
 extern void attempt_rejected(const WriteTarget *target, int sqlstate,
 							 int64 query_id);
 
-/* COMMIT came in an aborted transaction. */
-extern void attempts_commit_while_aborted(void);
+/*
+ * COMMIT, PREPARE TRANSACTION or ROLLBACK came; swallows when it is one of the
+ * first two, in an aborted transaction.
+ */
+extern void attempts_block_ends(bool swallows);
 
 /* Has an attempt been started since the client's last message came? */
 extern bool attempts_in_this_message(void);

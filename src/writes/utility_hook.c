@@ -42,10 +42,11 @@ copy_starts(PlannedStmt *statement)
 static void
 transaction_statement(TransactionStmt *statement)
 {
-	if ((statement->kind == TRANS_STMT_COMMIT ||
-		 statement->kind == TRANS_STMT_PREPARE) &&
-		IsAbortedTransactionBlockState())
-		attempts_commit_while_aborted();
+	bool		commits = statement->kind == TRANS_STMT_COMMIT ||
+		statement->kind == TRANS_STMT_PREPARE;
+
+	if (commits || statement->kind == TRANS_STMT_ROLLBACK)
+		attempts_block_ends(commits && IsAbortedTransactionBlockState());
 }
 
 /* Within an attempt, or around the client's own statement, or both. */

@@ -342,6 +342,20 @@ our %ways = (
 		good($c->{dbh}, 'COMMIT');
 		note_down($c, 'w', 'failed');
 	},
+	# One string is one message: its transactions have the same time.
+	failed_in_another_of_one_string => sub {
+		my $c = shift;
+		foreach my $end (qw(COMMIT ROLLBACK))
+		{
+			bad($c->{dbh}, "BEGIN; DO \$\$ BEGIN PERFORM try_w(-1); END \$\$; $end; BEGIN; SELECT 1 / (SELECT 0)", '22012');
+			good($c->{dbh}, 'COMMIT');
+			note_down($c, 'w', 'failed');
+			bad($c->{dbh}, "BEGIN; DO \$\$ BEGIN PERFORM try_w(-1); END \$\$; $end; BEGIN; INSERT INTO late (nope) VALUES (1)", '42703');
+			good($c->{dbh}, 'COMMIT');
+			note_down($c, 'w', 'failed');
+			note_down($c, 'late', $_) for qw(rejected swallowed);
+		}
+	},
 	deferred_constraint => sub {
 		my $c = shift;
 		my $id = fresh($c);
