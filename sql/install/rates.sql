@@ -342,20 +342,20 @@ BEGIN
 	), newest AS (
 		SELECT l.* FROM live l
 		UNION ALL
-		(SELECT DISTINCT ON (t.target, s.since, s.sqlstate)
-			t.schema, t.name, t.target, t.start, s.since, s.sqlstate, s.attempts, s.last_at,
-			s.last_constraint, s.last_application, s.last_query_id
+		SELECT t.schema, t.name, t.target, t.start, f.since, f.sqlstate, f.attempts, f.last_at,
+			f.last_constraint, f.last_application, f.last_query_id
 		FROM targets t
-			JOIN deploydb.write_failure_sample s ON s.target = t.target
-		WHERE s.at > t.start
-			AND NOT EXISTS (SELECT FROM live l WHERE l.target = t.target AND l.since = s.since)
-		ORDER BY t.target, s.since, s.sqlstate, s.at DESC)
+			JOIN deploydb.write_epoch e ON e.target = t.target
+			JOIN deploydb.write_failure f ON f.target = e.target AND f.since = e.since
+		WHERE e.at > t.start
+			AND NOT EXISTS (SELECT FROM live l WHERE l.target = e.target AND l.since = e.since)
 	), counted AS (
-		SELECT n.*, n.attempts - COALESCE((
-			SELECT s.attempts FROM deploydb.write_failure_sample s
-			WHERE s.target = n.target AND s.since = n.since AND s.sqlstate = n.sqlstate AND s.at <= n.start
-			ORDER BY s.at DESC LIMIT 1), 0) AS failures
+		SELECT n.*, n.attempts - COALESCE((b.failures ->> n.sqlstate)::bigint, 0) AS failures
 		FROM newest n
+			LEFT JOIN LATERAL (
+				SELECT s.since, s.failures FROM deploydb.write_sample s
+				WHERE s.target = n.target AND s.at <= n.start
+				ORDER BY s.at DESC LIMIT 1) AS b ON b.since = n.since
 	)
 	SELECT NULLIF(c.sqlstate, ''), deploydb.condition_name(c.sqlstate), sum(c.failures)::bigint,
 		max(c.last_at), (array_agg(c.last_constraint ORDER BY c.last_at DESC))[1],

@@ -38,6 +38,23 @@ COMMENT ON TABLE deploydb.write_epoch IS
 	'Writes: the last sample of each epoch, with all that was counted in it';
 GRANT SELECT ON deploydb.write_epoch TO pg_monitor, pg_database_owner;
 
+-- What is known of the last failure of each SQLSTATE in an epoch.
+CREATE TABLE deploydb.write_failure (
+	target integer NOT NULL,
+	since timestamptz NOT NULL,
+	sqlstate text NOT NULL,
+	attempts bigint NOT NULL,
+	last_at timestamptz NOT NULL,
+	last_constraint text,
+	last_application text,
+	last_query_id bigint,
+	PRIMARY KEY (target, since, sqlstate),
+	FOREIGN KEY (target, since) REFERENCES deploydb.write_epoch ON DELETE CASCADE
+);
+COMMENT ON TABLE deploydb.write_failure IS
+	'Writes: failures of an SQLSTATE in each epoch, and the last of them; sqlstate is empty for those that had no room';
+GRANT SELECT ON deploydb.write_failure TO pg_monitor, pg_database_owner;
+
 CREATE TABLE deploydb.write_sample (
 	target integer NOT NULL REFERENCES deploydb.write_target ON DELETE CASCADE,
 	at timestamptz NOT NULL,
@@ -51,27 +68,12 @@ CREATE TABLE deploydb.write_sample (
 	unaccounted bigint NOT NULL,
 	rows_written bigint NOT NULL,
 	latency text NOT NULL,
+	failures jsonb,
 	PRIMARY KEY (target, at)
 );
 COMMENT ON TABLE deploydb.write_sample IS
-	'Writes: what had been counted in the epoch by then, where that changed; latency is what came since the sample before';
+	'Writes: what had been counted in the epoch by then, where that changed, failures by SQLSTATE; latency is what came since the sample before';
 GRANT SELECT ON deploydb.write_sample TO pg_monitor, pg_database_owner;
-
-CREATE TABLE deploydb.write_failure_sample (
-	target integer NOT NULL REFERENCES deploydb.write_target ON DELETE CASCADE,
-	at timestamptz NOT NULL,
-	since timestamptz NOT NULL,
-	sqlstate text NOT NULL,
-	attempts bigint NOT NULL,
-	last_at timestamptz NOT NULL,
-	last_constraint text,
-	last_application text,
-	last_query_id bigint,
-	PRIMARY KEY (target, since, sqlstate, at)
-);
-COMMENT ON TABLE deploydb.write_failure_sample IS
-	'Writes: failures of an SQLSTATE that had been counted in the epoch by then, where that changed; sqlstate is empty for those that had no room';
-GRANT SELECT ON deploydb.write_failure_sample TO pg_monitor, pg_database_owner;
 
 CREATE TABLE deploydb.write_gap (
 	schema text COLLATE "C" NOT NULL,
@@ -110,32 +112,33 @@ COMMENT ON FUNCTION deploydb.write_target_of(text, text, boolean) IS
 	'Writes: the number of a table''s samples; a part of take_write_sample()';
 REVOKE ALL ON FUNCTION deploydb.write_target_of(text, text, boolean) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.take_failure_sample(at timestamptz)
-RETURNS integer
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- Of an epoch that is counted now; NULL where nothing failed.
+CREATE FUNCTION deploydb.keep_failures(target integer, since timestamptz)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
-DECLARE
-	taken integer;
 BEGIN
-	INSERT INTO deploydb.write_failure_sample
-		(target, at, since, sqlstate, attempts, last_at, last_constraint, last_application, last_query_id)
-	SELECT t.target, at, l.since, COALESCE(l.sqlstate, ''), l.attempts, l.last_at,
+	INSERT INTO deploydb.write_failure AS f
+	SELECT t.target, l.since, COALESCE(l.sqlstate, ''), l.attempts, l.last_at,
 		l.last_constraint, l.last_application, l.last_query_id
-	FROM deploydb.write_failure_counters() l
-		JOIN deploydb.write_target t ON t.schema = l.schema AND t.name = l.name AND t.others = l.others
-	WHERE l.attempts IS DISTINCT FROM (
-		SELECT s.attempts FROM deploydb.write_failure_sample s
-		WHERE s.target = t.target AND s.since = l.since AND s.sqlstate = COALESCE(l.sqlstate, '')
-		ORDER BY s.at DESC LIMIT 1);
-	GET DIAGNOSTICS taken = ROW_COUNT;
-	RETURN taken;
+	FROM deploydb.write_target t
+		JOIN deploydb.write_failure_counters() l
+			ON l.schema = t.schema AND l.name = t.name AND l.others = t.others
+	WHERE t.target = target AND l.since = since
+	ON CONFLICT ON CONSTRAINT write_failure_pkey DO UPDATE
+		SET attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at,
+			last_constraint = EXCLUDED.last_constraint, last_application = EXCLUDED.last_application,
+			last_query_id = EXCLUDED.last_query_id
+		WHERE f.attempts <> EXCLUDED.attempts;
+	RETURN (SELECT jsonb_object_agg(f.sqlstate, f.attempts) FROM deploydb.write_failure f
+		WHERE f.target = target AND f.since = since);
 END
 $$;
-COMMENT ON FUNCTION deploydb.take_failure_sample(timestamptz) IS
-	'Writes: adds to write_failure_sample what changed; a part of take_write_sample()';
-REVOKE ALL ON FUNCTION deploydb.take_failure_sample(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.keep_failures(integer, timestamptz) IS
+	'Writes: adds to write_failure what changed, and returns the number of each SQLSTATE; a part of take_write_sample()';
+REVOKE ALL ON FUNCTION deploydb.keep_failures(integer, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.take_write_sample()
 RETURNS integer
@@ -193,10 +196,11 @@ BEGIN
 		VALUES (number, moment, live.since, live.succeeded, live.failed, live.rolled_back, live.rejected,
 			live.swallowed, live.prepared, live.unaccounted, live.rows_written,
 			deploydb.histogram_subtract(live.latency,
-				CASE WHEN last.since = live.since THEN last.latency ELSE '' END));
+				CASE WHEN last.since = live.since THEN last.latency ELSE '' END),
+			CASE WHEN live.failed + live.rejected > 0 THEN deploydb.keep_failures(number, live.since) END);
 		taken := taken + 1;
 	END LOOP;
-	RETURN taken + deploydb.take_failure_sample(moment);
+	RETURN taken;
 END
 $$;
 COMMENT ON FUNCTION deploydb.take_write_sample() IS
@@ -216,7 +220,6 @@ DECLARE
 	width interval := '5 minutes';
 	until timestamptz := start + interval '1 hour';
 	thinned bigint;
-	thinned_failures bigint;
 BEGIN
 	WITH bins AS MATERIALIZED (
 		SELECT s.since, min(s.at) AS first, max(s.at) AS last,
@@ -234,14 +237,8 @@ BEGIN
 	USING bins b
 	WHERE s.target = target AND s.since = b.since AND s.at >= b.first AND s.at < b.last;
 	GET DIAGNOSTICS thinned = ROW_COUNT;
-	DELETE FROM deploydb.write_failure_sample s
-	WHERE s.target = target AND s.at >= start AND s.at < until
-		AND EXISTS (SELECT FROM deploydb.write_failure_sample n
-			WHERE n.target = s.target AND n.since = s.since AND n.sqlstate = s.sqlstate
-				AND n.at > s.at AND n.at < date_bin(width, s.at, start) + width);
-	GET DIAGNOSTICS thinned_failures = ROW_COUNT;
 	UPDATE deploydb.write_target t SET thinned_until = until WHERE t.target = target;
-	RETURN thinned + thinned_failures;
+	RETURN thinned;
 END
 $$;
 COMMENT ON FUNCTION deploydb.thin_write_sample(integer, timestamptz) IS
@@ -302,18 +299,6 @@ BEGIN
 						OR NOT EXISTS (SELECT FROM deploydb.write_epoch e
 							WHERE e.target = s.target AND e.since = s.since))
 				ORDER BY s.at LIMIT max_rows) AS o
-		LIMIT max_rows));
-	GET DIAGNOSTICS gone = ROW_COUNT;
-	purged := purged + gone;
-	DELETE FROM deploydb.write_failure_sample s
-	WHERE s.ctid = ANY (ARRAY(
-		SELECT s.ctid FROM deploydb.write_failure_sample s
-		WHERE s.at < before
-			AND (EXISTS (SELECT FROM deploydb.write_failure_sample n
-					WHERE n.target = s.target AND n.since = s.since AND n.sqlstate = s.sqlstate
-						AND n.at > s.at AND n.at <= before)
-				OR NOT EXISTS (SELECT FROM deploydb.write_epoch e
-					WHERE e.target = s.target AND e.since = s.since))
 		LIMIT max_rows));
 	GET DIAGNOSTICS gone = ROW_COUNT;
 	purged := purged + gone;

@@ -17,21 +17,26 @@ CREATE TEMPORARY TABLE attempt AS
 		(n + 1) / 2 AS failed
 	FROM generate_series(0, 6120) n;
 INSERT INTO deploydb.write_sample
-	SELECT target, at, '2026-11-01 09:00+00', total - failed, failed, 0, 0, 0, 0, 0, total - failed, 'AKB'
+	SELECT target, at, '2026-11-01 09:00+00', total - failed, failed, 0, 0, 0, 0, 0, total - failed, 'AKB',
+		CASE WHEN failed > 0 THEN jsonb_build_object('23514', (failed + 1) / 2, '23505', failed / 2) END
 	FROM attempt, deploydb.write_target;
-INSERT INTO deploydb.write_failure_sample
-	SELECT target, at, '2026-11-01 09:00+00', CASE WHEN failed % 2 = 0 THEN '23505' ELSE '23514' END,
-		(failed + 1) / 2, at, NULL, NULL, NULL
-	FROM attempt, deploydb.write_target WHERE total % 2 = 0;
 INSERT INTO deploydb.write_epoch
 	SELECT target, since, at, succeeded, failed, rolled_back, rejected, swallowed, prepared, unaccounted,
 		rows_written, deploydb.histogram_sum(ARRAY(SELECT latency FROM deploydb.write_sample))
 	FROM deploydb.write_sample ORDER BY at DESC LIMIT 1;
+INSERT INTO deploydb.write_failure
+	SELECT target, since, key, value::bigint, at
+	FROM (SELECT * FROM deploydb.write_sample ORDER BY at DESC LIMIT 1) s, jsonb_each_text(failures);
 
 CREATE FUNCTION counted(bucket text) RETURNS TABLE (start timestamptz, attempts bigint, failed bigint, p99 double precision)
 LANGUAGE sql AS $$ SELECT bucket_start, attempts, failed, p99_ms FROM deploydb.write_history('10 years', bucket, 'w') $$;
-CREATE FUNCTION failures() RETURNS TABLE (sqlstate text, attempts bigint)
-LANGUAGE sql AS $$ SELECT sqlstate, attempts FROM deploydb.write_failures('10 years', 'w') ORDER BY 1 $$;
+-- all of them, and those since a time right after a sample that stays
+CREATE FUNCTION failures() RETURNS TABLE (start text, sqlstate text, attempts bigint)
+LANGUAGE sql AS $$
+	SELECT s, f.sqlstate, f.attempts
+	FROM unnest('{2020-01-01,2026-11-02 11:59:45+00}'::text[]) s,
+		deploydb.write_failures(extract(epoch FROM clock_timestamp() - s::timestamptz) || ' s', 'w') f
+$$;
 CREATE TEMPORARY TABLE hourly AS SELECT * FROM counted('1 hour');
 CREATE TEMPORARY TABLE fine AS SELECT * FROM counted('5 minutes');
 CREATE TEMPORARY TABLE failure AS SELECT * FROM failures();
@@ -40,16 +45,18 @@ SELECT plan(41);
 
 SELECT is((SELECT count(*) FROM deploydb.write_sample), 6121::bigint, 'as many samples as attempts');
 SELECT is((SELECT sum(attempts) FROM hourly), 6121::numeric, 'all of them in the history');
+SELECT results_eq('SELECT * FROM failure ORDER BY 1, 2', $$ VALUES ('2020-01-01', '23505', 1530::bigint), ('2020-01-01', '23514', 1530),
+	('2026-11-02 11:59:45+00', '23505', 720), ('2026-11-02 11:59:45+00', '23514', 720) $$, 'failures by SQLSTATE');
 
 -- not before an hour has gone for two hours
 SELECT is(deploydb.thin_write_samples('2026-11-01 12:00:10+00'), 0::bigint, 'nothing is old enough');
-SELECT is(deploydb.thin_write_samples('2026-11-01 12:00:11+00'), 144::bigint, 'an hour: of ten samples and five failures one, and one of each kind');
+SELECT is(deploydb.thin_write_samples('2026-11-01 12:00:11+00'), 108::bigint, 'an hour: of ten samples one');
 SELECT results_eq($$ SELECT at, succeeded + failed, latency FROM deploydb.write_sample ORDER BY at LIMIT 2 $$,
 	$$ VALUES (timestamptz '2026-11-01 09:04:40+00', 10::bigint, 'AKK'), ('2026-11-01 09:09:40+00', 20, 'AKK') $$,
 	'the last sample of each five minutes, with the latencies of all');
 SELECT is(deploydb.thin_write_samples('2026-11-01 12:00:11+00'), 0::bigint, 'once');
 SELECT is((SELECT thinned_until FROM deploydb.write_target), '2026-11-01 10:00+00', 'and how far is known');
-SELECT is(deploydb.thin_write_samples('2026-11-02 00:00+00'), 144::bigint, 'the next hour, and no more in a call');
+SELECT is(deploydb.thin_write_samples('2026-11-02 00:00+00'), 108::bigint, 'the next hour, and no more in a call');
 SELECT count(deploydb.thin_write_samples('2026-11-20 00:00+00')) FROM generate_series(1, 60) \g /dev/null
 SELECT is((SELECT count(*) FROM deploydb.write_sample), 613::bigint, 'in the end a tenth of the samples');
 SELECT bag_eq($$ SELECT * FROM counted('1 hour') $$, 'SELECT * FROM hourly', 'the same history');
@@ -70,13 +77,12 @@ DELETE FROM deploydb.write_sample WHERE at > '2026-11-05';
 
 -- what is too old goes; a period of what is kept begins where it did
 CREATE TEMPORARY TABLE lately AS SELECT * FROM deploydb.write_sample WHERE at > '2026-11-03 00:00+00';
-SELECT is(deploydb.purge_writes('2026-11-02 12:00+00', 100), 200::bigint, 'a batch of samples, and one of failures');
+SELECT is(deploydb.purge_writes('2026-11-02 12:00+00', 100), 100::bigint, 'a batch of samples');
 SELECT count(deploydb.purge_writes('2026-11-02 12:00+00', 100)) FROM generate_series(1, 10) \g /dev/null
 SELECT is((SELECT min(at) FROM deploydb.write_sample), '2026-11-02 11:59:40+00', 'the last sample before stays');
 SELECT is((SELECT count(*) FROM deploydb.write_sample WHERE at > '2026-11-03 00:00+00'), (SELECT count(*) FROM lately),
 	'and all after it');
-SELECT is((SELECT count(*) FROM deploydb.write_failure_sample WHERE at <= '2026-11-02 12:00+00'), 2::bigint,
-	'of each SQLSTATE likewise');
+SELECT bag_eq('SELECT * FROM failures() WHERE start > ''2026''', 'SELECT * FROM failure WHERE start > ''2026''', 'its failures likewise');
 SELECT is((SELECT sum(attempts) FROM counted('1 hour') WHERE start >= '2026-11-02 12:00+00'),
 	(SELECT sum(attempts) FROM hourly WHERE start >= '2026-11-02 12:00+00'), 'the history of what is kept is the same');
 SELECT is(deploydb.purge_writes('2026-11-02 12:00+00', 100), 0::bigint, 'nothing more to do');
@@ -92,12 +98,14 @@ SELECT is((SELECT count(*) FROM deploydb.write_epoch JOIN deploydb.write_target 
 	'and the one before is gone');
 SELECT is((SELECT min(succeeded) || ' of ' || count(*) FROM deploydb.write_sample), '1 of 1', 'with all of its samples');
 
--- a day of a table whose writes take every time there is, as many as can be
+-- a day of a table whose writes take every time there is and fail in every way
+-- that is told apart, as many as can be
 DELETE FROM deploydb.write_sample;
 UPDATE deploydb.write_target SET thinned_until = '-infinity';
 INSERT INTO deploydb.write_sample
 	SELECT target, timestamptz '2026-11-01 00:00+00' + n * interval '30 seconds', '2026-10-01 00:00+00',
-		1e9 + n * 1e6, n, n, 0, 0, 0, 0, 1e9 + n * 1e6, repeat('iD', 385)
+		1e9 + n * 1e6, n, n, 0, 0, 0, 0, 1e9 + n * 1e6, repeat('iD', 385),
+		(SELECT jsonb_object_agg('2' || to_char(k, 'FM0000'), 1e8 + n * 1e4 + k) FROM generate_series(1, 24) k)
 	FROM generate_series(0, 2879) n, deploydb.write_target WHERE name = 'w';
 SELECT count(deploydb.thin_write_samples('2026-11-02 00:00+00')) FROM generate_series(1, 24) \g /dev/null
 SELECT is((SELECT count(*) FROM deploydb.write_sample), (21 * 12 + 3 * 120)::bigint, 'the last three hours are whole');
@@ -107,15 +115,13 @@ SELECT cmp_ok((SELECT sum(pg_column_size(s) + 40) FROM deploydb.write_sample s),
 -- the tick forgets what is older than deploydb.retention, and nothing else
 SELECT deploydb.add_webhook('g', 'generic', 'https://example.org/') \g /dev/null
 SELECT now() - interval '40 days' AS since \gset
-TRUNCATE deploydb.write_sample, deploydb.write_failure_sample, deploydb.write_epoch;
+TRUNCATE deploydb.write_sample, deploydb.write_failure, deploydb.write_epoch;
 INSERT INTO deploydb.write_epoch
 	SELECT target, :'since', now(), 9, 9, 0, 0, 0, 0, 0, 9, '' FROM deploydb.write_target WHERE name = 'w';
 CREATE TEMPORARY TABLE age AS SELECT a, now() - a::interval AS at
 	FROM unnest('{32 days,30 days 1 hour,29 days 23 hours,1 day}'::text[]) a;
 INSERT INTO deploydb.write_sample
 	SELECT target, at, :'since', 1, 1, 0, 0, 0, 0, 0, 1, '' FROM age, deploydb.write_target WHERE name = 'w';
-INSERT INTO deploydb.write_failure_sample
-	SELECT target, at, :'since', '23505', 1, at FROM age, deploydb.write_target WHERE name = 'w';
 INSERT INTO deploydb.write_gap SELECT 'public', 'w', at, at, 'lost', 'test' FROM age;
 INSERT INTO deploydb.metric_sample SELECT at, 1, 'n', '' FROM age;
 INSERT INTO deploydb.definition_change (at, command, object_type, object) SELECT at, 'TRUNCATE TABLE', 'table', 'public.w' FROM age;
@@ -135,7 +141,7 @@ SELECT is((SELECT last_error FROM deploydb.monitor_state), NULL, 'a tick');
 SELECT is(kept(r, made), kept, r || ': what is past deploydb.retention is gone') FROM (VALUES
 	('write_gap', 'at', '29 days 23 hours, 1 day'),
 	-- a period begins with the last one before it
-	('write_sample', 'at', '30 days 1 hour, 29 days 23 hours, 1 day'), ('write_failure_sample', 'at', '30 days 1 hour, 29 days 23 hours, 1 day'),
+	('write_sample', 'at', '30 days 1 hour, 29 days 23 hours, 1 day'),
 	('metric_sample', 'at', '29 days 23 hours, 1 day'), ('definition_change', 'at', '29 days 23 hours, 1 day'),
 	('alert_event', 'occurred_at', '29 days 23 hours, 1 day')) v (r, made, kept);
 SELECT is(kept('outbox', 'created_at', format('r.state = %L', s)), CASE s WHEN 'pending' THEN '32 days, 30 days 1 hour, ' ELSE '' END || '29 days 23 hours, 1 day',

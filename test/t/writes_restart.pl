@@ -54,7 +54,7 @@ ok(!-e $node->data_dir . '/pg_stat/deploydb.stat', 'the file is gone once it is 
 is(sql('SELECT deploydb.write_success_rate()'), '0.5', 'the rate is of both');
 
 # A crash
-is(sql('SELECT deploydb.take_write_sample()'), '2', 'a sample');
+is(sql('SELECT deploydb.take_write_sample()'), '1', 'a sample');
 sql('INSERT INTO decision_insights VALUES (3)');
 
 # Neither an immediate stop nor time without the library are a clean restart
@@ -160,6 +160,7 @@ sql(q{BEGIN; SELECT deploydb.untrack('decision_insights'); INSERT INTO decision_
 sql(q{BEGIN; SELECT deploydb.track('later'); ROLLBACK});
 is(sql($stats), $as_it_was, 'untracked for the time of a transaction');
 is(sql('SELECT string_agg(name, $$ $$) FROM deploydb.write_counters()'), 'decision_insights', 'and tracked for that time');
+sql('INSERT INTO decision_insights VALUES (51)');
 foreach my $call (q{track('later')}, q{untrack('decision_insights')}, 'reset_write_stats()', 'take_write_sample()',
 	q{report_client_failures('decision_insights', 1, 'x')})
 {
