@@ -44,7 +44,8 @@ contains(const char *statement, const char *name)
 	size_t		length = strlen(name);
 
 	for (; *statement; statement++)
-		if (pg_strncasecmp(statement, name, length) == 0)
+		if (pg_ascii_tolower((unsigned char) *statement) == *name &&
+			pg_strncasecmp(statement, name, length) == 0)
 			return true;
 	return false;
 }
@@ -60,6 +61,25 @@ names_secret(const char *text)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Does the client's message?  Looked for once in each, as it may have thousands
+ * of statements, or of lines to be logged.
+ */
+static bool
+message_names_secret(void)
+{
+	static const char *message = NULL;
+	static TimestampTz came = 0;
+	static bool names = false;
+
+	if (message != debug_query_string ||
+		came != GetCurrentStatementStartTimestamp())
+		names = names_secret(debug_query_string);
+	message = debug_query_string;
+	came = GetCurrentStatementStartTimestamp();
+	return names;
 }
 
 /* Other sessions see it no longer. */
@@ -78,7 +98,7 @@ is_telling(const ErrorData *edata)
 {
 	if (telling_since != 0 && telling_since == GetCurrentStatementStartTimestamp())
 		return true;
-	return names_secret(debug_query_string) || names_secret(edata->detail) ||
+	return message_names_secret() || names_secret(edata->detail) ||
 		names_secret(edata->message) || names_secret(edata->internalquery);
 }
 
@@ -138,7 +158,8 @@ hide_utility(ParseState *pstate, Query *query, JumbleState *jumble)
 	if (next_analyze)
 		next_analyze(pstate, query, jumble);
 	if (query->utilityStmt != NULL && !creating_extension &&
-		names_secret(pstate->p_sourcetext))
+		(pstate->p_sourcetext == debug_query_string ?
+		 message_names_secret() : names_secret(pstate->p_sourcetext)))
 	{
 		query->queryId = 0;
 		hide_activity();
