@@ -3,79 +3,27 @@
 #
 # Each way is a function of %ways: it takes a client and does one thing that
 # can become of writes.  What it expects to be counted goes into the client's
-# account, table by table; counters() says what the server has counted.
+# account (Account.pm), table by table.
 package Writes;
 
 use strict;
 use warnings;
 
+use Account;
 use DBI;
 use Exporter 'import';
+use File::Basename 'dirname';
 use IPC::Run;
+use PostgreSQL::Test::Utils 'slurp_file';
 
-our @EXPORT_OK = qw(%ways connect_client counters difference merge setup_sql);
+our @EXPORT_OK = qw(%ways connect_client setup_sql);
 # How many times longer everything takes, where the server is watched.
 our $slowness = $ENV{DEPLOYDB_SLOWNESS} || 1;
-our @KINDS = qw(succeeded failed rolled_back rejected swallowed prepared unaccounted rows_written);
 
-# Tables: w is plain; p has partitions, of which p_low is tracked too; child
-# refers to w, late has a deferred constraint, follower a foreign key's actions;
-# held is locked now and then, as by a migration.
+# The tables, functions and roles that they write to and with.
 sub setup_sql
 {
-	return q{
-	CREATE EXTENSION IF NOT EXISTS deploydb;
-	CREATE ROLE nobody_writes;
-	CREATE TABLE w (id bigint PRIMARY KEY, v int NOT NULL CHECK (v >= 0), note text);
-	CREATE VIEW w_view AS SELECT id, v, note FROM w;
-	CREATE TABLE p (id bigint, v int NOT NULL) PARTITION BY RANGE (v);
-	CREATE TABLE p_low PARTITION OF p FOR VALUES FROM (0) TO (100);
-	CREATE TABLE p_high PARTITION OF p FOR VALUES FROM (100) TO (200);
-	CREATE TABLE untracked (id bigint);
-	CREATE TABLE parent (id bigint PRIMARY KEY);
-	CREATE TABLE child (id bigint REFERENCES parent (id));
-	CREATE TABLE late (id bigint UNIQUE DEFERRABLE INITIALLY DEFERRED);
-	GRANT SELECT ON w TO nobody_writes;
-	CREATE FUNCTION try_w(wanted bigint) RETURNS boolean LANGUAGE plpgsql AS $$
-	BEGIN
-		INSERT INTO w VALUES (wanted, 1);
-		RETURN true;
-	EXCEPTION WHEN unique_violation THEN
-		RETURN false;
-	END $$;
-	CREATE FUNCTION fails_within(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
-	CREATE FUNCTION fails_when_planned(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM fails_within(n) FROM (SELECT 1) AS one;
-		RETURN n;
-	END $$;
-	CREATE FUNCTION put_w(wanted bigint) RETURNS SETOF bigint LANGUAGE sql AS $$
-		INSERT INTO w VALUES (wanted, 1), (wanted + 1, 1) RETURNING id
-	$$;
-	CREATE PROCEDURE put_some(first bigint) LANGUAGE plpgsql AS $$
-	BEGIN
-		FOR n IN 0 .. 4 LOOP
-			INSERT INTO w VALUES (first + n, 1);
-			IF n % 2 = 0 THEN COMMIT; ELSE ROLLBACK; END IF;
-		END LOOP;
-	END $$;
-	CREATE FUNCTION put_new() RETURNS trigger LANGUAGE plpgsql AS $$
-	BEGIN
-		INSERT INTO w VALUES (NEW.id, 1);
-		RETURN NEW;
-	END $$;
-	CREATE TABLE triggers (id bigint);
-	CREATE TRIGGER put_new AFTER INSERT ON triggers FOR EACH ROW EXECUTE FUNCTION put_new();
-	CREATE VIEW triggers_view AS SELECT id FROM w;
-	CREATE TRIGGER put_new INSTEAD OF INSERT ON triggers_view FOR EACH ROW EXECUTE FUNCTION put_new();
-	CREATE TABLE rules (id bigint);
-	CREATE RULE put_new AS ON INSERT TO rules DO ALSO INSERT INTO w VALUES (NEW.id, 1);
-	CREATE TABLE changing (id bigint PRIMARY KEY);
-	CREATE TABLE follower (id bigint REFERENCES changing (id) ON UPDATE CASCADE ON DELETE SET NULL);
-	CREATE TABLE held (id bigint);
-	INSERT INTO w SELECT -n, 1 FROM generate_series(1, 200) n;
-	SELECT deploydb.track(t) FROM unnest('{w,p,p_low,child,late,follower,held}'::text[]) t;
-	};
+	return slurp_file(dirname(__FILE__) . '/writes.sql');
 }
 
 sub connect_client
@@ -93,14 +41,6 @@ sub connect_client
 
 # A number that no other client and no other call has.
 sub fresh { my $c = shift; return $c->{number} * 10_000_000 + ++$c->{next} }
-
-sub note_down
-{
-	my ($c, $table, $kind, $n) = @_;
-	$c->{account}{$table}{$kind} += $n // 1;
-}
-
-sub ok_rows { my ($c, $table, $rows, $n) = @_; note_down($c, $table, 'succeeded', $n); note_down($c, $table, 'rows_written', $rows) if $rows }
 
 # Runs what must go well, or must not.
 sub good
@@ -495,6 +435,29 @@ our %ways = (
 		wait_for($c->{dbh}, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
 		note_down($c, 'w', 'rolled_back') if $wrote;
 	},
+	transaction_for_too_long => sub {
+		my $c = shift;
+		return if $c->{dbh}{pg_server_version} < 170000;
+		foreach my $writes (0, 1)
+		{
+			my $pid = $c->{dbh}->{pg_pid};
+			good($c->{dbh}, 'SET transaction_timeout = ' . 200 * $slowness);
+			if ($writes)
+			{
+				bad($c->{dbh}, 'INSERT INTO w SELECT ' . fresh($c) . ', 1 FROM pg_sleep(600)', '25P04');
+				note_down($c, 'w', 'failed');
+			}
+			else
+			{
+				good($c->{dbh}, 'BEGIN');
+				note_down($c, 'w', 'rolled_back') if defined $c->{dbh}->do('INSERT INTO w VALUES (' . fresh($c) . ', 1)');
+			}
+			my $other = $c->{connect}->();
+			wait_for($other, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $pid)");
+			$c->{dbh}->disconnect;
+			$c->{dbh} = $other;
+		}
+	},
 	serialization_failure => sub {
 		my $c = shift;
 		my $other = $c->{connect}->();
@@ -595,46 +558,6 @@ sub wait_for
 		select undef, undef, undef, 0.02;
 	}
 	die "waited in vain: $sql";
-}
-
-# What the server has counted: {table}{kind}.
-sub counters
-{
-	my $dbh = shift;
-	my $rows = $dbh->selectall_arrayref('SELECT name, ' . join(', ', @KINDS) . ' FROM deploydb.write_counters() WHERE NOT others')
-	  or die $dbh->errstr;
-	my %counted;
-	foreach my $row (@$rows)
-	{
-		my ($name, @counts) = @$row;
-		$counted{$name}{ $KINDS[$_] } = $counts[$_] for 0 .. $#KINDS;
-	}
-	return \%counted;
-}
-
-# What came between; zeros are left out.
-sub difference
-{
-	my ($after, $before) = @_;
-	my %result;
-	foreach my $table (keys %$after)
-	{
-		foreach my $kind (@KINDS)
-		{
-			my $n = $after->{$table}{$kind} - ($before->{$table}{$kind} // 0);
-			$result{$table}{$kind} = $n if $n;
-		}
-	}
-	return \%result;
-}
-
-sub merge
-{
-	my ($into, $from) = @_;
-	foreach my $table (keys %$from)
-	{
-		$into->{$table}{$_} += $from->{$table}{$_} for keys %{ $from->{$table} };
-	}
 }
 
 1;

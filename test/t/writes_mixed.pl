@@ -6,6 +6,7 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use Account;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Storable;
@@ -67,9 +68,9 @@ foreach my $pid (@pids)
 }
 
 my %account;
-Writes::merge(\%account, retrieve($_)) foreach glob "$directory/*";
+merge(\%account, retrieve($_)) foreach glob "$directory/*";
 my $watcher = Writes::connect_client($node, 0);
-my $counted = Writes::difference(Writes::counters($watcher->{dbh}), {});
+my $counted = difference(counters($watcher->{dbh}), {});
 is_deeply($counted, \%account, "$clients clients, $operations operations each");
 note(explain $counted);
 is($watcher->{dbh}->selectrow_array(q{SELECT sum(attempts) FROM deploydb.write_failure_counters()}),
