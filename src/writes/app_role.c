@@ -46,7 +46,7 @@ is_set_to(const char *setting, const char *name)
 
 /* SET ROLE makes others the application, and not the application others. */
 bool
-app_role_look(bool may_look)
+session_is_others(bool may_look)
 {
 	const char *name = deploydb_app_role;
 

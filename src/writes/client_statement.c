@@ -19,7 +19,7 @@ ClientStatement client_statement;
 
 /* Those of a parallel worker are its leader's. */
 pg_attribute_hot void
-statement_took(uint64 microseconds)
+statement_count_if_slow(uint64 microseconds)
 {
 	microseconds -= Min(client_statement.waited, microseconds);
 	client_statement.waited = 0;

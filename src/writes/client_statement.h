@@ -28,15 +28,15 @@
 /* Statements are known by any pointer.  Together, for the cache's sake. */
 typedef struct ClientStatement
 {
-	const void *running;		/* a call is under way, or failed and no abort
-								 * has come yet */
-	int			subtransactions;	/* that are open in that call */
+	const void *running;		/* one of its calls is under way, or has
+								 * failed and the abort is still to come */
+	int			subtransactions;	/* that began in that call and are open */
 	int			nesting_level;	/* calls of the planner and of utilities that
-								 * this one is in; they put it back when an
-								 * error passes */
-	const void *open;			/* a call has ended, and there may be more */
-	uint64		microseconds;	/* of its calls that have ended */
-	uint64		waited;			/* for what the client waits for */
+								 * are under way; each puts it back, when it
+								 * raises too */
+	const void *open;			/* its last call has ended, and more may come */
+	uint64		microseconds;	/* that its calls took */
+	uint64		waited;			/* of these, on the client's own wish */
 	TimestampTz last_call_ended;
 } ClientStatement;
 
@@ -48,10 +48,35 @@ statement_is_running(void)
 	return client_statement.running != NULL;
 }
 
+static inline bool
+statement_runs_as(const void *statement)
+{
+	return client_statement.running == statement;
+}
+
+static inline bool
+statement_is_open_as(const void *statement)
+{
+	return client_statement.open == statement;
+}
+
+/* Around each call of the planner and of a utility. */
+static inline void
+statement_nests(void)
+{
+	client_statement.nesting_level++;
+}
+
+static inline void
+statement_unnests(void)
+{
+	client_statement.nesting_level--;
+}
+
 /*
- * Would one that begins now be the client's own?  What no portal executes, or a
- * loop's of PL/pgSQL, is not: deferred triggers of a COMMIT, a function called
- * without SQL, a background worker's.
+ * Is a statement that begins now the client's own?  None is that runs outside a
+ * portal (deferred triggers at COMMIT, functions called without SQL, background
+ * workers), nor that of a FOR loop in PL/pgSQL, which pins its portal.
  */
 static inline bool
 statement_is_clients(void)
@@ -67,7 +92,7 @@ statement_call_begins(const void *statement)
 	client_statement.subtransactions = 0;
 }
 
-/* When one that begins now in that message of the client's began for him. */
+/* When a statement of that message that begins now began for the client. */
 static inline TimestampTz
 statement_began(TimestampTz message)
 {
@@ -95,35 +120,35 @@ statement_call_ended(const void *statement, TimestampTz now)
 	client_statement.microseconds += statement_call_took(now);
 }
 
-/* Counts a statement that took so long, if it is slow. */
-extern void statement_took(uint64 microseconds);
+/* Counts a statement that took as long, if that is slow. */
+extern void statement_count_if_slow(uint64 microseconds);
 
-/* The open one has come to its end. */
+/* The open one has ended. */
 static inline void
 statement_ended(void)
 {
 	client_statement.open = NULL;	/* another may get its address */
-	statement_took(client_statement.microseconds);
+	statement_count_if_slow(client_statement.microseconds);
 }
 
-/* Another one, that is done at once, leaves one that rests as it is. */
+/* One that is done in a single call; a cursor that is open stays so. */
 static inline void
 statement_of_one_call_ended(TimestampTz now)
 {
-	statement_took(statement_call_took(now));
+	statement_count_if_slow(statement_call_took(now));
 }
 
 /* From the callbacks of transactions and subtransactions. */
 static inline void
 statement_transaction_committed(void)
 {
-	client_statement.running = NULL;	/* whoever caught what it raised */
+	client_statement.running = NULL;	/* if it raised, that was caught */
 }
 
 extern void statement_transaction_aborted(void);
 extern void statement_subtransaction(SubXactEvent event);
 
-/* So much of it was waiting for what the client wanted to wait for. */
+/* It waited as long because the client asked it to. */
 extern void statement_waited(uint64 microseconds);
 
 #endif							/* DEPLOYDB_CLIENT_STATEMENT_H */

@@ -44,14 +44,14 @@ writes_planner(COMPAT_PLANNER_PARAMETERS)
 {
 	PlannedStmt *volatile result = NULL;
 
-	client_statement.nesting_level++;
+	statement_nests();
 	PG_TRY();
 	{
 		result = next_planner(COMPAT_PLANNER_ARGUMENTS);
 	}
 	PG_FINALLY();
 	{
-		client_statement.nesting_level--;
+		statement_unnests();
 	}
 	PG_END_TRY();
 	return result;
@@ -214,7 +214,7 @@ static pg_attribute_hot void
 writes_executor_finish(QueryDesc *query)
 {
 	bool		attempt = attempt_is_started(query);
-	bool		running = (client_statement.running == query);
+	bool		running = statement_runs_as(query);
 
 	if (attempt)
 		call_for_attempt(ATTEMPT_FINISHES, running, query, 0,
@@ -230,7 +230,7 @@ writes_executor_finish(QueryDesc *query)
 		if (running)
 			statement_call_ended(query, now);
 	}
-	if (client_statement.open == query)
+	if (statement_is_open_as(query))
 		statement_ended();
 }
 

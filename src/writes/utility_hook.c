@@ -59,7 +59,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 {
 	TimestampTz now;
 
-	client_statement.nesting_level++;
+	statement_nests();
 	PG_TRY();
 	{
 		next_utility(pstmt, queryString, readOnlyTree, context, params,
@@ -67,7 +67,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	}
 	PG_CATCH();
 	{
-		client_statement.nesting_level--;
+		statement_unnests();
 		if (own)
 			statement_call_begins(pstmt);	/* until the abort */
 		if (attempt)
@@ -77,7 +77,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	PG_END_TRY();
 
 	/* The statement may be freed by now: its address is all that is used. */
-	client_statement.nesting_level--;
+	statement_unnests();
 	now = GetCurrentTimestamp();
 	if (attempt)
 		attempt_done(pstmt, qc->nprocessed, now);
