@@ -444,7 +444,7 @@ our %ways = (
 			good($c->{dbh}, 'SET transaction_timeout = ' . 200 * $slowness);
 			if ($writes)
 			{
-				bad($c->{dbh}, 'INSERT INTO w SELECT ' . fresh($c) . ', 1 FROM pg_sleep(600)', '25P04');
+				bad($c->{dbh}, 'INSERT INTO w SELECT ' . fresh($c) . ', 1 FROM pg_sleep(600)');
 				note_down($c, 'w', 'failed');
 			}
 			else
