@@ -8,14 +8,14 @@
 CREATE TABLE deploydb.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	webhook text NOT NULL,
-	kind text NOT NULL CHECK (kind OPERATOR(pg_catalog.=) ANY (ARRAY['alert', 'notice', 'test', 'digest'])),
+	kind text NOT NULL CHECK (kind IN ('alert', 'notice', 'test', 'digest')),
 	topic text NOT NULL,
 	severity text NOT NULL,
 	status text NOT NULL,
 	event bigint,
 	body text NOT NULL,
-	state text NOT NULL DEFAULT 'pending' CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'sending',
-		'delivered', 'dead', 'superseded', 'folded'])),
+	state text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sending',
+		'delivered', 'dead', 'superseded', 'folded')),
 	attempts integer NOT NULL DEFAULT 0,
 	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	next_attempt_at timestamptz NOT NULL DEFAULT '-infinity',
@@ -27,11 +27,11 @@ CREATE TABLE deploydb.outbox (
 	told_by bigint,
 	claimed_by bigint
 );
-CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state OPERATOR(pg_catalog.=) 'pending';
-CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attempt_at) WHERE state OPERATOR(pg_catalog.=) 'pending';
-CREATE INDEX outbox_test_idx ON deploydb.outbox (webhook, id) WHERE state OPERATOR(pg_catalog.=) 'pending' AND kind OPERATOR(pg_catalog.=) 'test';
-CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic, id) WHERE state OPERATOR(pg_catalog.=) 'pending';
-CREATE INDEX outbox_sending_idx ON deploydb.outbox (webhook, topic) WHERE state OPERATOR(pg_catalog.=) 'sending';
+CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state = 'pending';
+CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attempt_at) WHERE state = 'pending';
+CREATE INDEX outbox_test_idx ON deploydb.outbox (webhook, id) WHERE state = 'pending' AND kind = 'test';
+CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic, id) WHERE state = 'pending';
+CREATE INDEX outbox_sending_idx ON deploydb.outbox (webhook, topic) WHERE state = 'sending';
 CREATE INDEX outbox_finished_at_idx ON deploydb.outbox (finished_at);
 COMMENT ON TABLE deploydb.outbox IS
 	'Webhooks: every message to every webhook, until deploydb.retention has passed since it was finished';

@@ -7,10 +7,10 @@ CREATE TABLE deploydb.webhook (
 	enabled boolean NOT NULL DEFAULT true,
 	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	created_by text NOT NULL DEFAULT session_user,
-	CONSTRAINT webhook_name CHECK (name OPERATOR(pg_catalog.~) '^[[:graph:]]([[:print:]]{0,98}[[:graph:]])?$'),
-	CONSTRAINT webhook_format CHECK (format OPERATOR(pg_catalog.=) ANY (ARRAY['generic', 'slack', 'teams',
-		'dingtalk', 'feishu', 'wecom', 'alertmanager', 'heartbeat'])),
-	CONSTRAINT webhook_min_severity CHECK (min_severity OPERATOR(pg_catalog.=) ANY (ARRAY['P0', 'P1', 'P2', 'P3']))
+	CONSTRAINT webhook_name CHECK (name ~ '^[[:graph:]]([[:print:]]{0,98}[[:graph:]])?$'),
+	CONSTRAINT webhook_format CHECK (format IN ('generic', 'slack', 'teams',
+		'dingtalk', 'feishu', 'wecom', 'alertmanager', 'heartbeat')),
+	CONSTRAINT webhook_min_severity CHECK (min_severity IN ('P0', 'P1', 'P2', 'P3'))
 );
 COMMENT ON TABLE deploydb.webhook IS
 	'Webhooks: who is told of what; their addresses are in webhook_secret';
