@@ -250,17 +250,37 @@ write_migration('20260101000000_fails', "CREATE TABLE half (id int);\n");
 ok($ok, 'failed: mended, it is deployed') or diag $said;
 is(verdict('fails'), 'true', 'failed: and verifies');
 
-# Upserts by Prisma's client, with transactions that fail, and an error that is
-# swallowed in JavaScript: its own account and the server's counters are equal.
+# Upserts by Prisma's client, with transactions that fail, races, and errors that
+# are swallowed in JavaScript: its own account and the server's counters are
+# equal, and so many writes were sent.
 chapter('client');
 $node->safe_psql($database, $node->safe_psql($database, 'SELECT ddl FROM deploydb.builtin_migrations()'));
 my ($generated, $generating) = in_project(qw(npx prisma generate));
 ok($generated, 'Prisma makes its client') or diag($generating);
+$node->safe_psql($database, "ALTER DATABASE $database SET log_statement = 'all'");
+my $start = -s $node->logfile;
 (my $ran, $said) = in_project(qw(npx jiti writes.ts));
 ok($ran, 'and the client writes') or diag($said);
 my ($account) = $said =~ /^(\d+(?:\|\d+){4})$/m;
 is($node->safe_psql($database, q{SELECT succeeded, failed, rolled_back, rejected, swallowed FROM deploydb.write_stats()}),
 	$account, 'the counters are the client\'s account');
+my $log_of_client = slurp_file($node->logfile, $start);
+my ($what, %sent) = ('without a mark');
+while ($log_of_client =~ /LOG:  (?:statement|execute [^:]*): (?:SELECT 'mark: ([^']*)'|([A-Z]+)\b(.*))/g)
+{
+	if (defined $1) { $what = $1 }
+	else { push @{ $sent{$what} }, index($3, 'ON CONFLICT') < 0 ? $2 : 'UPSERT' }
+}
+my $insert = 'BEGIN SELECT INSERT SELECT COMMIT';
+my $update = 'BEGIN SELECT UPDATE SELECT COMMIT';
+my %expected = ('new' => $insert, 'there' => $update, 'two keys' => "$insert $update",
+	'nothing to update' => "$insert BEGIN SELECT SELECT SELECT COMMIT",
+	'conflict' => 'BEGIN SELECT INSERT ROLLBACK',
+	'batch' => 'BEGIN SELECT INSERT SELECT SELECT INSERT ROLLBACK',
+	'swallowed' => 'BEGIN SELECT UPDATE SELECT SELECT INSERT COMMIT');
+is("@{ $sent{$_} // [] }", $expected{$_}, "an upsert of two statements: $_") foreach sort keys %expected;
+is($node->safe_psql($database, 'SELECT attempts - rejected FROM deploydb.write_stats()'),
+	scalar(grep { /^(?:INSERT|UPDATE|UPSERT)$/ } map { @$_ } values %sent), 'and as many writes were executed');
 
 # Its shadow database comes and goes, with deploydb in the template, while
 # receivers hang.  The stock engine cannot read a schema through this adapter,
