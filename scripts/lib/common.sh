@@ -121,7 +121,7 @@ build_packages()
 test_packages()
 {
 	build_packages "$1"
-	printf '%s\n' libdbd-pg-perl libipc-run-perl perl nginx-light openssl
+	printf '%s\n' curl libdbd-pg-perl libipc-run-perl perl nginx-light openssl
 	if package_installed "postgresql-$1-pgtap" || package_available "postgresql-$1-pgtap"; then
 		printf '%s\n' "postgresql-$1-pgtap" libtap-parser-sourcehandler-pgtap-perl
 	fi

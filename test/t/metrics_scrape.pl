@@ -1,13 +1,18 @@
-# Debian's exporters read view metric_value, configured as docs/operations.md
-# says, as a role that is a member of pg_monitor and nothing else.
+# What docs/operations.md says about values from elsewhere, and about values for
+# others: cron's line pushes one; Debian's exporters read view metric_value,
+# as a role that is a member of pg_monitor and nothing else.
 use strict;
 use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
 
 use HTTP::Tiny;
 use IPC::Run;
 use IO::Socket::INET;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Receiver;
 use Test::More;
 use Time::HiRes qw(sleep);
 
@@ -38,6 +43,51 @@ $idents =~ s/^exporter postgres /exporter $user /m;
 
 $node->safe_psql('vocabulary', "CREATE EXTENSION deploydb; $create_role");
 $node->safe_psql('vocabulary', q{SELECT deploydb.push_metric('http.error_rate.5xx', 0.125)});
+
+# cron's line, by the shell and with as little environment as cron's, as a role
+# that may do what the manual grants
+
+my $receiver = Receiver->new(PostgreSQL::Test::Utils::tempdir() . '/requests');
+my @answers = ([ '200', $receiver->url('/ok/health'), 1 ], [ '500', $receiver->url('/status/500'), 0 ],
+	[ '200 again', $receiver->url('/ok/health'), 1 ], [ 'nobody there', 'http://127.0.0.1:' . free_port() . '/ok/health', 0 ]);
+$node->safe_psql('vocabulary', 'CREATE ROLE cron LOGIN');
+
+# Whether it runs, and what cron would send by mail
+sub as_cron
+{
+	my $line = shift;
+	my $said = '';
+	my $ok = IPC::Run::run([ 'env', '-i', "PATH=$ENV{PATH}", 'PGHOST=' . $node->host, 'PGPORT=' . $node->port, 'PGUSER=cron',
+			'/bin/sh', '-c', $line ], '<', \'', '>&', \$said);
+	return ($ok, $said);
+}
+
+SKIP:
+{
+	skip 'curl is not installed', 1 unless found('curl');
+	foreach my $page (sort keys %manual)
+	{
+		my ($line) = $manual{$page} =~ /^\* \* \* \* \* (psql .*)$/m or die "no line for cron in $page";
+		my ($grant) = $manual{$page} =~ /`(SELECT deploydb\.grant_access\('cron', '\w+'\);)`/ or die "no grant in $page";
+		unlike($line, qr/%/, "$page: nothing that cron takes for the end of the line");
+		is(($line =~ s{https://api\.example\.org/health}{URL}g), 1, 'it asks one URL');
+		my ($ok, $said) = as_cron($line =~ s/URL/$answers[0][1]/r);
+		ok(!$ok && $said =~ /permission denied for schema deploydb/, 'not everybody may') or diag($said);
+		$node->safe_psql('vocabulary', $grant);
+		foreach my $answer (@answers)
+		{
+			my ($what, $url, $value) = @$answer;
+			($ok, $said) = as_cron($line =~ s/URL/$url/r);
+			ok($ok, "$page: $what") or diag($said);
+			is($node->safe_psql('vocabulary', q{SELECT value FROM deploydb.metric_value WHERE metric = 'api.up'}), $value, "api.up is $value");
+		}
+		$node->safe_psql('vocabulary', 'DROP OWNED BY cron');
+	}
+	is(join(' ', map { "$_->{method} $_->{path}" } $receiver->requests),
+		join(' ', ('GET /ok/health', 'GET /ok/health', 'GET /status/500', 'GET /ok/health') x 2), 'each asked');
+}
+$receiver->stop;
+
 $node->append_conf('pg_ident.conf', $idents);
 append_to_file($node->data_dir . '/pg_hba.new', $hba . "local all $user trust\n");
 rename $node->data_dir . '/pg_hba.new', $node->data_dir . '/pg_hba.conf' or die $!;
