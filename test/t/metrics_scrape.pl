@@ -79,6 +79,7 @@ SKIP:
 			my ($what, $url, $value) = @$answer;
 			($ok, $said) = as_cron($line =~ s/URL/$url/r);
 			ok($ok, "$page: $what") or diag($said);
+			is($said =~ s/^curl: .*\n//r, '', 'nothing for a mail but what curl says');
 			is($node->safe_psql('vocabulary', q{SELECT value FROM deploydb.metric_value WHERE metric = 'api.up'}), $value, "api.up is $value");
 		}
 		$node->safe_psql('vocabulary', 'DROP OWNED BY cron');
