@@ -210,11 +210,44 @@ my @others = grep { $node->config_data('--pkglibdir') && -e $node->config_data('
   qw(pg_stat_statements auto_explain pgaudit pg_cron);
 note "with @others";
 cmp_ok(scalar @others, '>=', 2, 'the server\'s own are there at least');
+
+# Jobs of pg_cron, by its workers and by connections: what it says that became of
+# them is what is counted.  Those of @reboot run once, and at once.
+sub run_jobs
+{
+	my $how = shift;
+	$node->append_conf('postgresql.conf', 'cron.use_background_workers = ' . ($how eq 'workers' ? 'on' : 'off'));
+	sql(q{INSERT INTO decision_insights VALUES (201); SELECT deploydb.reset_write_stats();
+		CREATE EXTENSION pg_cron;
+		SELECT cron.schedule('job' || n, '@reboot', command) FROM unnest('{
+			INSERT INTO decision_insights VALUES (211), INSERT INTO decision_insights VALUES (212), INSERT INTO decision_insights VALUES (213),
+			INSERT INTO decision_insights VALUES (201), UPDATE decision_insights SET id = 201 WHERE id < 201,
+			INSERT INTO decision_insights VALUES (214); INSERT INTO decision_insights VALUES (201),
+			INSERT INTO decision_insights (nope) VALUES (215),
+			CREATE TABLE ran AS SELECT backend_type FROM pg_stat_activity WHERE pid = pg_backend_pid()}'::text[]) WITH ORDINALITY AS job (command, n)});
+	$node->restart;
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 8
+		AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'pg_cron' OR application_name = 'pg_cron')
+		FROM cron.job_run_details WHERE status IN ('succeeded', 'failed')}), "pg_cron's jobs end, run by $how")
+	  or diag(sql('SELECT * FROM cron.job_run_details'));
+	is(sql('SELECT backend_type FROM ran'), $how eq 'workers' ? 'pg_cron' : 'client backend', 'by that');
+	my $account = sql(q{SELECT count(*) FILTER (WHERE status = 'succeeded' AND command ~ 'INSERT'),
+		count(*) FILTER (WHERE status = 'failed' AND return_message ~ 'duplicate key'),
+		count(*) FILTER (WHERE status = 'failed' AND command ~ ';'),
+		count(*) FILTER (WHERE status = 'failed' AND return_message ~ '"nope"') FROM cron.job_run_details});
+	is($account, '3|3|1|1', 'as they should');
+	is(sql('SELECT succeeded, failed, rolled_back, rejected FROM deploydb.write_stats()'), $account, 'and are counted')
+	  or diag(sql('SELECT command, status, return_message FROM cron.job_run_details'));
+	sql('DROP EXTENSION pg_cron; DROP TABLE ran; DELETE FROM decision_insights WHERE id > 200');
+	return;
+}
 foreach my $libraries (join(',', @others, 'deploydb'), join(',', 'deploydb', reverse @others))
 {
 	$node->append_conf('postgresql.conf', qq{
 shared_preload_libraries = '$libraries'
 auto_explain.log_min_duration = 0
+cron.host = '@{[ $node->host ]}'
+max_worker_processes = 20
 auto_explain.log_nested_statements = on
 pgaudit.log = 'all'
 log_min_messages = debug5
@@ -226,6 +259,11 @@ log_min_messages = debug5
 	$node->psql('postgres', 'INSERT INTO decision_insights VALUES (202)\; INSERT INTO decision_insights (nope) VALUES (1)');
 	is(sql('SELECT attempts, succeeded, failed, rolled_back, rejected FROM deploydb.write_stats()'), '4|1|1|1|1', "loaded as $libraries");
 	sql('DELETE FROM decision_insights WHERE id > 200');
+	SKIP:
+	{
+		skip 'pg_cron is not installed', 8 unless grep { $_ eq 'pg_cron' } @others;
+		run_jobs($_) foreach 'workers', 'connections';
+	}
 }
 
 # A file that is not as it was written counts for nothing
