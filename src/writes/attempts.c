@@ -43,8 +43,9 @@ typedef struct Done
 } Done;
 
 /*
- * The tables that writes of the present transaction failed on: a block forgets
- * them as it ends, as the next one in that message begins at the same time.
+ * The tables that writes of the present transaction failed on.  Its end forgets
+ * them, as the next one in that message begins at the same time; but not its
+ * abort, which the client has yet to answer.
  */
 #define FAILED_TARGETS 32
 static WriteTarget failed_targets[FAILED_TARGETS];
@@ -342,9 +343,9 @@ attempt_rejected(const WriteTarget *target, int sqlstate, int64 query_id)
 }
 
 void
-attempts_block_ends(bool swallows)
+attempts_rolled_back(bool swallowed)
 {
-	if (swallows && failed_in == GetCurrentTransactionStartTimestamp())
+	if (swallowed && failed_in == GetCurrentTransactionStartTimestamp())
 		for (int i = 0; i < nfailed_targets; i++)
 			counters_add(&failed_targets[i], WRITES_SWALLOWED, 1);
 	nfailed_targets = 0;
@@ -403,7 +404,8 @@ transaction_ends(XactEvent event, void *arg)
 	(void) arg;
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
 		statement_transaction_committed();
-	if (ndone == 0 && attempts_under_way == 0 && event != XACT_EVENT_ABORT)
+	if (ndone == 0 && attempts_under_way == 0 && nfailed_targets == 0 &&
+		event != XACT_EVENT_ABORT)
 		return;
 	switch (event)
 	{
@@ -428,6 +430,8 @@ transaction_ends(XactEvent event, void *arg)
 		error_counted_in = 0;
 		statement_transaction_aborted();
 	}
+	else
+		nfailed_targets = 0;
 	shrink((void **) &started, first_started, &started_size);
 }
 

@@ -76,10 +76,10 @@ extern void attempt_rejected(const WriteTarget *target, int sqlstate,
 							 int64 query_id);
 
 /*
- * COMMIT, PREPARE TRANSACTION or ROLLBACK came; swallows when it is one of the
- * first two, in an aborted transaction.
+ * The client's block is rolled back: by ROLLBACK, or, where failures are
+ * swallowed, as COMMIT or PREPARE TRANSACTION came after an error.
  */
-extern void attempts_block_ends(bool swallows);
+extern void attempts_rolled_back(bool swallowed);
 
 /* Has an attempt been started since the client's last message came? */
 extern bool attempts_in_this_message(void);

@@ -42,11 +42,12 @@ copy_starts(PlannedStmt *statement)
 static void
 transaction_statement(TransactionStmt *statement)
 {
-	bool		commits = statement->kind == TRANS_STMT_COMMIT ||
-		statement->kind == TRANS_STMT_PREPARE;
+	bool		swallows = (statement->kind == TRANS_STMT_COMMIT ||
+							statement->kind == TRANS_STMT_PREPARE) &&
+		IsAbortedTransactionBlockState();
 
-	if (commits || statement->kind == TRANS_STMT_ROLLBACK)
-		attempts_block_ends(commits && IsAbortedTransactionBlockState());
+	if (swallows || statement->kind == TRANS_STMT_ROLLBACK)
+		attempts_rolled_back(swallows);
 }
 
 /* Within an attempt, or around the client's own statement, or both. */

@@ -296,6 +296,16 @@ our %ways = (
 			note_down($c, 'late', $_) for qw(rejected swallowed);
 		}
 	},
+	failed_at_the_end_of_another_of_one_string => sub {
+		my $c = shift;
+		foreach my $between ('COMMIT; BEGIN', 'COMMIT AND CHAIN', "PREPARE TRANSACTION 'deferring$c->{number}'; BEGIN")
+		{
+			bad($c->{dbh}, "BEGIN; INSERT INTO deferring VALUES (1); $between; SELECT 1 / (SELECT 0)", '22012');
+			good($c->{dbh}, 'COMMIT');
+			note_down($c, 'w', 'failed');
+		}
+		good($c->{dbh}, "ROLLBACK PREPARED 'deferring$c->{number}'");
+	},
 	deferred_constraint => sub {
 		my $c = shift;
 		my $id = fresh($c);

@@ -196,12 +196,17 @@ $standby->start;
 sql('SELECT deploydb.take_write_sample()');
 sql('SELECT deploydb.reset_write_stats()');
 sql('INSERT INTO decision_insights VALUES (102); SELECT deploydb.take_write_sample()');
+sql(q{CREATE FUNCTION try_to_write() RETURNS void LANGUAGE plpgsql AS
+	'BEGIN INSERT INTO decision_insights VALUES (103); EXCEPTION WHEN OTHERS THEN END'});
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 is($standby->safe_psql('postgres', 'SELECT deploydb.write_success_rate()'), '1', 'a standby tells what was sampled');
+$standby->psql('postgres', "BEGIN;\nSELECT try_to_write();\nPREPARE TRANSACTION 'x';\nCOMMIT;", on_error_stop => 0);
+is($standby->safe_psql('postgres', 'SELECT failed, swallowed FROM deploydb.write_stats()'), '1|1',
+	'there, COMMIT after what a standby refuses swallows a failure');
 $node->stop;
 $standby->promote;
 $standby->psql('postgres', 'INSERT INTO decision_insights VALUES (102)');
-is($standby->safe_psql('postgres', 'SELECT attempts, succeeded, failed FROM deploydb.write_stats()'), '2|1|1', 'promoted, it counts on');
+is($standby->safe_psql('postgres', 'SELECT attempts, succeeded, failed FROM deploydb.write_stats()'), '3|1|2', 'promoted, it counts on');
 $standby->stop;
 
 # With others' hooks, before and behind ours, and all that the log can hold
