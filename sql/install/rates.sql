@@ -342,7 +342,7 @@ BEGIN
 	), newest AS (
 		SELECT l.* FROM live l
 		UNION ALL
-		SELECT t.schema, t.name, t.target, t.start, f.since, f.sqlstate, f.attempts, f.last_at,
+		SELECT t.schema, t.name, t.target, t.start, f.since, f.sqlstate, (e.failures ->> f.sqlstate)::bigint, f.last_at,
 			f.last_constraint, f.last_application, f.last_query_id
 		FROM targets t
 			JOIN deploydb.write_epoch e ON e.target = t.target

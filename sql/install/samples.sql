@@ -32,18 +32,17 @@ CREATE TABLE deploydb.write_epoch (
 	unaccounted bigint NOT NULL,
 	rows_written bigint NOT NULL,
 	latency text NOT NULL,
+	failures jsonb,
 	PRIMARY KEY (target, since)
 );
 COMMENT ON TABLE deploydb.write_epoch IS
 	'Writes: the last sample of each epoch, with all that was counted in it';
 GRANT SELECT ON deploydb.write_epoch TO pg_monitor, pg_database_owner;
 
--- What is known of the last failure of each SQLSTATE in an epoch.
 CREATE TABLE deploydb.write_failure (
 	target integer NOT NULL,
 	since timestamptz NOT NULL,
 	sqlstate text NOT NULL,
-	attempts bigint NOT NULL,
 	last_at timestamptz NOT NULL,
 	last_constraint text,
 	last_application text,
@@ -52,7 +51,7 @@ CREATE TABLE deploydb.write_failure (
 	FOREIGN KEY (target, since) REFERENCES deploydb.write_epoch ON DELETE CASCADE
 );
 COMMENT ON TABLE deploydb.write_failure IS
-	'Writes: failures of an SQLSTATE in each epoch, and the last of them; sqlstate is empty for those that had no room';
+	'Writes: the last failure of each SQLSTATE in each epoch; sqlstate is empty for those that had no room';
 GRANT SELECT ON deploydb.write_failure TO pg_monitor, pg_database_owner;
 
 CREATE TABLE deploydb.write_sample (
@@ -112,33 +111,27 @@ COMMENT ON FUNCTION deploydb.write_target_of(text, text, boolean) IS
 	'Writes: the number of a table''s samples; a part of take_write_sample()';
 REVOKE ALL ON FUNCTION deploydb.write_target_of(text, text, boolean) FROM PUBLIC;
 
--- Of an epoch that is counted now; NULL where nothing failed.
-CREATE FUNCTION deploydb.keep_failures(target integer, since timestamptz)
-RETURNS jsonb
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+CREATE FUNCTION deploydb.keep_last_failures()
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_variable
 BEGIN
 	INSERT INTO deploydb.write_failure AS f
-	SELECT t.target, l.since, COALESCE(l.sqlstate, ''), l.attempts, l.last_at,
-		l.last_constraint, l.last_application, l.last_query_id
-	FROM deploydb.write_target t
-		JOIN deploydb.write_failure_counters() l
-			ON l.schema = t.schema AND l.name = t.name AND l.others = t.others
-	WHERE t.target = target AND l.since = since
+	SELECT e.target, e.since, COALESCE(l.sqlstate, ''), l.last_at, l.last_constraint, l.last_application, l.last_query_id
+	FROM deploydb.write_failure_counters() l
+		JOIN deploydb.write_target t ON t.schema = l.schema AND t.name = l.name AND t.others = l.others
+		JOIN deploydb.write_epoch e ON e.target = t.target AND e.since = l.since
 	ON CONFLICT ON CONSTRAINT write_failure_pkey DO UPDATE
-		SET attempts = EXCLUDED.attempts, last_at = EXCLUDED.last_at,
-			last_constraint = EXCLUDED.last_constraint, last_application = EXCLUDED.last_application,
-			last_query_id = EXCLUDED.last_query_id
-		WHERE f.attempts <> EXCLUDED.attempts;
-	RETURN (SELECT jsonb_object_agg(f.sqlstate, f.attempts) FROM deploydb.write_failure f
-		WHERE f.target = target AND f.since = since);
+		SET last_at = EXCLUDED.last_at, last_constraint = EXCLUDED.last_constraint,
+			last_application = EXCLUDED.last_application, last_query_id = EXCLUDED.last_query_id
+		WHERE f IS DISTINCT FROM EXCLUDED;
+	RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION deploydb.keep_failures(integer, timestamptz) IS
-	'Writes: adds to write_failure what changed, and returns the number of each SQLSTATE; a part of take_write_sample()';
-REVOKE ALL ON FUNCTION deploydb.keep_failures(integer, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.keep_last_failures() IS
+	'Writes: keeps in write_failure what the counters show now; a part of take_write_sample()';
+REVOKE ALL ON FUNCTION deploydb.keep_last_failures() FROM PUBLIC;
 
 CREATE FUNCTION deploydb.take_write_sample()
 RETURNS integer
@@ -180,13 +173,13 @@ BEGIN
 		number := deploydb.write_target_of(live.schema, live.name, live.others);
 		INSERT INTO deploydb.write_epoch AS e
 		VALUES (number, live.since, moment, live.succeeded, live.failed, live.rolled_back, live.rejected,
-			live.swallowed, live.prepared, live.unaccounted, live.rows_written, live.latency)
+			live.swallowed, live.prepared, live.unaccounted, live.rows_written, live.latency, live.failures)
 		ON CONFLICT ON CONSTRAINT write_epoch_pkey DO UPDATE
 			SET at = EXCLUDED.at, succeeded = EXCLUDED.succeeded, failed = EXCLUDED.failed,
 				rolled_back = EXCLUDED.rolled_back, rejected = EXCLUDED.rejected,
 				swallowed = EXCLUDED.swallowed, prepared = EXCLUDED.prepared,
 				unaccounted = EXCLUDED.unaccounted, rows_written = EXCLUDED.rows_written,
-				latency = EXCLUDED.latency;
+				latency = EXCLUDED.latency, failures = EXCLUDED.failures;
 
 		-- counters that begin at zero are an epoch, and no sample
 		CONTINUE WHEN last.since IS DISTINCT FROM live.since AND live.latency = ''
@@ -197,9 +190,12 @@ BEGIN
 			live.swallowed, live.prepared, live.unaccounted, live.rows_written,
 			deploydb.histogram_subtract(live.latency,
 				CASE WHEN last.since = live.since THEN last.latency ELSE '' END),
-			CASE WHEN live.failed + live.rejected > 0 THEN deploydb.keep_failures(number, live.since) END);
+			live.failures);
 		taken := taken + 1;
 	END LOOP;
+	IF taken > 0 THEN
+		PERFORM deploydb.keep_last_failures();
+	END IF;
 	RETURN taken;
 END
 $$;
@@ -245,7 +241,7 @@ COMMENT ON FUNCTION deploydb.thin_write_sample(integer, timestamptz) IS
 	'Writes: keeps one sample of a table in five minutes for an hour; a part of thin_write_samples()';
 REVOKE ALL ON FUNCTION deploydb.thin_write_sample(integer, timestamptz) FROM PUBLIC;
 
--- An hour of each table in a call, once all of it is older than two hours.
+-- An hour of each table in a call, once all of it is older than an hour.
 CREATE FUNCTION deploydb.thin_write_samples(at timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -262,7 +258,7 @@ BEGIN
 				SELECT s.at FROM deploydb.write_sample s
 				WHERE s.target = t.target AND s.at >= t.thinned_until
 				ORDER BY s.at LIMIT 1) AS n
-		WHERE n.at < thin_write_samples.at - interval '3 hours'
+		WHERE n.at < thin_write_samples.at - interval '2 hours'
 	LOOP
 		thinned := thinned + deploydb.thin_write_sample(due.target, due.start);
 	END LOOP;
@@ -270,7 +266,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.thin_write_samples(timestamptz) IS
-	'Writes: keeps one sample of each table in five minutes, of an hour at a time that has gone two hours before, and returns the number of rows that went';
+	'Writes: keeps one sample of each table in five minutes, of an hour at a time that has gone an hour before, and returns the number of rows that went';
 REVOKE ALL ON FUNCTION deploydb.thin_write_samples(timestamptz) FROM PUBLIC;
 
 -- Of what is older, an epoch that goes on keeps its last sample: periods begin

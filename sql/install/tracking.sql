@@ -88,11 +88,11 @@ CREATE FUNCTION deploydb.write_counters()
 RETURNS TABLE (schema text, name text, others boolean, since timestamptz,
 	succeeded bigint, failed bigint, rolled_back bigint, rejected bigint,
 	swallowed bigint, prepared bigint, unaccounted bigint, rows_written bigint,
-	latency text)
+	latency text, failures jsonb)
 AS 'MODULE_PATHNAME', 'deploydb_write_counters'
 LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 4;
 COMMENT ON FUNCTION deploydb.write_counters() IS
-	'Writes: the counters of each tracked table since they began to count';
+	'Writes: the counters of each tracked table since they began to count; failures are by SQLSTATE';
 REVOKE ALL ON FUNCTION deploydb.write_counters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.write_counters() TO pg_monitor, pg_database_owner;
 
@@ -100,7 +100,7 @@ CREATE FUNCTION deploydb.write_counters_if_preloaded()
 RETURNS TABLE (schema text, name text, others boolean, since timestamptz,
 	succeeded bigint, failed bigint, rolled_back bigint, rejected bigint,
 	swallowed bigint, prepared bigint, unaccounted bigint, rows_written bigint,
-	latency text)
+	latency text, failures jsonb)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 4
 SET search_path = pg_catalog, pg_temp
 AS $$

@@ -268,7 +268,7 @@ counters_add_failure(const WriteTarget *target, WriteCount what,
 	if (book == NULL)
 		return;
 
-	/* Its SQLSTATE first: a sample is taken of both where the count changed. */
+	/* Its SQLSTATE first: who reads the count finds that, too. */
 	failure_kinds_add(&book->failures, failure, may_wait);
 	pg_atomic_fetch_add_u64(&book->counts[what], 1);
 	if (busy_try(&ring->busy, may_wait))

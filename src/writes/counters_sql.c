@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -62,20 +63,76 @@ book_is_empty(WriteBook *book)
 	return true;
 }
 
+/* {"23505": 2}, or NULL where nothing failed. */
+static Datum
+failures_datum(const int *sqlstates, const uint64 *attempts, bool *isnull)
+{
+	StringInfoData json;
+	const char *separator = "{";
+
+	initStringInfo(&json);
+	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
+	{
+		if (attempts[i] == 0)
+			continue;
+		appendStringInfo(&json, "%s\"%s\": " UINT64_FORMAT, separator,
+						 sqlstates[i] ? unpack_sql_state(sqlstates[i]) : "",
+						 attempts[i]);
+		separator = ", ";
+	}
+	*isnull = (json.len == 0);
+	if (*isnull)
+		return (Datum) 0;
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+/*
+ * The counts, and the failures by SQLSTATE that they are the sum of: read again
+ * while others are between the two, which may have lost their processor there;
+ * but not for ever.
+ */
+#define READ_AGAIN 100
+#define READ_AGAIN_LATER 20		/* a millisecond later each time */
+
+static void
+book_read(WriteBook *book, uint64 counts[WRITE_COUNTS],
+		  int sqlstates[WRITE_FAILURE_KINDS],
+		  uint64 attempts[WRITE_FAILURE_KINDS])
+{
+	for (int tries = 0; tries < READ_AGAIN + READ_AGAIN_LATER; tries++)
+	{
+		if (tries >= READ_AGAIN)
+			pg_usleep(1000);
+		for (int i = 0; i < WRITE_COUNTS; i++)
+			counts[i] = pg_atomic_read_u64(&book->counts[i]);
+		pg_read_barrier();
+		if (failure_kinds_count(&book->failures, sqlstates, attempts) ==
+			counts[WRITES_FAILED] + counts[WRITES_REJECTED])
+			break;
+	}
+}
+
 static void
 put_book(ReturnSetInfo *rsinfo, const TrackedTable *table, bool others,
 		 WriteBook *book)
 {
-	Datum		values[4 + WRITE_COUNTS + 1];
+	Datum		values[4 + WRITE_COUNTS + 2];
 	bool		nulls[lengthof(values)] = {0};
+	uint64		counts[WRITE_COUNTS];
+	int			sqlstates[WRITE_FAILURE_KINDS];
+	uint64		attempts[WRITE_FAILURE_KINDS];
 	uint64	   *latency = palloc(HISTOGRAM_BUCKETS * sizeof(uint64));
 
 	book_identity(values, table, others);
+	book_read(book, counts, sqlstates, attempts);
 	for (int i = 0; i < WRITE_COUNTS; i++)
-		values[4 + i] = count_datum(&book->counts[i]);
+		values[4 + i] = Int64GetDatum((int64) counts[i]);
 	for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
 		latency[i] = pg_atomic_read_u64(&book->latency[i]);
 	values[4 + WRITE_COUNTS] = CStringGetTextDatum(histogram_write(latency));
+	values[5 + WRITE_COUNTS] = failures_datum(sqlstates, attempts,
+											  &nulls[5 + WRITE_COUNTS]);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

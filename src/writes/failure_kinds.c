@@ -61,6 +61,22 @@ failure_kinds_add(FailureKinds *failures, const WriteFailure *failure,
 }
 
 uint64
+failure_kinds_count(FailureKinds *failures,
+					int sqlstates[WRITE_FAILURE_KINDS],
+					uint64 attempts[WRITE_FAILURE_KINDS])
+{
+	uint64		sum = 0;
+
+	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
+	{
+		attempts[i] = pg_atomic_read_u64(&failures->kinds[i].attempts);
+		sqlstates[i] = (int) pg_atomic_read_u32(&failures->kinds[i].sqlstate);
+		sum += attempts[i];
+	}
+	return sum;
+}
+
+uint64
 failure_kinds_read(FailureKinds *failures, int i, WriteFailure *last)
 {
 	FailureKind *kind = &failures->kinds[i];

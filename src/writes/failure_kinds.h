@@ -49,6 +49,11 @@ extern void failure_kinds_init(FailureKinds *failures);
 extern void failure_kinds_add(FailureKinds *failures,
 							  const WriteFailure *failure, bool may_wait);
 
+/* SQLSTATE, as above, and attempts of each kind; returns the sum of these. */
+extern uint64 failure_kinds_count(FailureKinds *failures,
+								  int sqlstates[WRITE_FAILURE_KINDS],
+								  uint64 attempts[WRITE_FAILURE_KINDS]);
+
 /* The attempts of a kind, 0 when it is free, and its last failure. */
 extern uint64 failure_kinds_read(FailureKinds *failures, int kind,
 								 WriteFailure *last);

@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 use Account;
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Storable;
@@ -76,5 +77,27 @@ note(explain $counted);
 is($watcher->{dbh}->selectrow_array(q{SELECT sum(attempts) FROM deploydb.write_failure_counters()}),
 	eval { my $n = 0; $n += ($_->{failed} // 0) + ($_->{rejected} // 0) foreach values %account; $n },
 	'each failure has its SQLSTATE');
+
+# While thousands fail at once, what is sampled adds up: the failures of each
+# SQLSTATE, and those that were counted
+my $each = int(20_000 / $Writes::slowness);
+my $before = counters($watcher->{dbh});
+my @failing = map { IPC::Run::start([ 'psql', '-X', '-q', '-d', $node->connstr('postgres'), '-c',
+		"DO \$\$ BEGIN FOR n IN 1 .. $each LOOP PERFORM try_w(-1); END LOOP; END \$\$" ]) } 1 .. 3;
+my $samples = 0;
+do
+{
+	Writes::good($watcher->{dbh}, 'SELECT deploydb.take_write_sample()');
+	$samples++;
+} while grep { $_->pumpable } @failing;
+$_->finish or die 'psql failed' foreach @failing;
+Writes::good($watcher->{dbh}, 'SELECT deploydb.take_write_sample()');
+cmp_ok($watcher->{dbh}->selectrow_array(q{SELECT count(*) FROM deploydb.write_sample JOIN deploydb.write_target USING (target) WHERE name = 'w'}),
+	'>', 2, "some of $samples samples had something new");
+is($watcher->{dbh}->selectrow_array(q{SELECT count(*) FROM deploydb.write_sample
+	WHERE failed + rejected <> COALESCE((SELECT sum(value::bigint) FROM jsonb_each_text(failures)), 0)}), 0, 'in each one failures add up');
+is_deeply(difference(counters($watcher->{dbh}), $before), { w => { failed => 3 * $each } }, 'and none is missing');
+is($watcher->{dbh}->selectrow_array(q{SELECT sum(attempts) FROM deploydb.write_failures()}),
+	$watcher->{dbh}->selectrow_array(q{SELECT sum(failed + rejected) FROM deploydb.write_stats()}), 'nor told of otherwise');
 $watcher->{dbh}->disconnect;
 done_testing();
