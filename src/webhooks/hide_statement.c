@@ -38,29 +38,40 @@ static const char *const telling[] = {
 	"add_webhook", "set_webhook_url", "set_webhook_secret", "webhook_secret"
 };
 
-static bool
-contains(const char *statement, const char *name)
-{
-	size_t		length = strlen(name);
+/* That each of them has in it, and few texts do: one pass finds it. */
+static const char telling_all[] = "webhook";
 
-	for (; *statement; statement++)
-		if (pg_ascii_tolower((unsigned char) *statement) == *name &&
-			pg_strncasecmp(statement, name, length) == 0)
+static bool
+contains(const char *text, size_t length, const char *name)
+{
+	size_t		name_length = strlen(name);
+	char		lower = *name;
+	char		upper = (char) pg_ascii_toupper((unsigned char) *name);
+
+	for (; length >= name_length; text++, length--)
+		if ((*text == lower || *text == upper) &&
+			pg_strncasecmp(text, name, name_length) == 0)
 			return true;
+	return false;
+}
+
+static bool
+part_names_secret(const char *text, size_t length)
+{
+	if (!contains(text, length, telling_all))
+		return false;
+	for (size_t i = 0; i < lengthof(telling); i++)
+	{
+		if (contains(text, length, telling[i]))
+			return true;
+	}
 	return false;
 }
 
 static bool
 names_secret(const char *text)
 {
-	if (text == NULL)
-		return false;
-	for (size_t i = 0; i < lengthof(telling); i++)
-	{
-		if (contains(text, telling[i]))
-			return true;
-	}
-	return false;
+	return text != NULL && part_names_secret(text, strlen(text));
 }
 
 /*
@@ -147,6 +158,22 @@ hide_statement(ErrorData *edata)
 }
 
 /*
+ * Does the statement itself?  Its text may be one of thousands, in a string that
+ * a function executes or in that function's body.
+ */
+static bool
+query_names_secret(const char *text, const Query *query)
+{
+	if (text == NULL)
+		return false;
+	if (query->stmt_location > 0)
+		text += query->stmt_location;
+	if (query->stmt_location < 0 || query->stmt_len <= 0)
+		return names_secret(text);
+	return part_names_secret(text, query->stmt_len);
+}
+
+/*
  * What may never call the function, as EXPLAIN or PREPARE does, is hidden from
  * other sessions here; and pg_stat_statements, which keeps the text of a
  * utility command as it is, keeps none without an id.  An extension's script,
@@ -159,7 +186,8 @@ hide_utility(ParseState *pstate, Query *query, JumbleState *jumble)
 		next_analyze(pstate, query, jumble);
 	if (query->utilityStmt != NULL && !creating_extension &&
 		(pstate->p_sourcetext == debug_query_string ?
-		 message_names_secret() : names_secret(pstate->p_sourcetext)))
+		 message_names_secret() :
+		 query_names_secret(pstate->p_sourcetext, query)))
 	{
 		query->queryId = 0;
 		hide_activity();
