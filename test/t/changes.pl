@@ -44,7 +44,7 @@ for my $preloaded (0, 1)
 	is(run_as_app($ddl, "$how: a role without rights migrates"), '', 'without a word');
 	is($node->safe_psql('app', q{SELECT DISTINCT session_role || ' ' || application FROM deploydb.definition_change}),
 		'app deploy', 'who did it, by which application');
-	like(noted(), qr/^CREATE INDEX shop\.decision_insights_pkey, CREATE TABLE shop\.decision_insights, CREATE INDEX shop\.decision_insights_decision_id_key/, 'and what');
+	like(noted(), qr/^CREATE TABLE shop\.decision_insights, CREATE INDEX shop\.decision_insights_pkey, CREATE INDEX shop\.decision_insights_decision_id_key/, 'and what');
 
 	run_as_app('CREATE TABLE other (id int); DROP TABLE other; CREATE TEMPORARY TABLE decision_insights (id int)', 'other tables');
 	is(noted(), '', 'are not noted, nor are temporary ones');
