@@ -82,11 +82,16 @@ COMMENT ON TABLE deploydb.expectation IS
 	'Database migration: facts about the objects that each migration touches, four array elements a fact';
 GRANT SELECT ON deploydb.expectation TO pg_monitor, pg_database_owner;
 
+-- Each array is read once: an index into one that is stored reads all of it.
 CREATE VIEW deploydb.expected_fact AS
-	SELECT e.migration, e.facts[i] AS object_type, e.facts[i + 1] AS object,
-		e.facts[i + 2] AS property, e.facts[i + 3] AS value
+	SELECT e.migration, f.object_type, f.object, f.property, f.value
 	FROM deploydb.expectation e,
-		generate_series(1, cardinality(e.facts), 4) AS i;
+		LATERAL (SELECT max(u.element) FILTER (WHERE u.i % 4 = 1) AS object_type,
+				max(u.element) FILTER (WHERE u.i % 4 = 2) AS object,
+				max(u.element) FILTER (WHERE u.i % 4 = 3) AS property,
+				max(u.element) FILTER (WHERE u.i % 4 = 0) AS value
+			FROM unnest(e.facts) WITH ORDINALITY AS u (element, i)
+			GROUP BY (u.i - 1) / 4) AS f;
 COMMENT ON VIEW deploydb.expected_fact IS
 	'Database migration: what each known migration expects, one fact a row';
 GRANT SELECT ON deploydb.expected_fact TO pg_monitor, pg_database_owner;
