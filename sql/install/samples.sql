@@ -120,12 +120,17 @@ BEGIN
 	INSERT INTO deploydb.write_failure AS f
 	SELECT e.target, e.since, COALESCE(l.sqlstate, ''), l.last_at, l.last_constraint, l.last_application, l.last_query_id
 	FROM deploydb.write_failure_counters() l
-		JOIN deploydb.write_target t ON t.schema = l.schema AND t.name = l.name AND t.others = l.others
+		JOIN deploydb.write_target t ON t.schema = l.schema AND t.name = l.name AND NOT t.others
 		JOIN deploydb.write_epoch e ON e.target = t.target AND e.since = l.since
+		LEFT JOIN deploydb.write_failure k
+			ON k.target = e.target AND k.since = e.since AND k.sqlstate = COALESCE(l.sqlstate, '')
+	WHERE NOT l.others
+		-- what would not change is not to be locked, either
+		AND (k.last_at, k.last_constraint, k.last_application, k.last_query_id)
+			IS DISTINCT FROM (l.last_at, l.last_constraint, l.last_application, l.last_query_id)
 	ON CONFLICT ON CONSTRAINT write_failure_pkey DO UPDATE
 		SET last_at = EXCLUDED.last_at, last_constraint = EXCLUDED.last_constraint,
-			last_application = EXCLUDED.last_application, last_query_id = EXCLUDED.last_query_id
-		WHERE f IS DISTINCT FROM EXCLUDED;
+			last_application = EXCLUDED.last_application, last_query_id = EXCLUDED.last_query_id;
 	RETURN FOUND;
 END
 $$;
@@ -150,8 +155,9 @@ BEGIN
 	LOCK TABLE deploydb.write_epoch IN SHARE ROW EXCLUSIVE MODE;
 	moment := GREATEST(clock_timestamp(),
 		(SELECT max(e.at) + interval '1 microsecond' FROM deploydb.write_epoch e));
+	-- others' failures are not told by SQLSTATE
 	FOR live IN
-		SELECT c.*, t.target, d.tracked_at
+		SELECT c.*, CASE WHEN NOT c.others THEN c.failures END AS by_sqlstate, t.target, d.tracked_at
 		FROM deploydb.write_counters() c
 			JOIN deploydb.tracked_table d ON d.schema = c.schema AND d.name = c.name
 			LEFT JOIN deploydb.write_target t
@@ -173,7 +179,7 @@ BEGIN
 		number := deploydb.write_target_of(live.schema, live.name, live.others);
 		INSERT INTO deploydb.write_epoch AS e
 		VALUES (number, live.since, moment, live.succeeded, live.failed, live.rolled_back, live.rejected,
-			live.swallowed, live.prepared, live.unaccounted, live.rows_written, live.latency, live.failures)
+			live.swallowed, live.prepared, live.unaccounted, live.rows_written, live.latency, live.by_sqlstate)
 		ON CONFLICT ON CONSTRAINT write_epoch_pkey DO UPDATE
 			SET at = EXCLUDED.at, succeeded = EXCLUDED.succeeded, failed = EXCLUDED.failed,
 				rolled_back = EXCLUDED.rolled_back, rejected = EXCLUDED.rejected,
@@ -190,7 +196,7 @@ BEGIN
 			live.swallowed, live.prepared, live.unaccounted, live.rows_written,
 			deploydb.histogram_subtract(live.latency,
 				CASE WHEN last.since = live.since THEN last.latency ELSE '' END),
-			live.failures);
+			live.by_sqlstate);
 		taken := taken + 1;
 	END LOOP;
 	IF taken > 0 THEN
