@@ -2,8 +2,9 @@
  * counters_sql.c
  *		The counters as rows of this database.
  *
- * Locking: flags are taken for some copying.  Errors: without preloading there
- * is nothing to read, and the error names the statement to run.
+ * Locking: flags are taken for some copying; what others are adding to is waited
+ * for, some milliseconds at most.  Errors: without preloading there is nothing
+ * to read, and the error names the statement to run.
  */
 #include "postgres.h"
 
@@ -89,8 +90,8 @@ failures_datum(const int *sqlstates, const uint64 *attempts, bool *isnull)
 
 /*
  * The counts, and the failures by SQLSTATE that they are the sum of: read again
- * while others are between the two, which may have lost their processor there;
- * but not for ever.
+ * while there are more of these, as others have added one and not the other yet,
+ * and may have lost their processor there; but not for ever.
  */
 #define READ_AGAIN 100
 #define READ_AGAIN_LATER 20		/* a millisecond later each time */
@@ -107,7 +108,7 @@ book_read(WriteBook *book, uint64 counts[WRITE_COUNTS],
 		for (int i = 0; i < WRITE_COUNTS; i++)
 			counts[i] = pg_atomic_read_u64(&book->counts[i]);
 		pg_read_barrier();
-		if (failure_kinds_count(&book->failures, sqlstates, attempts) ==
+		if (failure_kinds_count(&book->failures, sqlstates, attempts) <=
 			counts[WRITES_FAILED] + counts[WRITES_REJECTED])
 			break;
 	}

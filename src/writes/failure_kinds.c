@@ -70,9 +70,11 @@ failure_kinds_count(FailureKinds *failures,
 	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
 	{
 		attempts[i] = pg_atomic_read_u64(&failures->kinds[i].attempts);
-		sqlstates[i] = (int) pg_atomic_read_u32(&failures->kinds[i].sqlstate);
 		sum += attempts[i];
 	}
+	pg_read_barrier();			/* what has attempts has its SQLSTATE */
+	for (int i = 0; i < WRITE_FAILURE_KINDS; i++)
+		sqlstates[i] = (int) pg_atomic_read_u32(&failures->kinds[i].sqlstate);
 	return sum;
 }
 
