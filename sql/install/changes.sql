@@ -46,11 +46,13 @@ COMMENT ON VIEW deploydb.watched_object IS
 GRANT SELECT ON deploydb.watched_object TO pg_monitor, pg_database_owner;
 
 -- As watched_object has them; but each DDL command asks, and for each element
--- that an index takes from an array, all of it is read.
+-- that an index takes from an array, all of it is read.  Facts are quoted where
+-- they must be.
 CREATE FUNCTION deploydb.is_watched(name text, relation text)
 RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
 AS $$
 DECLARE
 	names text[] := array_remove(ARRAY[quote_ident(relation),

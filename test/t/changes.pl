@@ -101,8 +101,12 @@ for my $preloaded (0, 1)
 	$node->safe_psql('app', 'ALTER DATABASE app RESET deploydb.capture_statements');
 	noted();
 	is($node->safe_psql('app', q{SELECT count(*) FROM deploydb.definition_change WHERE statement IS NOT NULL}), '0', 'else not');
-	$node->safe_psql('app', 'DROP TABLE shop.decision_insights');
+	$node->safe_psql('app', q{DROP TABLE shop.decision_insights;
+		SELECT deploydb.register_migration('20990102_other', 'CREATE TABLE another (id int)')});
 	noted();
+	run_as_app('SET quote_all_identifiers = on; CREATE TABLE another (id int); DROP TABLE another', 'whatever is quoted');
+	is(noted(), 'CREATE TABLE "shop"."another", DROP TABLE "shop"."another"', 'a table of a known migration is known');
+	$node->safe_psql('app', q{SELECT deploydb.forget_migration('20990102_other')});
 }
 
 $node->stop;
