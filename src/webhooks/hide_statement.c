@@ -38,7 +38,7 @@ static const char *const telling[] = {
 	"add_webhook", "set_webhook_url", "set_webhook_secret", "webhook_secret"
 };
 
-/* That each of them has in it, and few texts do: one pass finds it. */
+/* Each of them has this in it, and few texts do: mostly one pass tells. */
 static const char telling_all[] = "webhook";
 
 static bool
@@ -75,8 +75,8 @@ names_secret(const char *text)
 }
 
 /*
- * Does the client's message?  Looked for once in each, as it may have thousands
- * of statements, or of lines to be logged.
+ * Does the client's message name a secret?  Looked for once in each, as it may
+ * have thousands of statements, or of lines to be logged.
  */
 static bool
 message_names_secret(void)
@@ -158,8 +158,8 @@ hide_statement(ErrorData *edata)
 }
 
 /*
- * Does the statement itself?  Its text may be one of thousands, in a string that
- * a function executes or in that function's body.
+ * Does the statement itself name one?  Its text may be one of thousands, in a
+ * string that a function executes or in that function's body.
  */
 static bool
 query_names_secret(const char *text, const Query *query)
