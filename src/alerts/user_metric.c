@@ -18,22 +18,17 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "pgstat.h"
-#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -42,6 +37,7 @@
 #include "compat.h"
 #include "settings.h"
 #include "verify/owner.h"
+#include "worker/unit.h"
 
 PG_FUNCTION_INFO_V1(deploydb_add_metric);
 PG_FUNCTION_INFO_V1(deploydb_query_as_owner);
@@ -59,7 +55,14 @@ typedef struct DueMetric
 	char	   *error;			/* NULL for none */
 	bool		hopeless;		/* the next time it fails again */
 	bool		was_run;
+	MemoryContext context;		/* of all of this */
 } DueMetric;
+
+typedef struct DueMetrics
+{
+	MemoryContext context;
+	List	   *metrics;
+} DueMetrics;
 
 /* ---- one query ------------------------------------------------------------ */
 
@@ -302,66 +305,17 @@ deploydb_query_as_owner(PG_FUNCTION_ARGS)
 
 /* ---- in the monitor ------------------------------------------------------- */
 
+/* Into its memory context. */
 static void
-unit_begin(const char *activity)
+load_due(void *argument)
 {
-	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, activity);
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
+	DueMetrics *due = argument;
+	MemoryContext before;
 
-static void
-unit_end(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/* Ends the transaction; the message in the given context. */
-static char *
-unit_failed(MemoryContext context)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(context);
-	HOLD_INTERRUPTS();
-	disable_all_timeouts(false);
-	QueryCancelPending = false;
-	error = CopyErrorData();
-	FlushErrorState();
-	AbortCurrentTransaction();
-	MemoryContextSwitchTo(context);
-	RESUME_INTERRUPTS();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return error->message;
-}
-
-/* While our statements run, the extension is not dropped. */
-static bool
-extension_locked(void)
-{
-	Oid			oid = get_extension_oid("deploydb", true);
-
-	if (!OidIsValid(oid))
-		return false;
-	LockDatabaseObject(ExtensionRelationId, oid, 0, AccessShareLock);
-	return get_extension_oid("deploydb", true) == oid;
-}
-
-static List *
-load_due(MemoryContext context)
-{
-	List	   *due = NIL;
-
-	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT name, query, search_path, owner_oid"
+	if (SPI_execute("SELECT name, query, search_path, owner_oid"
 					" FROM deploydb.due_metric()", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look which metrics are due");
-	MemoryContextSwitchTo(context);
+	before = MemoryContextSwitchTo(due->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -376,48 +330,43 @@ load_due(MemoryContext context)
 		metric->query.role = isnull ? InvalidOid : (Oid) DatumGetInt64(role);
 		metric->query.gives = USER_QUERY_NUMBER;
 		metric->query.what = QUERY_OF_METRIC;
-		due = lappend(due, metric);
+		metric->context = due->context;
+		due->metrics = lappend(due->metrics, metric);
 	}
-	SPI_finish();
-	return due;
+	MemoryContextSwitchTo(before);
 }
 
 static void
-run_due(DueMetric *metric, MemoryContext context)
+measure(void *argument)
 {
+	DueMetric  *metric = argument;
+	char	   *value = user_query(&metric->query);
+
+	metric->value = value ? MemoryContextStrdup(metric->context, value) : NULL;
+}
+
+static void
+run_due(DueMetric *metric)
+{
+	static Unit measuring = {.activity = "measuring", .users = true};
+	UnitError	error;
+
 	metric->was_run = true;
-	if (!OidIsValid(metric->query.role))
-	{
+	metric->hopeless = !OidIsValid(metric->query.role);
+	if (metric->hopeless)
 		metric->error = "the role that owns the metric was dropped";
-		metric->hopeless = true;
-		return;
-	}
-	PG_TRY();
-	{
-		char	   *value;
-
-		unit_begin("measuring");
-		value = user_query(&metric->query);
-		metric->value = value ? MemoryContextStrdup(context, value) : NULL;
-		unit_end();
-	}
-	PG_CATCH();
-	{
-		metric->error = unit_failed(context);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
+	else if (!unit_try(&measuring, measure, metric, &error))
+		metric->error = error.message;
 }
 
 static void
-record_due(const List *due)
+record_due(void *argument)
 {
+	const DueMetrics *due = argument;
 	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, BOOLOID};
 	ListCell   *lc;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	foreach(lc, due)
+	foreach(lc, due->metrics)
 	{
 		const DueMetric *metric = lfirst(lc);
 		Datum		values[4];
@@ -437,54 +386,37 @@ record_due(const List *due)
 								  4, types, values, nulls, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not keep a metric's value");
 	}
-	SPI_finish();
 }
 
 bool
 user_metrics_run(void)
 {
+	static Unit looking = {.activity = "looking for metrics"};
+	static Unit keeping = {.activity = "keeping metrics"};
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext context = AllocSetContextCreate(TopMemoryContext,
-												  "deploydb metrics",
-												  ALLOCSET_SMALL_SIZES);
+	DueMetrics	due = {NULL, NIL};
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   deploydb_metric_timeout);
-	List	   *volatile due = NIL;
-	ListCell   *lc;
 	bool		any;
 
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	due.context = AllocSetContextCreate(TopMemoryContext, "deploydb metrics",
+										ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(due.context);
+	any = unit_run(&looking, load_due, &due) && due.metrics != NIL;
+	if (any)
 	{
-		unit_begin("looking for metrics");
-		if (extension_locked())
-			due = load_due(context);
-		unit_end();
-		MemoryContextSwitchTo(context);
-		foreach(lc, due)
+		ListCell   *lc;
+
+		foreach(lc, due.metrics)
 		{
 			/* Messages wait meanwhile: what is left is due at the next tick. */
 			if (GetCurrentTimestamp() >= deadline)
 				break;
-			run_due(lfirst(lc), context);
+			run_due(lfirst(lc));
 		}
-		if (due != NIL)
-		{
-			unit_begin("keeping metrics");
-			if (extension_locked())
-				record_due(due);
-			unit_end();
-		}
+		(void) unit_run(&keeping, record_due, &due);
 	}
-	PG_CATCH();
-	{
-		char	   *message = unit_failed(context);
-
-		ereport(LOG, (errmsg("could not measure metrics of users: %s", message)));
-	}
-	PG_END_TRY();
-	any = (due != NIL);
 	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
+	MemoryContextDelete(due.context);
 	return any;
 }

@@ -4,7 +4,7 @@
  *
  * Gives: user_metrics_run() for the monitor; user_query() for others who keep
  * queries of users; add_metric() and query_as_owner() in SQL.
- * Needs: settings, owner.
+ * Needs: settings, owner, units.
  */
 #ifndef DEPLOYDB_USER_METRIC_H
 #define DEPLOYDB_USER_METRIC_H

@@ -34,8 +34,8 @@
 #include "http/http.h"
 #include "settings.h"
 #include "webhooks/sender.h"
-#include "webhooks/transaction.h"
 #include "webhooks/wire_text.h"
+#include "worker/unit.h"
 
 /* Messages under way at once. */
 #define MAX_UNDER_WAY 64
@@ -291,6 +291,7 @@ take_results(void)
 static void
 record_attempts(void)
 {
+	static Unit recording = {.activity = "recording an attempt to send"};
 	ListCell   *lc;
 
 	foreach(lc, unrecorded)
@@ -299,7 +300,7 @@ record_attempts(void)
 
 		if (GetCurrentTimestamp() < attempt->record_at)
 			continue;
-		if (in_transaction("recording an attempt to send", record_attempt, attempt))
+		if (unit_run(&recording, record_attempt, attempt))
 		{
 			unrecorded = foreach_delete_current(unrecorded, lc);
 			free_attempt(attempt);
@@ -440,13 +441,14 @@ start_message(const HttpRequest *request)
 static void
 claim(void)
 {
+	static Unit claiming = {.activity = "claiming messages"};
 	ListCell   *lc;
 
 	if (under_way + list_length(unrecorded) >= MAX_UNDER_WAY ||
 		GetCurrentTimestamp() < claim_at)
 		return;
 	claimed = NIL;
-	if (in_transaction("claiming messages", claim_messages, NULL))
+	if (unit_run(&claiming, claim_messages, NULL))
 	{
 		foreach(lc, claimed)
 			start_message(lfirst(lc));
@@ -510,12 +512,13 @@ find_heartbeats(void *argument)
 void
 sender_tick(void)
 {
+	static Unit looking = {.activity = "looking for heartbeats"};
 	MemoryContext before = enter();
 	ListCell   *lc;
 
 	claim_at = DT_NOBEGIN;
 	claimed = NIL;
-	if (in_transaction("looking for heartbeats", find_heartbeats, NULL))
+	if (unit_run(&looking, find_heartbeats, NULL))
 	{
 		foreach(lc, claimed)
 		{

@@ -2,10 +2,9 @@
  * monitor.c
  *		The monitor: one background worker for each database.
  *
- * It ticks each interval, and when somebody wakes it.  Each unit of its work
- * has a transaction of its own, and an error ends that unit and no more: it is
- * recorded, and the loop goes on.  While it waits it is in no transaction, so
- * that whoever asks it to leave need not wait.
+ * It ticks each interval, and when somebody wakes it, by units that have a
+ * transaction each.  While it waits it is in none, so that whoever asks it to
+ * leave need not wait.
  *
  * Locking: the monitor's own lock as long as it runs; a tick keeps the
  * extension from being dropped.  Errors: only those before the loop end it.
@@ -16,10 +15,8 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "common/pg_prng.h"
 #include "executor/spi.h"
@@ -28,7 +25,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -37,7 +33,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 
 #include "alerts/user_metric.h"
 #include "clock.h"
@@ -48,10 +43,10 @@
 #include "worker/alone.h"
 #include "worker/monitor.h"
 #include "worker/slots.h"
+#include "worker/unit.h"
 #include "worker/wake.h"
 
 #define RESTART_SECONDS 5		/* where no launcher restarts it */
-#define SHORTEST_TICK_TIMEOUT_MS 10000
 #define WOKEN_GAP_MS 200		/* between two ticks at the most often */
 #define LOOK_AGAIN_MS 1000		/* after a tick that somebody asked for */
 
@@ -69,9 +64,6 @@ static volatile sig_atomic_t woken = false;
 static MonitorExit exit_reason = EXIT_FAILED;
 static Oid	extension = InvalidOid; /* as it was when we began */
 static MemoryContext unit_context = NULL;
-static char *last_logged = NULL;	/* so that the log has it once */
-static int	last_sqlstate = 0;	/* of the unit that failed last */
-
 typedef struct SessionSetting
 {
 	const char *name;
@@ -164,116 +156,27 @@ monitor_is_there(void)
 	return false;
 }
 
-/* ---- a unit of work ------------------------------------------------------- */
-
-/* False where the extension has been dropped. */
-static bool
-unit_begin(const char *activity)
-{
-	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, activity);
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	enable_timeout_after(STATEMENT_TIMEOUT,
-						 Max(deploydb_metrics_collection_interval,
-							 SHORTEST_TICK_TIMEOUT_MS));
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	return get_extension_oid("deploydb", true) == extension;
-}
+/* ---- units of work -------------------------------------------------------- */
 
 static void
-unit_end(void)
+execute(void *sql)
 {
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	int			code = SPI_execute(sql, false, 0);
+
+	if (code < 0)
+		elog(ERROR, "\"%s\" gave %s", (char *) sql, SPI_result_code_string(code));
 }
 
-/* Ends the transaction; what the error says, in unit_context. */
-static char *
-unit_failed(const char *activity)
-{
-	ErrorData  *error;
-	char	   *message;
-
-	MemoryContextSwitchTo(unit_context);
-	HOLD_INTERRUPTS();
-	disable_all_timeouts(false);
-	QueryCancelPending = false;
-	error = CopyErrorData();
-	last_sqlstate = error->sqlerrcode;
-	message = psprintf("%s: %s", activity, error->message);
-	if (last_logged != NULL && strcmp(last_logged, message) == 0)
-		FlushErrorState();
-	else
-	{
-		EmitErrorReport();
-		FlushErrorState();
-		if (last_logged != NULL)
-			pfree(last_logged);
-		last_logged = MemoryContextStrdup(TopMemoryContext, message);
-	}
-	AbortCurrentTransaction();
-	RESUME_INTERRUPTS();
-	return message;
-}
-
-/*
- * Runs a statement in a transaction of its own, with one parameter of type
- * text unless that is NULL.  NULL when all went well, or the error.
- */
-static char *
-unit_run(const char *activity, const char *sql, const char *parameter)
-{
-	char	   *volatile failure = NULL;
-
-	PG_TRY();
-	{
-		Oid			types[1] = {TEXTOID};
-		Datum		values[1];
-
-		if (unit_begin(activity))
-		{
-			int			code;
-
-			values[0] = parameter ? CStringGetTextDatum(parameter) : (Datum) 0;
-			code = SPI_execute_with_args(sql, parameter ? 1 : 0, types, values,
-										 NULL, false, 0);
-			if (code < 0)
-				elog(ERROR, "\"%s\" gave %s", sql, SPI_result_code_string(code));
-		}
-		unit_end();
-	}
-	PG_CATCH();
-	{
-		failure = unit_failed(activity);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(unit_context);
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return failure;
-}
-
-static void
-record_error(const char *failure)
-{
-	(void) unit_run("recording an error",
-					"SELECT deploydb.record_monitor_error($1)", failure);
-}
-
-/* As unit_run(), and the error goes to where people look for it. */
 static bool
-unit_run_recorded(const char *activity, const char *sql)
+try_sql(Unit *unit, const char *sql, UnitError *error)
 {
-	char	   *failure = unit_run(activity, sql, NULL);
+	return unit_try(unit, execute, unconstify(char *, sql), error);
+}
 
-	if (failure != NULL)
-		record_error(failure);
-	return failure == NULL;
+static bool
+run_sql(Unit *unit, const char *sql)
+{
+	return unit_run(unit, execute, unconstify(char *, sql));
 }
 
 /* ---- the extension -------------------------------------------------------- */
@@ -331,6 +234,7 @@ extension_look(void)
 			proc_exit(0);
 		}
 		extension = oid;
+		units_begin(oid);
 	}
 	if (OidIsValid(oid) && oid == extension)
 		state = strcmp(version, DEPLOYDB_VERSION) == 0 ? EXTENSION_READY :
@@ -346,33 +250,30 @@ extension_look(void)
 	return state;
 }
 
+static void
+look_whether_to_stop(void *stop)
+{
+	if (SPI_execute("SELECT FROM deploydb.monitor_state"
+					" WHERE state OPERATOR(pg_catalog.=) 'stopping'",
+					true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the monitor's state");
+	*(bool *) stop = SPI_processed > 0;
+}
+
 /* Where no launcher tells, a row does. */
 static bool
 must_leave(void)
 {
-	volatile bool leave = false;
+	static Unit looking = {.activity = "looking whether to stop"};
+	UnitError	error;
+	bool		stop = false;
 
 	if (slots_there())
 		return slot_must_leave(MyDatabaseId);
 	if (!deploydb_monitor)
 		return true;
-	if (!OidIsValid(extension))
-		return false;
-	PG_TRY();
-	{
-		leave = unit_begin("looking whether to stop") &&
-			SPI_execute("SELECT FROM deploydb.monitor_state"
-						" WHERE state OPERATOR(pg_catalog.=) 'stopping'",
-						true, 1) == SPI_OK_SELECT && SPI_processed > 0;
-		unit_end();
-	}
-	PG_CATCH();
-	{
-		pfree(unit_failed("looking whether to stop"));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(unit_context);
-	return leave;
+	return OidIsValid(extension) &&
+		unit_try(&looking, look_whether_to_stop, &stop, &error) && stop;
 }
 
 /* ---- the loop ------------------------------------------------------------- */
@@ -391,19 +292,18 @@ handle_wake(SIGNAL_ARGS)
 static void
 tick(void)
 {
-	/* Scopes take transaction ids: there are none unless something fails. */
-	char	   *failure = unit_run("tick", "SELECT deploydb.tick(false)", NULL);
+	static Unit whole = {.activity = "tick"};
+	static Unit in_scopes = {.activity = "tick"};
+	static Unit notifying = {.activity = "notifying"};
+	UnitError	error;
 
-	if (failure != NULL && last_sqlstate == ERRCODE_QUERY_CANCELED)
-		record_error(failure);	/* another try would take as long */
-	else if (failure != NULL)
-		(void) unit_run_recorded("tick", "SELECT deploydb.tick()");
-	if (unit_run_recorded("notifying", "SELECT deploydb.notify_events()") &&
-		failure == NULL && last_logged != NULL)
-	{
-		pfree(last_logged);
-		last_logged = NULL;
-	}
+	/* Scopes take transaction ids: there are none unless something fails. */
+	(void) try_sql(&whole, "SELECT deploydb.tick(false)", &error);
+	if (error.sqlstate == ERRCODE_QUERY_CANCELED)
+		unit_record(&whole, &error);	/* another try would take as long */
+	else if (error.message != NULL)
+		(void) run_sql(&in_scopes, "SELECT deploydb.tick()");
+	(void) run_sql(&notifying, "SELECT deploydb.notify_events()");
 	sender_tick();
 }
 
@@ -424,6 +324,7 @@ work(bool *begun)
 	static int64 last_ms = 0;
 	static int64 metrics_ms = 0;
 	static bool asked = false;
+	static Unit beginning = {.activity = "beginning"};
 	int64		now = clock_ms();
 
 	if (woken)
@@ -435,7 +336,7 @@ work(bool *begun)
 		next_ms = Min(next_ms, last_ms + next_interval());
 	if (!*begun)
 	{
-		*begun = unit_run_recorded("beginning", "SELECT deploydb.monitor_begins()");
+		*begun = run_sql(&beginning, "SELECT deploydb.monitor_begins()");
 		next_ms = now;
 	}
 	if (asked)
@@ -455,6 +356,7 @@ work(bool *begun)
 			if (user_metrics_run())
 				monitor_lock_alone();
 		}
+		pgstat_report_stat(true);
 		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
 		asked = false;
 	}
