@@ -42,6 +42,11 @@ psql -X -q -d "$PGDATABASE" <<<'SELECT ddl FROM deploydb.builtin_migrations() \g
 sql "SELECT deploydb_verify_migration()" >/dev/null
 set_server metrics_collection_interval 1s
 wait_until "ticks >= 30 FROM deploydb.worker_status"
+
+# As autovacuum does: with new statistics all plans are made anew
+sql "VACUUM ANALYZE"
+ticks=$(sql "SELECT ticks FROM deploydb.worker_status")
+wait_until "ticks >= $ticks + 5 FROM deploydb.worker_status"
 backend_of_ours
 wait_until "count(*) = 1 FROM deploydb.notification WHERE state = 'delivered'"
 set_server metrics_collection_interval 30s
