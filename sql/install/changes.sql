@@ -34,13 +34,23 @@ COMMENT ON FUNCTION deploydb.lost_changes() IS
 REVOKE ALL ON FUNCTION deploydb.lost_changes() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.lost_changes() TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION deploydb.watched_types()
+RETURNS text[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT '{table,view,materialized view,index,sequence,type}'::text[] $$;
+COMMENT ON FUNCTION deploydb.watched_types() IS
+	'Monitoring: types of the objects that are watched if a known migration made them';
+REVOKE ALL ON FUNCTION deploydb.watched_types() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.watched_types() TO pg_monitor, pg_database_owner;
+
 -- By name, in whatever schema: a table that is swapped in is the table, too.
 -- An index that is gone cannot say whose it was; so it is its own name, too.
 CREATE VIEW deploydb.watched_object AS
 	SELECT 'table' AS object_type, quote_ident(t.name) AS name FROM deploydb.tracked_table t
 	UNION
 	SELECT DISTINCT f.object_type, f.object FROM deploydb.expected_fact f
-	WHERE f.object_type IN ('table', 'view', 'materialized view', 'index', 'sequence', 'type');
+	WHERE f.object_type = ANY (deploydb.watched_types());
 COMMENT ON VIEW deploydb.watched_object IS
 	'Monitoring: tables that are tracked, and what the known migrations made; changes of these are noted';
 GRANT SELECT ON deploydb.watched_object TO pg_monitor, pg_database_owner;
@@ -62,7 +72,7 @@ BEGIN
 		EXISTS (SELECT FROM deploydb.tracked_table t WHERE quote_ident(t.name) = ANY (names))
 		OR EXISTS (SELECT FROM deploydb.expectation e, unnest(names) n, unnest(array_positions(e.facts, n)) i
 			WHERE i % 4 = 2
-				AND e.facts[i - 1] IN ('table', 'view', 'materialized view', 'index', 'sequence', 'type')));
+				AND e.facts[i - 1] = ANY (deploydb.watched_types())));
 END
 $$;
 COMMENT ON FUNCTION deploydb.is_watched(text, text) IS
@@ -163,7 +173,7 @@ BEGIN
 	SELECT format('%I.%I', n.nspname, c.relname) INTO object
 	FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace
-	WHERE c.oid = relation::oid AND n.nspname NOT IN ('deploydb', 'deploydb_backup') AND c.relpersistence <> 't'
+	WHERE c.oid = relation::oid AND n.nspname NOT IN ('deploydb', 'deploydb_backup')
 		AND (EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation = note_truncation.relation)
 			OR deploydb.is_watched(c.relname, c.relname));
 	IF object IS NOT NULL THEN
@@ -239,22 +249,24 @@ DECLARE
 	dropped record;
 BEGIN
 	FOR dropped IN
-		SELECT d.object_type, d.object_identity, d.object_name, d.original,
-			CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid::bigint END AS oid,
-			CASE WHEN cardinality(d.address_names) >= 2 AND d.object_type IN ('table column', 'table constraint',
-				'default value', 'trigger', 'policy', 'rule') THEN d.address_names[2] END AS relation
-		FROM pg_event_trigger_dropped_objects() d
-		WHERE NOT d.is_temporary
-			AND d.object_type IN ('table', 'view', 'materialized view', 'index', 'sequence', 'type', 'table column',
-				'table constraint', 'default value', 'trigger', 'policy', 'rule')
-			-- what goes with its table: row type, columns, constraints, which differ by major;
-			-- looked up in what is read once, as thousands may go with a schema
+		-- Looked up in what is read once, as thousands may go with a schema
+		WITH gone AS MATERIALIZED (
+			SELECT d.object_type, d.object_identity, d.object_name, d.address_names,
+				CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid::bigint END AS oid,
+				d.object_type IN ('table column', 'table constraint', 'default value', 'trigger', 'policy', 'rule') AS is_part
+			FROM pg_event_trigger_dropped_objects() d
+			WHERE NOT d.is_temporary),
+		whole AS (
+			SELECT g.object_identity, g.address_names FROM gone g
+			WHERE g.object_type IN ('table', 'view', 'materialized view'))
+		SELECT g.object_type, g.object_identity, g.object_name, g.oid,
+			CASE WHEN g.is_part THEN g.address_names[2] END AS relation
+		FROM gone g
+		WHERE (g.is_part OR g.object_type = ANY (deploydb.watched_types()))
+			-- what goes with its table: row type, columns, constraints, which differ by major
 			AND CASE
-				WHEN d.object_type = 'type' THEN d.object_identity IN (SELECT t.object_identity
-					FROM pg_event_trigger_dropped_objects() t WHERE t.object_type IN ('table', 'view', 'materialized view'))
-				WHEN d.object_type NOT IN ('table', 'view', 'materialized view', 'index', 'sequence') THEN
-					d.address_names[1:2] IN (SELECT t.address_names
-					FROM pg_event_trigger_dropped_objects() t WHERE t.object_type IN ('table', 'view', 'materialized view'))
+				WHEN g.is_part THEN g.address_names[1:2] IN (SELECT w.address_names FROM whole w)
+				WHEN g.object_type = 'type' THEN g.object_identity IN (SELECT w.object_identity FROM whole w)
 				END IS NOT TRUE
 	LOOP
 		IF EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation = dropped.oid)

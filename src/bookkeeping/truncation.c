@@ -8,10 +8,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
+#include "utils/lsyscache.h"
 
 #include "bookkeeping/truncation.h"
 #include "compat.h"
@@ -30,10 +32,12 @@ truncation_begin(void)
 	return truncated_count;
 }
 
+/* Sessions truncate tables of their own often. */
 void
 truncation_add(Oid relation)
 {
-	if (truncated_count < MAX_TRUNCATED)
+	if (truncated_count < MAX_TRUNCATED &&
+		get_rel_persistence(relation) != RELPERSISTENCE_TEMP)
 		truncated[truncated_count++] = relation;
 }
 
