@@ -75,8 +75,9 @@ names_secret(const char *text)
 }
 
 /*
- * Does the client's message name a secret?  Looked for once in each, as it may
- * have thousands of statements, or of lines to be logged.
+ * Does the client's message, all of which others see while any statement of it
+ * runs, name a secret?  Looked for once in each, as it may have thousands of
+ * statements, or of lines to be logged.
  */
 static bool
 message_names_secret(void)

@@ -46,7 +46,7 @@ is_set_to(const char *setting, const char *name)
 
 /* SET ROLE makes others the application, and not the application others. */
 bool
-session_is_others(bool may_look)
+session_is_not_app_role(bool may_look)
 {
 	const char *name = deploydb_app_role;
 

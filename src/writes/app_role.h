@@ -17,7 +17,7 @@
 extern void app_role_init(void);
 
 /* The rest of app_role_is_other(), where the setting is set. */
-extern bool session_is_others(bool may_look);
+extern bool session_is_not_app_role(bool may_look);
 
 /*
  * True when deploydb.app_role is set and neither the session's role nor what
@@ -27,7 +27,7 @@ static inline bool
 app_role_is_other(bool may_look)
 {
 	return deploydb_app_role != NULL && deploydb_app_role[0] != '\0' &&
-		session_is_others(may_look);
+		session_is_not_app_role(may_look);
 }
 
 #endif							/* DEPLOYDB_APP_ROLE_H */

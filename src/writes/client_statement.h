@@ -49,13 +49,13 @@ statement_is_running(void)
 }
 
 static inline bool
-statement_runs_as(const void *statement)
+running_statement_is(const void *statement)
 {
 	return client_statement.running == statement;
 }
 
 static inline bool
-statement_is_open_as(const void *statement)
+open_statement_is(const void *statement)
 {
 	return client_statement.open == statement;
 }

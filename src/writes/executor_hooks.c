@@ -214,7 +214,7 @@ static pg_attribute_hot void
 writes_executor_finish(QueryDesc *query)
 {
 	bool		attempt = attempt_is_started(query);
-	bool		running = statement_runs_as(query);
+	bool		running = running_statement_is(query);
 
 	if (attempt)
 		call_for_attempt(ATTEMPT_FINISHES, running, query, 0,
@@ -230,7 +230,7 @@ writes_executor_finish(QueryDesc *query)
 		if (running)
 			statement_call_ended(query, now);
 	}
-	if (statement_is_open_as(query))
+	if (open_statement_is(query))
 		statement_ended();
 }
 
