@@ -92,6 +92,11 @@ AS $$
 		FROM deploydb.monitor_state m
 		WHERE m.last_error_at > clock_timestamp() - 3 * make_interval(secs => m.interval_ms / 1000.0)
 		UNION ALL
+		SELECT 'degraded', 4, format('the last tick took %s s, longer than the interval of %s s',
+			round((m.last_tick_ms / 1000)::numeric, 1), round(m.interval_ms / 1000.0, 1))
+		FROM deploydb.monitor_state m
+		WHERE m.last_tick_ms > m.interval_ms
+		UNION ALL
 		SELECT 'degraded', 5, format('metric %s could not be measured: %s', l.metric, l.error)
 		FROM deploydb.metric_latest l JOIN deploydb.metric m ON m.name = l.metric AND m.enabled
 		WHERE l.error IS NOT NULL

@@ -120,21 +120,6 @@ REVOKE ALL ON FUNCTION deploydb.stop_monitor() FROM PUBLIC;
 -- The tick
 --
 
-CREATE FUNCTION deploydb.lock_tick()
-RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	-- a row of ours, so that nobody can keep it who has no right here
-	PERFORM FROM deploydb.monitor_state FOR UPDATE;
-	RETURN FOUND;
-END
-$$;
-COMMENT ON FUNCTION deploydb.lock_tick() IS
-	'Monitoring: waits for its turn, as one tick or evaluation runs at a time';
-REVOKE ALL ON FUNCTION deploydb.lock_tick() FROM PUBLIC;
-
 -- A part of the tick; in a scope of its own its error is a result.
 CREATE FUNCTION deploydb.tick_part(call text, at timestamptz, before timestamptz, scoped boolean DEFAULT true,
 	OUT result bigint, OUT error text, OUT ms double precision)
@@ -179,7 +164,7 @@ DECLARE
 	evaluation double precision;
 	error text;
 BEGIN
-	PERFORM deploydb.lock_tick();
+	PERFORM FROM deploydb.monitor_state FOR UPDATE;
 	PERFORM deploydb.bind_installation();
 	copied := deploydb.suspended() IS NOT NULL;
 	FOREACH call IN ARRAY CASE WHEN preloaded THEN ARRAY['deploydb.take_write_sample()'] ELSE '{}' END

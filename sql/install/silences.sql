@@ -128,7 +128,7 @@ BEGIN
 	END IF;
 	PERFORM deploydb.check_silencing(rule, note);
 	-- or an evaluation that is under way would undo it
-	PERFORM deploydb.lock_tick();
+	PERFORM deploydb.take_evaluation_turn();
 	UPDATE deploydb.alert_state s
 	SET acknowledged = true, acknowledged_at = clock_timestamp(), acknowledged_by = session_user, acknowledgement = note
 	WHERE s.rule = rule AND s.started_at IS NOT NULL;

@@ -450,6 +450,16 @@ disable_faulty(const Evaluation *e)
 	}
 }
 
+/* Events are numbered in the order of their commits. */
+static void
+take_turn(void)
+{
+	static SPIPlanPtr plan = NULL;
+
+	owner_execute(&plan, "SELECT deploydb.take_evaluation_turn()",
+				  SPI_OK_SELECT, 0, NULL, NULL, NULL);
+}
+
 /* In an open scope of the owner. */
 static int64
 evaluate_all(TimestampTz now)
@@ -481,6 +491,7 @@ deploydb_evaluate_rules(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("at must be finite")));
 	owner_begin(&scope);
+	take_turn();
 	events = evaluate_all(PG_GETARG_TIMESTAMPTZ(0));
 	owner_end(&scope);
 	PG_RETURN_INT64(events);
@@ -489,14 +500,12 @@ deploydb_evaluate_rules(PG_FUNCTION_ARGS)
 Datum
 deploydb_evaluate_alerts(PG_FUNCTION_ARGS)
 {
-	static SPIPlanPtr plan = NULL;
 	OwnerScope	scope;
 	int64		events;
 
 	(void) fcinfo;
 	owner_begin(&scope);
-	owner_execute(&plan, "SELECT deploydb.lock_tick()", SPI_OK_SELECT, 0,
-				  NULL, NULL, NULL);
+	take_turn();
 	events = evaluate_all(GetCurrentTimestamp());
 	owner_end(&scope);
 	wake_monitor_at_commit();

@@ -51,7 +51,7 @@
 #include "worker/wake.h"
 
 #define RESTART_SECONDS 5		/* where no launcher restarts it */
-#define WOKEN_GAP_MS 200		/* between two ticks at the most often */
+#define GAP_MS 200				/* after each tick, for messages */
 #define LOOK_AGAIN_MS 1000		/* after a tick that somebody asked for */
 
 extern PGDLLEXPORT void deploydb_monitor_main(Datum arg);
@@ -83,7 +83,7 @@ static const SessionSetting session_settings[] = {
 	{"application_name", MONITOR_TYPE},
 	{"search_path", "pg_catalog, pg_temp"},
 	{"synchronous_commit", "local"},
-	{"lock_timeout", "5s"},
+	{"lock_timeout", "1s"},
 	{"statement_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
 	{"default_transaction_read_only", "off"},
@@ -338,6 +338,7 @@ work(bool *begun)
 {
 	static int64 next_ms = 0;
 	static int64 last_ms = 0;
+	static int64 ended_ms = 0;
 	static int64 metrics_ms = 0;
 	static bool asked = false;
 	static Unit beginning = {.activity = "beginning"};
@@ -356,7 +357,8 @@ work(bool *begun)
 		next_ms = now;
 	}
 	if (asked)
-		next_ms = Min(next_ms, Max(now, last_ms + WOKEN_GAP_MS));
+		next_ms = Min(next_ms, now);
+	next_ms = Max(next_ms, ended_ms + GAP_MS);
 	if (*begun && now >= next_ms)
 	{
 		last_ms = now;
@@ -375,11 +377,12 @@ work(bool *begun)
 		pgstat_report_stat(true);
 		give_back_memory();
 		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
+		ended_ms = clock_ms();
 		asked = false;
 	}
 	else if (!*begun)
 		next_ms = now + next_interval();
-	return (long) Max(next_ms - clock_ms(), 0);
+	return (long) Max(Max(next_ms, ended_ms + GAP_MS) - clock_ms(), 0);
 }
 
 static void

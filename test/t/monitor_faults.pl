@@ -177,6 +177,30 @@ is(sql(q{SELECT DISTINCT wait_event FROM pg_stat_activity WHERE backend_type = '
 wait_until(sprintf(q{SELECT wait_event = '%s' FROM pg_stat_activity WHERE backend_type = 'deploydb monitor'},
 	$node->pg_version < 17 ? 'Extension' : 'DeploydbMonitor'), 'and the monitor');
 
+# An operator who does not commit: what waits for that is left out, and all else
+# goes on.
+
+my $operator = $node->background_psql('postgres');
+foreach my $held (['evaluate_alerts()', 'evaluate_rules'], [q{reset_write_stats('decision_insights')}, 'take_write_sample'])
+{
+	my ($call, $part) = @$held;
+	$operator->query("BEGIN; SELECT deploydb.$call");
+	my $ticks = status('ticks');
+	wait_until("SELECT ticks > $ticks AND last_error = '$part: canceling statement due to lock timeout' FROM deploydb.worker_status", "$call held: it is said");
+	goes_on("$call held");
+	like(sql('SELECT reason FROM deploydb.health_problem()'), qr/^the monitor failed at .*: $part: canceling statement due to lock timeout$/m,
+		"$call held: health() tells");
+	$operator->query('ROLLBACK');
+}
+$operator->quit;
+
+# Ticks that take longer than their interval
+
+sql(q{CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END';
+	CREATE TRIGGER dawdle AFTER UPDATE OF ticks ON deploydb.monitor_state FOR EACH ROW EXECUTE FUNCTION dawdle()});
+goes_on('with slow ticks');
+sql('DROP TRIGGER dawdle ON deploydb.monitor_state');
+
 # A rule and an address that no function of ours would have taken
 
 sql(q{SELECT deploydb.set_rule('broken', 'api.up', 'threshold', 'P0', '<', 1), deploydb.add_webhook('broken', 'generic', 'https://example.org/', min_severity => 'P0');
