@@ -246,6 +246,19 @@ COMMENT ON FUNCTION deploydb.measure_rollback(timestamptz) IS
 	'Monitoring: a part of collect_metrics()';
 REVOKE ALL ON FUNCTION deploydb.measure_rollback(timestamptz) FROM PUBLIC;
 
+-- What happened before the installation is nobody's alert.  Before its first tick
+-- nothing says when that was.
+CREATE FUNCTION deploydb.since_installed(since timestamptz)
+RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT GREATEST(since, min(i.installed_at)) FROM deploydb.installation i
+$$;
+COMMENT ON FUNCTION deploydb.since_installed(timestamptz) IS
+	'Monitoring: a time, but none before the installation; a part of collect_metrics()';
+REVOKE ALL ON FUNCTION deploydb.since_installed(timestamptz) FROM PUBLIC;
+
 -- What the application's tables hold is read as their owner, whose types and
 -- operators these may be.  The client writes UTC into timestamps without time
 -- zone.
@@ -274,7 +287,7 @@ BEGIN
 		'   SELECT n."decisionId", n."ingestionStatus"::text AS state, n."isSimulation" FROM %s n'
 		'   WHERE n."timestamp" > %L AND n."timestamp" <= %L ORDER BY n."timestamp" DESC LIMIT 10000) r'
 		'  WHERE r.state = ''SUCCESS'' AND NOT r."isSimulation") d',
-		insights, records, measure_coverage.at - interval '1 hour', measure_coverage.at - interval '3 seconds')), '/');
+		insights, records, deploydb.since_installed(measure_coverage.at - interval '1 hour'), measure_coverage.at - interval '3 seconds')), '/');
 	value := counts[1]::double precision / NULLIF(counts[2]::double precision, 0);
 	note := CASE WHEN value IS NULL THEN deploydb.word('no decision in an hour')
 		WHEN value < 1 THEN format(deploydb.word('%s of %s decisions in an hour lack theirs'), counts[2]::bigint - counts[1]::bigint, counts[2]) END;
@@ -306,7 +319,7 @@ BEGIN
 		' FROM (SELECT n.confidence, n."isSimulation" FROM %s n'
 		'  WHERE n."timestamp" > %L AND n."timestamp" <= %L ORDER BY n."timestamp" DESC LIMIT 10000) r'
 		' WHERE NOT r."isSimulation"',
-		records, measure_confidence.at - interval '5 minutes', measure_confidence.at))::double precision;
+		records, deploydb.since_installed(measure_confidence.at - interval '5 minutes'), measure_confidence.at))::double precision;
 	note := CASE WHEN value IS NULL THEN deploydb.word('no decision in 5 minutes') END;
 	RETURN NEXT;
 END

@@ -53,6 +53,29 @@ is(sql("SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration.de
 is(sql("SELECT deploydb.health() ->> 'status'"), 'ok', 'health is ok');
 wait_for(q{SELECT value > 0 AND value < 60 FROM deploydb.metric_value WHERE metric = 'worker.tick_seconds'}, 'how long a tick takes is measured, too');
 
+# So is one where decisions without insights were made before.
+
+{
+	my $in_use = sub { $node->safe_psql('in_use', shift) };
+	my $decide = q{INSERT INTO decision_records SELECT concat('%1$s', n), now() AT TIME ZONE 'UTC', 0.1, 'SUCCESS', false FROM generate_series(1, 50) n};
+	$node->safe_psql('postgres', 'CREATE DATABASE in_use');
+	$in_use->(q{CREATE TABLE decision_insights (decision_id text);
+		CREATE TABLE decision_records ("decisionId" text, "timestamp" timestamp(3), confidence double precision, "ingestionStatus" text, "isSimulation" boolean)});
+	$in_use->(sprintf $decide, 'before');
+	$in_use->('CREATE EXTENSION deploydb');
+	# more than the three seconds that an insight has, and the three values that a rule asks for
+	ok($node->poll_query_until('in_use', q{SELECT count(*) = 1 FROM deploydb.monitor_state m, deploydb.installation i
+		WHERE m.ticks >= 8 AND m.last_tick_at > i.installed_at + interval '8 seconds'}), 'a database in use: the monitor ticks');
+	is($in_use->('SELECT count(*) FROM deploydb.alert_event'), '0', 'what was there before fires nothing');
+	is($in_use->('SELECT missing FROM deploydb.insight_coverage()'), '50', 'who asks for it is told of it');
+	$in_use->(sprintf $decide, 'after');
+	ok($node->poll_query_until('in_use', q{SELECT count(DISTINCT rule) = 2 FROM deploydb.alert_event
+		WHERE rule IN ('insight_missing', 'decision_confidence_low_p1') AND status = 'firing'}), 'what comes later does')
+	  or diag($in_use->('SELECT * FROM deploydb.metric_latest; SELECT * FROM deploydb.alert_event'));
+	is($in_use->(q{SELECT note FROM deploydb.metric_latest WHERE metric = 'insight.coverage'}), '50 of 50 decisions in an hour lack theirs', 'and counts alone');
+	$node->safe_psql('postgres', 'DROP DATABASE in_use');
+}
+
 # Drift, by a role that has no right on deploydb
 
 my $ddl = sql('SELECT ddl FROM deploydb.builtin_migrations()');
