@@ -56,6 +56,7 @@ BEGIN
 		'deploydb.replay(bigint)',
 		'deploydb.replay_since(timestamptz)',
 		'deploydb.test_webhook(text, text, integer, text, double precision, text)',
+		'deploydb.can_commit()',
 		'deploydb.queue_test(text)',
 		'deploydb.test_result(bigint)',
 		'deploydb.set_rule(text, text, text, text, text, double precision, text, double precision, integer, '

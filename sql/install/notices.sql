@@ -177,15 +177,31 @@ COMMENT ON FUNCTION deploydb.test_result(bigint) IS
 	'Webhooks: what became of a test message; a part of test_webhook()';
 REVOKE ALL ON FUNCTION deploydb.test_result(bigint) FROM PUBLIC;
 
+CREATE FUNCTION deploydb.can_commit()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'deploydb_can_commit'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION deploydb.can_commit() IS
+	'Webhooks: whether the procedure that calls it can commit; a part of test_webhook()';
+REVOKE ALL ON FUNCTION deploydb.can_commit() FROM PUBLIC;
+
 -- Commits, so it can have no settings of its own, and names all it uses in full.
 CREATE PROCEDURE deploydb.test_webhook(name text, INOUT state text DEFAULT NULL, INOUT status integer DEFAULT NULL,
 	INOUT stage text DEFAULT NULL, INOUT ms double precision DEFAULT NULL, INOUT error text DEFAULT NULL)
 LANGUAGE plpgsql
 AS $$
 DECLARE
-	message bigint := deploydb.queue_test(name);
+	message bigint;
 	until timestamptz;
 BEGIN
+	IF NOT deploydb.can_commit() THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_transaction_termination',
+			MESSAGE = 'test_webhook() cannot run within a transaction',
+			DETAIL = 'It commits its message, for the monitor to send it.',
+			HINT = 'End the transaction first, and CALL it by itself, from no function.';
+	END IF;
+	message := deploydb.queue_test(name);
 	COMMIT;
 	-- the time that sending may take, and some for the monitor to come round
 	until := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) (

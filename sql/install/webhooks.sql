@@ -17,10 +17,33 @@ COMMENT ON TABLE deploydb.webhook IS
 GRANT SELECT ON deploydb.webhook TO pg_monitor, pg_database_owner;
 SELECT pg_extension_config_dump('deploydb.webhook', '');
 
+-- What waits goes by the name; renamed, its webhook would seem to be dropped.
+CREATE FUNCTION deploydb.webhook_keeps_name()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF NEW.name = OLD.name THEN
+		RETURN NEW;
+	END IF;
+	RAISE EXCEPTION USING
+		ERRCODE = 'feature_not_supported',
+		MESSAGE = format('webhook "%s" cannot be renamed', OLD.name),
+		DETAIL = 'Its messages go by its name.',
+		HINT = 'Add another one by deploydb.add_webhook(), and drop this one once nothing waits for it: deploydb.drop_webhook().';
+END
+$$;
+COMMENT ON FUNCTION deploydb.webhook_keeps_name() IS
+	'Webhooks: refuses another name';
+REVOKE ALL ON FUNCTION deploydb.webhook_keeps_name() FROM PUBLIC;
+CREATE TRIGGER webhook_keeps_name BEFORE UPDATE ON deploydb.webhook
+	FOR EACH ROW EXECUTE FUNCTION deploydb.webhook_keeps_name();
+
 -- Only the owner reads it, not even members of pg_read_all_data, and no dump
 -- holds it.  It has no constraint that could show a row in an error.
 CREATE TABLE deploydb.webhook_secret (
-	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON UPDATE CASCADE ON DELETE CASCADE,
+	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON DELETE CASCADE,
 	url text NOT NULL,
 	secret text,
 	previous_secret text,
@@ -32,7 +55,7 @@ ALTER TABLE deploydb.webhook_secret ENABLE ROW LEVEL SECURITY;
 
 -- What became of the last attempts, which decides when the next one is due.
 CREATE TABLE deploydb.webhook_state (
-	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON UPDATE CASCADE ON DELETE CASCADE,
+	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON DELETE CASCADE,
 	failures integer NOT NULL DEFAULT 0,
 	paused_until timestamptz,
 	opened_at timestamptz,

@@ -193,7 +193,7 @@ SELECT is(error_in('zh', s), e, s) FROM (VALUES
 	($$SELECT deploydb.set_rule('nothing')$$, 'rule "nothing" does not exist||View deploydb.alert_rule has the rules. A new one needs a metric.'),
 	($$SELECT deploydb.push_metric('db.xid_age', 1)$$, 'metric "db.xid_age" is not pushed|The monitor measures it.|'),
 	($$SELECT deploydb.notify('x', 'P9')$$, 'invalid severity: "P9"||Severities are P0, P1, P2 and P3.'),
-	($$CALL deploydb.test_webhook('nobody')$$, 'webhook "nobody" does not exist||View deploydb.webhook_health has those that do.'),
+	($$SELECT deploydb.queue_test('nobody')$$, 'webhook "nobody" does not exist||View deploydb.webhook_health has those that do.'),
 	($$SELECT deploydb.silence('api_down', '1 hour', '')$$, 'a reason is needed||Say in a few words what others will want to know.'),
 	($$SELECT deploydb.backup_finish()$$, 'no backup is running|Without an id the one that is running is meant.|Name it by its id: table deploydb.backup has them.'),
 	($$SELECT deploydb.test_rule('nothing', '[]')$$, 'rule "nothing" does not exist||View deploydb.alert_rule has the rules.'),

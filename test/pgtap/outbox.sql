@@ -381,13 +381,19 @@ SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.se
 	WHERE h ~ '^webhook-signature: v1,[A-Za-z0-9+/]{43}=$'), 2::bigint, 'one after the overlap');
 
 -- test messages need a monitor
-SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
-SELECT is(split_part(error_of($$CALL deploydb.test_webhook('g')$$), '|', 3),
+SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
+SELECT is(split_part(error_of($$SELECT deploydb.queue_test('g')$$), '|', 3),
 	'View deploydb.worker_status says why; without preloading, SELECT deploydb.start_monitor(); starts one.', 'with a hint');
-SELECT throws_ok($$CALL deploydb.test_webhook('nobody')$$, '42704', NULL, 'no webhook, no test');
+SELECT throws_ok($$SELECT deploydb.queue_test('nobody')$$, '42704', NULL, 'no webhook, no test');
 UPDATE deploydb.webhook SET enabled = false WHERE name = 'g';
-SELECT throws_ok($$CALL deploydb.test_webhook('g')$$, '55000', 'webhook "g" is disabled', 'disabled, no test');
+SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'webhook "g" is disabled', 'disabled, no test');
 UPDATE deploydb.webhook SET enabled = true WHERE name = 'g';
+
+-- and must be able to commit, which nothing is that a function executes
+SELECT throws_ok($$CALL deploydb.test_webhook('nobody')$$, '2D000', 'test_webhook() cannot run within a transaction', 'within a transaction, no test');
+SELECT is(split_part(error_of($$CALL deploydb.test_webhook('nobody')$$), '|', 3), 'End the transaction first, and CALL it by itself, from no function.', 'with a hint');
+DO $$ BEGIN PERFORM set_config('test.commits', deploydb.can_commit()::text, false); END $$;
+SELECT is(current_setting('test.commits') || deploydb.can_commit(), 'truefalse', 'a block of its own can commit, a function cannot');
 
 -- what a server says of the address is not shown
 SELECT deploydb.set_webhook_url('g', 'https://example.org/hooks/s3cretpart') \g /dev/null
@@ -408,6 +414,12 @@ SELECT is((SELECT last_error FROM deploydb.notification ORDER BY id DESC LIMIT 1
 SELECT is(deploydb.enqueue_events(), 1::bigint, 'but what happened here is');
 DELETE FROM deploydb.outbox WHERE state = 'dead';
 SELECT deploydb.notify('more', 'P3', 'g') \g /dev/null
+
+-- a name stays, as what waits goes by it
+SELECT throws_ok($$UPDATE deploydb.webhook SET name = 'g2' WHERE name = 'g'$$, '0A000', 'webhook "g" cannot be renamed', 'no other name');
+SELECT is(split_part(error_of($$UPDATE deploydb.webhook SET name = 'g2' WHERE name = 'g'$$), '|', 3),
+	'Add another one by deploydb.add_webhook(), and drop this one once nothing waits for it: deploydb.drop_webhook().', 'with a hint');
+SELECT lives_ok($$UPDATE deploydb.webhook SET name = name, min_severity = 'P3' WHERE name = 'g'$$, 'the same one is no other');
 
 -- dropping
 SELECT is(deploydb.drop_webhook('nobody'), false, 'there is none');

@@ -159,6 +159,13 @@ is(scalar(grep { $_->{path} eq '/ok/test' } $receiver->requests), 1, 'there it i
 sql(q{CREATE ROLE operator LOGIN; SELECT deploydb.grant_access('operator', 'operator')});
 is(sql(q{SET SESSION AUTHORIZATION operator; CALL deploydb.test_webhook('generic')}) =~ s/\|[0-9.]+\|$//r, 'delivered|200|http', 'an operator may');
 is(sql(q{SET SESSION AUTHORIZATION operator; SELECT deploydb.notify('x', 'P3', 'generic')}), 1, 'and may notify');
+{
+	my $queued = 'SELECT count(*) FROM deploydb.outbox';
+	my $before = sql($queued);
+	like(($node->psql('postgres', q{BEGIN; CALL deploydb.test_webhook('generic')}))[2], qr/ERROR:  test_webhook\(\) cannot run within a transaction$/m,
+		'not in a transaction block');
+	is(sql($queued), $before, 'which leaves nothing');
+}
 test_webhook($receiver->url('/status/404'), 'dead|404|http', 'it is refused');
 test_webhook($receiver->url('/status/503'), 'dead|503|http', 'it is not tried again');
 test_webhook($receiver->url('/hang'), 'dead||http', 'nobody answers');
