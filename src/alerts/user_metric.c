@@ -348,7 +348,10 @@ measure(void *argument)
 static void
 run_due(DueMetric *metric)
 {
-	static Unit measuring = {.activity = "measuring", .users = true};
+	static Unit measuring = {
+		.activity = "measuring",
+		.users = true
+	};
 	UnitError	error;
 
 	metric->was_run = true;

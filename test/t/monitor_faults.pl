@@ -186,9 +186,9 @@ foreach my $held (['evaluate_alerts()', 'evaluate_rules'], [q{reset_write_stats(
 	my ($call, $part) = @$held;
 	$operator->query("BEGIN; SELECT deploydb.$call");
 	my $ticks = status('ticks');
-	wait_until("SELECT ticks > $ticks AND last_error = '$part: canceling statement due to lock timeout' FROM deploydb.worker_status", "$call held: it is said");
+	wait_until("SELECT ticks > $ticks AND last_error = 'deploydb.$part: canceling statement due to lock timeout' FROM deploydb.worker_status", "$call held: it is said");
 	goes_on("$call held");
-	like(sql('SELECT reason FROM deploydb.health_problem()'), qr/^the monitor failed at .*: $part: canceling statement due to lock timeout$/m,
+	like(sql('SELECT reason FROM deploydb.health_problem()'), qr/^the monitor failed at .*: deploydb\.$part: canceling statement due to lock timeout$/m,
 		"$call held: health() tells");
 	$operator->query('ROLLBACK');
 }
