@@ -167,6 +167,49 @@ COMMENT ON FUNCTION deploydb.record_webhook(text, boolean, double precision, tim
 REVOKE ALL ON FUNCTION deploydb.record_webhook(text, boolean, double precision, timestamptz, integer, text, text,
 	double precision) FROM PUBLIC;
 
+-- What a message becomes by an answer.
+CREATE FUNCTION deploydb.settle_message(message deploydb.outbox, verdict text, reason text, wait double precision,
+	at timestamptz, status integer, stage text, ms double precision)
+RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	newer bigint;
+	result text;
+BEGIN
+	IF verdict = 'retry' AND message.kind = 'alert' THEN
+		SELECT max(o.id) INTO newer FROM deploydb.outbox o
+		WHERE o.webhook = message.webhook AND o.topic = message.topic AND o.state = 'pending' AND o.id > message.id;
+	END IF;
+	result := CASE
+		WHEN newer IS NOT NULL THEN 'superseded'
+		WHEN verdict = 'retry' AND (message.kind = 'test'
+			OR message.attempts >= deploydb.setting('webhook_max_attempts')::integer) THEN 'dead'
+		WHEN verdict = 'retry' THEN 'pending'
+		ELSE verdict END;
+	IF result = 'dead' AND verdict = 'retry' AND message.kind <> 'test' THEN
+		reason := format('%s, after %s attempts', reason, message.attempts);
+	END IF;
+	UPDATE deploydb.outbox o
+	SET state = result, last_status = NULLIF(status, 0), last_stage = stage, last_error = reason, last_ms = ms,
+		finished_at = CASE WHEN result <> 'pending' THEN at END,
+		told_by = CASE WHEN result = 'delivered' THEN o.told_by ELSE newer END,
+		next_attempt_at = at + LEAST(3600, GREATEST(COALESCE(wait, 0),
+			2 ^ LEAST(message.attempts - 1, 12) * (1 + random() / 4))) * interval '1 second'
+	WHERE o.id = message.id;
+	RETURN result;
+END
+$$;
+COMMENT ON FUNCTION deploydb.settle_message(deploydb.outbox, text, text, double precision, timestamptz, integer, text,
+	double precision) IS
+	'Webhooks: notes what an answer makes of a message, and returns the state that it has now';
+REVOKE ALL ON FUNCTION deploydb.settle_message(deploydb.outbox, text, text, double precision, timestamptz, integer, text,
+	double precision) FROM PUBLIC;
+
+-- An answer is of the message and all that went along.  If it is no, they are
+-- sent again, each by itself, to find which one it is for.
 CREATE FUNCTION deploydb.record_attempt(id bigint, status integer, retry_after text, answer text, stage text,
 	error text, ms double precision)
 RETURNS text
@@ -184,7 +227,7 @@ DECLARE
 	reason text;
 	at timestamptz := clock_timestamp();
 	pause double precision;
-	newer bigint;
+	along deploydb.outbox[];
 	result text;
 BEGIN
 	-- the caller comes again, rather than wait
@@ -192,6 +235,9 @@ BEGIN
 	IF message.state IS DISTINCT FROM 'sending' THEN
 		RETURN message.state;
 	END IF;
+	along := ARRAY(
+		SELECT o FROM deploydb.outbox o
+		WHERE o.webhook = message.webhook AND o.state = 'sending' AND o.told_by = id FOR NO KEY UPDATE NOWAIT);
 	SELECT w.format, x.url INTO format, url
 	FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
 	WHERE w.name = message.webhook;
@@ -199,28 +245,16 @@ BEGIN
 	FROM deploydb.classify_answer(format, status, COALESCE(deploydb.hide_address(answer, url), answer)) c;
 	reason := COALESCE(reason, CASE WHEN verdict <> 'delivered'
 		THEN pg_catalog.format('%s: %s', stage, COALESCE(deploydb.hide_address(error, url), error, 'no answer')) END);
-	IF verdict = 'retry' AND message.kind = 'alert' THEN
-		SELECT max(o.id) INTO newer FROM deploydb.outbox o
-		WHERE o.webhook = message.webhook AND o.topic = message.topic AND o.state = 'pending' AND o.id > id;
+	IF verdict = 'dead' AND along <> '{}' THEN
+		verdict := 'retry';
 	END IF;
-	result := CASE
-		WHEN newer IS NOT NULL THEN 'superseded'
-		WHEN verdict = 'retry' AND (message.kind = 'test'
-			OR message.attempts >= deploydb.setting('webhook_max_attempts')::integer) THEN 'dead'
-		WHEN verdict = 'retry' THEN 'pending'
-		ELSE verdict END;
 	IF verdict = 'retry' THEN
 		pause := deploydb.retry_seconds(retry_after, at);
 	END IF;
-	IF result = 'dead' AND verdict = 'retry' AND message.kind <> 'test' THEN
-		reason := pg_catalog.format('%s, after %s attempts', reason, message.attempts);
-	END IF;
-	UPDATE deploydb.outbox o
-	SET state = result, last_status = NULLIF(status, 0), last_stage = stage, last_error = reason, last_ms = ms,
-		finished_at = CASE WHEN result <> 'pending' THEN at END, told_by = newer,
-		next_attempt_at = at + LEAST(3600, GREATEST(COALESCE(pause, 0),
-			2 ^ LEAST(message.attempts - 1, 12) * (1 + random() / 4))) * interval '1 second'
-	WHERE o.id = id;
+	result := deploydb.settle_message(message, verdict, reason, pause, at, status, stage, ms);
+	FOREACH message IN ARRAY along LOOP
+		PERFORM deploydb.settle_message(message, verdict, reason, pause, at, status, stage, ms);
+	END LOOP;
 	PERFORM deploydb.record_webhook(message.webhook, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);
 	RETURN result;
 END

@@ -86,6 +86,53 @@ COMMENT ON FUNCTION deploydb.fold_messages(text, text, bigint) IS
 	'Webhooks: makes one digest of what waits for a webhook beyond its rate, and returns its id';
 REVOKE ALL ON FUNCTION deploydb.fold_messages(text, text, bigint) FROM PUBLIC;
 
+-- Alertmanager knows alerts by their labels, and keeps what it is not told the end
+-- of: whatever else is due goes in one array with the last message that is chosen,
+-- as far as there is room.  What was refused before goes by itself.
+CREATE FUNCTION deploydb.join_messages(hook text, chosen bigint[], at timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	max_bytes CONSTANT integer := 200000;
+	late CONSTANT timestamptz := at + interval '1 hour';
+	head bigint;
+	joined bigint;
+BEGIN
+	head := (
+		SELECT o.id FROM deploydb.outbox o
+		WHERE o.id = ANY (chosen) AND (o.attempts > 0 AND o.last_status BETWEEN 300 AND 499) IS NOT TRUE
+		ORDER BY o.severity DESC, o.id DESC LIMIT 1);
+	IF head IS NULL THEN
+		RETURN 0;
+	END IF;
+	UPDATE deploydb.outbox o
+	SET state = 'sending', told_by = head, attempts = o.attempts + 1,
+		claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
+	WHERE o.id = ANY (ARRAY(
+		SELECT f.id FROM (
+			SELECT d.id, sum(octet_length(d.body)) OVER (ORDER BY d.severity, d.id) AS bytes
+			FROM (
+				SELECT o.id, o.severity, o.body FROM deploydb.outbox o
+				WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.id <> ALL (chosen)
+					AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
+					AND (o.attempts > 0 AND o.last_status BETWEEN 300 AND 499) IS NOT TRUE
+					AND NOT EXISTS (SELECT FROM deploydb.outbox s
+						WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
+					AND o.id = (SELECT b.id FROM deploydb.outbox b
+						WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
+				ORDER BY o.severity, o.id LIMIT 500 FOR UPDATE SKIP LOCKED) AS d) AS f
+		WHERE f.bytes <= max_bytes));
+	GET DIAGNOSTICS joined = ROW_COUNT;
+	RETURN joined;
+END
+$$;
+COMMENT ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) IS
+	'Webhooks: has all that is due go along with a message that is chosen, and returns the number of those that do';
+REVOKE ALL ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) FROM PUBLIC;
+
 -- The messages of a webhook that are sent now: tests whatever its state is,
 -- others as its rate, its pauses and its circuit allow.  One of a topic at a
 -- time, the oldest, so that receivers see them in order.  A probe of an open
@@ -130,7 +177,7 @@ BEGIN
 		RETURN;
 	END IF;
 
-	IF tokens < 'Infinity' AND NOT probing AND tokens < (
+	IF format <> 'alertmanager' AND tokens < 'Infinity' AND NOT probing AND tokens < (
 		SELECT count(*) FROM (
 			SELECT FROM deploydb.outbox o
 			WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test'
@@ -151,6 +198,9 @@ BEGIN
 	IF more <> '{}' THEN
 		UPDATE deploydb.webhook_state s SET tokens = tokens - cardinality(more), tokens_at = at
 		WHERE s.webhook = hook;
+	END IF;
+	IF format = 'alertmanager' AND NOT probing THEN
+		PERFORM deploydb.join_messages(hook, more, at);
 	END IF;
 	RETURN QUERY SELECT unnest(more);
 END
@@ -175,7 +225,8 @@ COMMENT ON FUNCTION deploydb.webhook_share() IS
 	'Webhooks: how many messages of one webhook are under way at most';
 REVOKE ALL ON FUNCTION deploydb.webhook_share() FROM PUBLIC;
 
--- Address, headers and body as they are sent; signed for this attempt.
+-- Address, headers and body as they are sent, with what goes along; signed for this
+-- attempt.
 CREATE FUNCTION deploydb.sendable_message(number bigint, at timestamptz)
 RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
@@ -192,17 +243,22 @@ BEGIN
 		ARRAY['Content-Type: application/json; charset=utf-8', 'webhook-id: ' || m.id,
 			'webhook-timestamp: ' || t.seconds, 'deploydb-attempt: ' || o.attempts]
 		|| CASE WHEN w.format NOT IN ('dingtalk', 'feishu') AND x.secret IS NOT NULL
-			THEN ARRAY['webhook-signature: ' || deploydb.standard_signature(x.secret, m.id, t.seconds, o.body)
+			THEN ARRAY['webhook-signature: ' || deploydb.standard_signature(x.secret, m.id, t.seconds, b.body)
 				|| COALESCE(' ' || CASE WHEN x.previous_until > at
-					THEN deploydb.standard_signature(x.previous_secret, m.id, t.seconds, o.body) END, '')]
+					THEN deploydb.standard_signature(x.previous_secret, m.id, t.seconds, b.body) END, '')]
 			ELSE '{}' END,
 		CASE WHEN w.format = 'feishu' AND x.secret IS NOT NULL
-			THEN deploydb.feishu_body(o.body, x.secret, t.seconds) ELSE o.body END
+			THEN deploydb.feishu_body(b.body, x.secret, t.seconds) ELSE b.body END
 	FROM deploydb.outbox o
 		JOIN deploydb.webhook w ON w.name = o.webhook
 		JOIN deploydb.webhook_secret x ON x.webhook = o.webhook
 		CROSS JOIN LATERAL deploydb.message_id(o.id) AS m (id)
 		CROSS JOIN (SELECT floor(extract(epoch FROM at))::bigint AS seconds) AS t
+		CROSS JOIN LATERAL (
+			SELECT CASE WHEN w.format = 'alertmanager' THEN (
+				SELECT '[' || string_agg(btrim(p.body, '[]'), ', ' ORDER BY p.id) || ']' FROM deploydb.outbox p
+				WHERE p.id = o.id OR (p.webhook = o.webhook AND p.state = 'sending' AND p.told_by = o.id))
+				ELSE o.body END) AS b (body)
 	WHERE o.id = number;
 END
 $$;
@@ -234,7 +290,7 @@ BEGIN
 	END IF;
 	FOR hook IN
 		SELECT w.name, w.format, share - (SELECT count(*) FROM deploydb.outbox s
-			WHERE s.webhook = w.name AND s.state = 'sending')::integer AS room
+			WHERE s.webhook = w.name AND s.state = 'sending' AND s.told_by IS NULL)::integer AS room
 		FROM deploydb.webhook w
 			JOIN deploydb.webhook_secret x ON x.webhook = w.name
 		WHERE w.enabled
@@ -253,7 +309,8 @@ BEGIN
 		END IF;
 	END LOOP;
 	UPDATE deploydb.outbox o
-	SET state = 'sending', attempts = o.attempts + 1, claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
+	SET state = 'sending', attempts = o.attempts + 1, told_by = NULL,
+		claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
 	WHERE o.id = ANY (chosen);
 	-- one that cannot be signed holds up no other
 	FOREACH number IN ARRAY chosen LOOP
@@ -267,7 +324,7 @@ BEGIN
 		EXCEPTION WHEN OTHERS THEN
 			UPDATE deploydb.outbox o
 			SET state = 'dead', finished_at = clock_timestamp(), last_error = format('not sent: %s', SQLERRM)
-			WHERE o.id = number;
+			WHERE o.id = number OR (o.state = 'sending' AND o.told_by = number);
 		END;
 	END LOOP;
 END
@@ -302,7 +359,7 @@ BEGIN
 			JOIN deploydb.webhook_secret x ON x.webhook = w.name
 			LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
 		WHERE w.enabled
-			AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending')
+			AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending' AND b.told_by IS NULL)
 				< CASE WHEN s.opened_at IS NULL THEN deploydb.webhook_share() ELSE 1 END
 	LOOP
 		SELECT GREATEST(o.next_attempt_at, hook.paused_until, hook.probe_at, CASE WHEN hook.tokens < 1 THEN at
@@ -343,7 +400,7 @@ BEGIN
 	UPDATE deploydb.outbox o
 	SET state = CASE WHEN l.spent THEN 'dead' ELSE 'pending' END,
 		finished_at = CASE WHEN l.spent THEN clock_timestamp() END,
-		next_attempt_at = clock_timestamp(), last_error = 'the monitor ended before the answer came'
+		next_attempt_at = clock_timestamp(), told_by = NULL, last_error = 'the monitor ended before the answer came'
 	FROM (
 		SELECT s.id, s.attempts >= deploydb.setting('webhook_max_attempts')::integer
 		FROM deploydb.outbox s

@@ -2,7 +2,8 @@
 --
 -- pending -> sending -> delivered, or pending again, or dead.  A pending message
 -- that a newer one of its topic says better is superseded; what exceeds the
--- rate is folded into a digest: told_by names the message that tells it.
+-- rate is folded into a digest, or to Alertmanager goes along with another one:
+-- told_by names the message that tells it.
 -- claimed_by is what monitor_state.restarts is of the monitor that sends it.
 
 CREATE TABLE deploydb.outbox (

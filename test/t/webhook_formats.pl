@@ -51,6 +51,16 @@ sub fire
 	return;
 }
 
+sub fire_storm
+{
+	my ($count, $status) = @_;
+	sql(qq{INSERT INTO deploydb.alert_event (rule, metric, severity, status, reason, message, started_at, occurred_at)
+		SELECT 'storm' || n, 'a.metric', 'P2', '$status', CASE '$status' WHEN 'firing' THEN 'new' ELSE 'resolved' END, 'x',
+			now() - interval '1 minute', now()
+		FROM generate_series(1, $count) n; SELECT deploydb.wake_monitor()});
+	return;
+}
+
 # ---- each format -----------------------------------------------------------
 
 my $secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
@@ -199,7 +209,7 @@ SKIP:
 SKIP:
 {
 	my ($program) = grep { -x } map { ("$_/prometheus-alertmanager", "$_/alertmanager") } split /:/, $ENV{PATH};
-	skip 'there is no Alertmanager here', 5 unless $program;
+	skip 'there is no Alertmanager here', 9 unless $program;
 	my $port = do { my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!; $s->sockport };
 	open(my $file, '>', "$directory/alertmanager.yml") or die $!;
 	print $file "route:\n  receiver: none\nreceivers:\n- name: none\n";
@@ -245,6 +255,15 @@ SKIP:
 	fire('to_alertmanager', 'resolved');
 	$wait_for->(sub { return !$is_there->(@_) }, 'until it is resolved');
 	is(sql(q{SELECT count(*) FROM deploydb.notification WHERE webhook = 'am' AND state <> 'delivered'}), 0, 'all of them arrived');
+
+	# more than the rate allows
+	my $count_storm = sub { return scalar grep { $_->{labels}{alertname} =~ /^storm/ } @_ };
+	fire_storm(40, 'firing');
+	$wait_for->(sub { return $count_storm->(@_) == 40 }, 'a storm');
+	fire_storm(40, 'resolved');
+	$wait_for->(sub { return $count_storm->(@_) == 0 }, 'each of which is resolved');
+	is(scalar(grep { $_->{labels}{alertname} eq 'deploydb_digest' } @{ $alerts->() }), 0, 'with no alert about that');
+	wait_until(q{SELECT count(*) = 80 FROM deploydb.notification WHERE webhook = 'am' AND topic ~ '^storm' AND state = 'delivered'}, 'all of that arrived');
 	kill 'KILL', $pid;
 	waitpid $pid, 0;
 }
