@@ -111,6 +111,28 @@ COMMENT ON FUNCTION deploydb.write_target_of(text, text, boolean) IS
 	'Writes: the number of a table''s samples; a part of take_write_sample()';
 REVOKE ALL ON FUNCTION deploydb.write_target_of(text, text, boolean) FROM PUBLIC;
 
+-- Where counting begins, and there is no sample to tell what a crash took.
+CREATE FUNCTION deploydb.begin_first_epoch(schema text, name text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+	INSERT INTO deploydb.write_epoch
+	SELECT deploydb.write_target_of(schema, name, false), c.since, clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, ''
+	FROM deploydb.write_counters_if_preloaded() c
+	WHERE c.schema = schema AND c.name = name AND NOT c.others
+		AND NOT EXISTS (SELECT FROM deploydb.write_target t
+			JOIN deploydb.write_epoch e ON e.target = t.target
+			WHERE t.schema = schema AND t.name = name AND NOT t.others);
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION deploydb.begin_first_epoch(text, text) IS
+	'Writes: notes that counting began, where there is no sample yet; a part of track()';
+REVOKE ALL ON FUNCTION deploydb.begin_first_epoch(text, text) FROM PUBLIC;
+
 CREATE FUNCTION deploydb.keep_last_failures()
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -151,8 +173,9 @@ DECLARE
 	moment timestamptz;
 BEGIN
 	PERFORM deploydb.primary_or_error();
-	-- one at a time, in the order of their times whatever the clock does
-	LOCK TABLE deploydb.write_epoch IN SHARE ROW EXCLUSIVE MODE;
+	-- one at a time, in the order of their times whatever the clock does; not
+	-- behind a migration that tracks a table and takes long
+	LOCK TABLE deploydb.write_sample IN SHARE ROW EXCLUSIVE MODE;
 	moment := GREATEST(clock_timestamp(),
 		(SELECT max(e.at) + interval '1 microsecond' FROM deploydb.write_epoch e));
 	-- others' failures are not told by SQLSTATE
@@ -319,3 +342,10 @@ $$;
 COMMENT ON FUNCTION deploydb.purge_writes(timestamptz, integer) IS
 	'Writes: removes samples, gaps and reports that are older, as many rows of each at most, and returns their number';
 REVOKE ALL ON FUNCTION deploydb.purge_writes(timestamptz, integer) FROM PUBLIC;
+
+-- What CREATE EXTENSION tracks.
+DO $$
+BEGIN
+	PERFORM deploydb.begin_first_epoch(t.schema, t.name) FROM deploydb.tracked_table t;
+END
+$$;

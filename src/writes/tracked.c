@@ -291,8 +291,12 @@ cache_build(void)
 	else
 		changes_before--;		/* what was cached is tried again */
 
-	/* Something may have changed while we looked. */
-	tracked_cache.valid = (changes == changes_before);
+	/*
+	 * Something may have changed while we looked; and a schema without its
+	 * table is that of CREATE EXTENSION, which goes on.
+	 */
+	tracked_cache.valid = changes == changes_before &&
+		OidIsValid(schema) == OidIsValid(relid);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 }

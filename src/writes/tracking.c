@@ -155,6 +155,23 @@ check_room(void)
 					 errhint("Untrack another table, or raise \"deploydb.max_tracked\" and restart the server.")));
 }
 
+/* A crash before the first sample is to be seen. */
+static void
+begin_first_epoch(TableName table)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[2] = {TEXTOID, TEXTOID};
+	Datum		values[2];
+	OwnerScope	scope;
+
+	values[0] = CStringGetTextDatum(table.schema);
+	values[1] = CStringGetTextDatum(table.name);
+	owner_begin(&scope);
+	owner_execute(&plan, "SELECT deploydb.begin_first_epoch($1, $2)",
+				  SPI_OK_SELECT, 2, types, values, NULL);
+	owner_end(&scope);
+}
+
 static char *
 relation_argument(FunctionCallInfo fcinfo)
 {
@@ -184,7 +201,11 @@ deploydb_track(PG_FUNCTION_ARGS)
 					 SPI_OK_INSERT, table);
 	CommandCounterIncrement();
 	if (counters_there())
+	{
 		check_room();
+		if (changed)
+			begin_first_epoch(table);
+	}
 	else
 		ereport(NOTICE,
 				(errmsg("writes are not counted before deploydb is preloaded"),

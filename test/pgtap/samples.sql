@@ -8,6 +8,7 @@ CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 CREATE TABLE w (id int PRIMARY KEY);
 SELECT deploydb.track('w') \g /dev/null
+TRUNCATE deploydb.write_target CASCADE;
 
 -- An epoch that ended at 12:00 on the third day: an attempt of 10 us every
 -- 30 seconds, each second a failure of one of two kinds.

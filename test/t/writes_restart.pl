@@ -4,6 +4,9 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+use Crash;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -16,6 +19,7 @@ deploydb.monitor = off
 deploydb.max_tracked = 6
 deploydb.slow_query_threshold = '1h'
 log_min_messages = warning
+restart_after_crash = on
 });
 $node->start;
 $node->safe_psql('postgres', q{
@@ -113,6 +117,26 @@ is(sql('SELECT count(*) FROM deploydb.metric_sample WHERE value < 0'), '0', 'no 
 is(sql('SELECT bool_and(long_rate >= 0 AND short_rate >= 0) FROM deploydb.burn_rates()'), 't', 'nor is what the error budget burns at');
 is(sql(q{SELECT count(*) FROM deploydb.alert_event WHERE metric ~ '^db'}), '0', 'and nobody is alarmed');
 
+# A backend is killed: the postmaster goes on with new memory.  No sample need
+# have been taken for what goes with the old one to be marked.
+sub young { return $node->safe_psql('young', shift) }
+my $young_stats = 'SELECT relation, attempts, succeeded, failed, gaps FROM deploydb.write_stats()';
+sql('CREATE DATABASE young');
+young(q{CREATE EXTENSION deploydb; CREATE TABLE decision_insights (id int PRIMARY KEY); CREATE TABLE fresh (id int PRIMARY KEY);
+	SELECT deploydb.track('fresh'); INSERT INTO decision_insights VALUES (1); INSERT INTO fresh VALUES (1)});
+$node->psql('young', "INSERT INTO $_ VALUES (1)") foreach qw(decision_insights fresh);
+is(young($young_stats), "public.decision_insights|2|1|1|0\npublic.fresh|2|1|1|0", 'counted since a moment ago');
+my (undef, $killed) = $node->psql('postgres', q{SELECT pg_backend_pid();
+	DO $$ BEGIN EXECUTE format('COPY (SELECT) TO PROGRAM %L', 'kill -KILL ' || pg_backend_pid()); END $$});
+Crash::wait_until_restarted($node, $killed);
+is(counted($node, 'decision_insights'), '0|0|0', 'a killed backend takes the counters');
+young('INSERT INTO decision_insights VALUES (2); INSERT INTO fresh VALUES (2); SELECT deploydb.take_write_sample()');
+is(young($young_stats), "public.decision_insights|1|1|0|1\npublic.fresh|1|1|0|1", 'where there was no sample, too, the gap is marked');
+is(young(q{SELECT bool_and(kind = 'lost' AND at < until) FROM deploydb.write_gap}), 't', 'as lost, from when counting began');
+sql('INSERT INTO decision_insights VALUES (90); SELECT deploydb.take_write_sample()');
+is(sql('SELECT attempts, succeeded, failed, gaps FROM deploydb.write_stats()'), '4|3|1|2', 'and where there was one');
+sql('DROP DATABASE young');
+
 # Names
 sql('SELECT deploydb.reset_write_stats()');
 is(sql('SELECT deploydb.write_success_rate() IS NULL'), 't', 'after a reset there was no attempt');
@@ -157,7 +181,11 @@ my $as_it_was = sql($stats);
 sql('BEGIN; SELECT deploydb.reset_write_stats(); SELECT deploydb.take_write_sample(); ROLLBACK');
 is(sql($stats), $as_it_was, 'a reset that is rolled back');
 sql(q{BEGIN; SELECT deploydb.untrack('decision_insights'); INSERT INTO decision_insights VALUES (50); ROLLBACK});
-sql(q{BEGIN; SELECT deploydb.track('later'); ROLLBACK});
+$session = $node->background_psql('postgres');
+$session->query(q{BEGIN; SELECT deploydb.track('later')});
+like(sql(q{SET lock_timeout = '10s'; SELECT deploydb.take_write_sample()}), qr/^\d+$/, 'no sample waits for who tracks a table');
+$session->query('ROLLBACK');
+$session->quit;
 is(sql($stats), $as_it_was, 'untracked for the time of a transaction');
 is(sql('SELECT string_agg(name, $$ $$) FROM deploydb.write_counters()'), 'decision_insights', 'and tracked for that time');
 sql('INSERT INTO decision_insights VALUES (51)');
