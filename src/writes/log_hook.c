@@ -57,8 +57,12 @@ look_for_rejected(const ErrorData *error)
 	StatementTarget named;
 	WriteTarget target;
 
-	/* What ran has been counted, or will be by the abort. */
-	if (error->elevel > FATAL || attempts_started() ||
+	/*
+	 * What ran has been counted, or will be by the abort; but not what a
+	 * function of it could not even read.
+	 */
+	if (error->elevel > FATAL ||
+		(attempts_started() && error->internalquery == NULL) ||
 		attempts_error_is_counted() || IsParallelWorker() ||
 		!deploydb_track_writes || own_work_level > 0 ||
 		!rejected_statement(error, &named) ||

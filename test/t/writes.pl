@@ -147,13 +147,40 @@ eval { Writes::connect_client($node, 0, 'nowhere') };
 is($another->{dbh}->selectrow_array(q{SELECT count(*) FROM deploydb.log_error WHERE NOT in_database AND sqlstate_class = '3D' AND count > 0}), 1,
 	'one of no database is seen in each');
 
-# What rehearses a rollback writes for nobody
+# What rehearses a rollback, does it and takes it back writes for nobody
 Writes::good($another->{dbh}, $_->[0]) foreach @{ $another->{dbh}->selectall_arrayref('SELECT ddl FROM deploydb.builtin_migrations()') };
 Writes::good($another->{dbh}, q{INSERT INTO decision_insights VALUES ('1', '1', 'u', '{}', '{}', '{}', '0123456789abcdef', now(), now())});
 $before = counters($another->{dbh});
 is($another->{dbh}->selectrow_array(q{SELECT string_agg(DISTINCT status, ' ') FROM deploydb.rehearse_rollback('add_decision_insights')}), 'ok', 'a rehearsal');
 is_deeply(difference(counters($another->{dbh}), $before), {}, 'is not counted');
+Writes::good($another->{dbh}, $_) foreach q{CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
+	finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(),
+	applied_steps_count integer NOT NULL DEFAULT 0)}, q{INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count)
+	SELECT 'first', repeat('0', 64), migration, now(), 1 FROM deploydb.known_migration}, q{SELECT deploydb.track('_prisma_migrations')};
+$before = counters($another->{dbh});
+Writes::good($another->{dbh}, q{SELECT deploydb.rollback_migration((deploydb.plan_rollback('add_decision_insights') ->> 'id')::bigint, 'a test', true)});
+is($another->{dbh}->selectrow_array(q{SELECT to_regclass('decision_insights')}), undef, 'rolled back');
+Writes::good($another->{dbh}, 'SELECT deploydb.restore_rolled_back(1)');
+is($another->{dbh}->selectrow_array('SELECT count(*) FROM decision_insights'), 1, 'and restored');
+is_deeply(difference(counters($another->{dbh}), $before), {}, 'which is not counted either, nor what Prisma\'s ledger is told');
 $another->{dbh}->disconnect;
+
+# What is measured is what it took: planned, executed, failed
+sub took_its_time
+{
+	my ($quantile, $what) = @_;
+	my $ms = $watcher->{dbh}->selectrow_array("SELECT $quantile FROM deploydb.write_stats(target => 'told')");
+	Writes::good($client->{dbh}, q{SELECT deploydb.reset_write_stats('told')});
+	return ok($ms >= 285 && $ms < 60_000, "measured: $what") || diag("$ms ms");
+}
+Writes::good($client->{dbh}, $_) foreach q{SELECT deploydb.reset_write_stats('told')}, 'INSERT INTO told SELECT 1 FROM pg_sleep(0.3)';
+took_its_time('p50_ms', 'one that takes long');
+Writes::good($client->{dbh}, 'INSERT INTO told VALUES (1)');
+Writes::bad($client->{dbh}, 'INSERT INTO told SELECT 1 / (SELECT 0) FROM pg_sleep(0.3)', '22012');
+took_its_time('p99_ms', 'one that takes long to fail, and a quick one');
+Writes::good($client->{dbh}, $_) foreach q{CREATE FUNCTION takes_long() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN 1; END'},
+	'INSERT INTO told VALUES (takes_long())';
+took_its_time('p50_ms', 'one that takes long to plan');
 
 # A client that takes its time between two statements
 Writes::good($client->{dbh}, $_) foreach q{SELECT deploydb.reset_write_stats('told')}, 'BEGIN', 'INSERT INTO told VALUES (1)', 'SELECT pg_sleep(0.5)',
@@ -168,13 +195,26 @@ Writes::good($client->{dbh}, $_) foreach q{SELECT deploydb.reset_write_stats('to
 	'INSERT INTO later VALUES (1)', 'BEGIN', 'INSERT INTO later VALUES (2)', 'COMMIT';
 is($watcher->{dbh}->selectrow_array(q{SELECT attempts || CASE WHEN p99_ms < 500 THEN ' at once' ELSE ' after ' || p99_ms END FROM deploydb.write_stats(target => 'told')}),
 	'4 at once', 'a deferred trigger\'s write begins where its execution does');
-$client->{dbh}->do(q{SELECT deploydb.untrack('told')});
+
+# Rejected: whose a name without schema is, is not guessed
+sub rejected { return $watcher->{dbh}->selectrow_array(q{SELECT string_agg(relation || ' ' || rejected, ', ' ORDER BY relation) FROM deploydb.write_stats() WHERE relation ~ 'told'}) }
+Writes::good($client->{dbh}, $_) foreach 'CREATE SCHEMA elsewhere', 'CREATE TABLE elsewhere.told (id int)', q{SELECT deploydb.track('elsewhere.told'), deploydb.reset_write_stats()};
+Writes::bad($client->{dbh}, 'INSERT INTO told (nope) VALUES (1)', '42703');
+is(rejected(), 'elsewhere.told 0, public.told 0', 'of two schemas a table is not known by its name alone');
+Writes::bad($client->{dbh}, 'INSERT INTO elsewhere.told (nope) VALUES (1)', '42703');
+is(rejected(), 'elsewhere.told 1, public.told 0', 'by both it is');
+$client->{dbh}->do(qq{SELECT deploydb.untrack('$_')}) foreach 'told', 'elsewhere.told';
 
 # A function's statement that cannot be planned; its own text names the table
 $client->{account} = {};
 $before = counters($watcher->{dbh});
 $client->{dbh}->do('DO $$ BEGIN INSERT INTO w (nope) VALUES (1); END $$');
 is_deeply(difference(counters($watcher->{dbh}), $before), { w => { rejected => 1 } }, 'rejected within a function');
+Writes::good($client->{dbh}, $_) foreach q{CREATE FUNCTION writes_wrong() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO w (nope) VALUES (1); RETURN NULL; END'},
+	'CREATE TRIGGER wrong AFTER INSERT ON held FOR EACH ROW EXECUTE FUNCTION writes_wrong()';
+$before = counters($watcher->{dbh});
+Writes::bad($client->{dbh}, 'INSERT INTO held VALUES (1)', '42703');
+is_deeply(difference(counters($watcher->{dbh}), $before), { held => { failed => 1 }, w => { rejected => 1 } }, 'and within a trigger of a write that fails by it');
 
 # What the extension does itself is nobody's attempt
 $before = counters($watcher->{dbh});
