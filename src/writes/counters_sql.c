@@ -259,7 +259,9 @@ deploydb_recent_failures(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_rows must be 0 or more")));
+				 errmsg("max_rows must be 0 or more"),
+				 PG_ARGISNULL(0) ? errdetail("It is NULL.") :
+				 errdetail("It is %d.", PG_GETARG_INT32(0))));
 	wanted = PG_GETARG_INT32(0);
 	InitMaterializedSRF(fcinfo, 0);
 

@@ -30,6 +30,16 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
 	RETURN SQLSTATE;
 END $$;
+CREATE FUNCTION detail_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	EXECUTE statement;
+	RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN detail;
+END $$;
 CREATE PROCEDURE write_w(good integer, bad integer) LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN 1 .. good LOOP
@@ -61,7 +71,7 @@ END $$;
 CREATE FUNCTION burning() RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(b.burning::text, ' ' ORDER BY b.severity) FROM deploydb.burn_rates('w') b $$;
 
-SELECT plan(168);
+SELECT plan(172);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -262,6 +272,12 @@ SELECT is(burning(), 'false false false false', 'two failures are too few');
 CALL write_w(0, 8);
 SELECT results_eq('SELECT severity, round(long_rate::numeric, 3), burning FROM deploydb.burn_rates(''w'')',
 	$$VALUES ('P0', 20.833, true), ('P1', 20.833, true), ('P2', 20.833, true), ('P3', 20.833, true)$$, 'all burn');
+SET deploydb.write_success_target = 0.9;
+SELECT results_eq('SELECT severity, round(long_rate::numeric, 3), round(short_rate::numeric, 3), burning FROM deploydb.burn_rates(''w'')',
+	$$VALUES ('P0', 2.083, 2.083, false), ('P1', 2.083, 2.083, false), ('P2', 2.083, 2.083, false), ('P3', 2.083, 2.083, true)$$,
+	'where ten times as many may fail, a tenth of that');
+SELECT is((SELECT round(error_budget_left::numeric, 3) FROM deploydb.write_stats('1 day', 'w')), -1.083, 'and that budget is spent twice');
+RESET deploydb.write_success_target;
 CALL wait_for('20 minutes');
 SELECT is(burning(), 'false true true true', 'not in the last five minutes');
 CALL wait_for('3 hours');
@@ -312,6 +328,8 @@ RESET application_name;
 
 -- the ring of failures
 SELECT throws_ok(format('SELECT deploydb.recent_failures(%s)', n), '22023', 'max_rows must be 0 or more', n || ' rows')
+FROM unnest(ARRAY['NULL', '-1']) n;
+SELECT is(detail_of(format('SELECT deploydb.recent_failures(%s)', n)), format('It is %s.', n), n || ', it says')
 FROM unnest(ARRAY['NULL', '-1']) n;
 SELECT is_empty('SELECT * FROM deploydb.recent_failures(0)', '0 rows');
 CALL write_w(0, 70);

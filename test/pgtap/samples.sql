@@ -42,7 +42,7 @@ CREATE TEMPORARY TABLE hourly AS SELECT * FROM counted('1 hour');
 CREATE TEMPORARY TABLE fine AS SELECT * FROM counted('5 minutes');
 CREATE TEMPORARY TABLE failure AS SELECT * FROM failures();
 
-SELECT plan(41);
+SELECT plan(42);
 
 SELECT is((SELECT count(*) FROM deploydb.write_sample), 6121::bigint, 'as many samples as attempts');
 SELECT is((SELECT sum(attempts) FROM hourly), 6121::numeric, 'all of them in the history');
@@ -74,6 +74,8 @@ INSERT INTO deploydb.write_sample
 SELECT is(deploydb.thin_write_samples('2026-11-20 00:00+00'), 18::bigint, 'samples of two epochs');
 SELECT results_eq($$ SELECT succeeded, latency FROM deploydb.write_sample WHERE at > '2026-11-05' ORDER BY at $$,
 	$$ VALUES (10::bigint, 'AKK'), (10, 'AKK') $$, 'one of each');
+UPDATE deploydb.write_sample SET latency = 'AK6CAJIAJC' WHERE at > '2026-11-05';
+SELECT is((SELECT p99 FROM counted('1 hour') WHERE start = '2026-11-10 00:00+00'), 0.0305::double precision, 'of 90, 8 and 2 that differ the 99th of a hundred');
 DELETE FROM deploydb.write_sample WHERE at > '2026-11-05';
 
 -- what is too old goes; a period of what is kept begins where it did

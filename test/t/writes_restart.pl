@@ -319,7 +319,8 @@ foreach my $broken ('cut short', 'changed')
 $node->append_conf('postgresql.conf', "log_min_messages = warning\ndeploydb.track_writes = off\n");
 $node->reload;
 $node->poll_query_until('postgres', q{SELECT current_setting('deploydb.track_writes') = 'off'});
-sql('SELECT deploydb.reset_write_stats(); INSERT INTO decision_insights VALUES (301)');
+sql(q{SELECT deploydb.reset_write_stats(); INSERT INTO decision_insights VALUES (301); COPY decision_insights FROM PROGRAM 'echo 302'});
+$node->psql('postgres', 'INSERT INTO decision_insights (nope) VALUES (303)');
 is(sql('SELECT attempts FROM deploydb.write_stats()'), '0', 'switched off live');
 sql('CREATE ROLE somebody LOGIN; GRANT INSERT ON decision_insights TO somebody');
 foreach my $setting ('deploydb.track_writes = off', 'deploydb.write_success_target = 0', 'deploydb.slow_query_threshold = -1',
