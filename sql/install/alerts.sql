@@ -81,26 +81,10 @@ COMMENT ON FUNCTION deploydb.common_labels() IS
 REVOKE ALL ON FUNCTION deploydb.common_labels() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.common_labels() TO pg_monitor, pg_database_owner;
 
--- A row of ours, so that nobody can keep it who has no right here; and one of
--- its own, so that who keeps it holds up no more than evaluations.
-CREATE TABLE deploydb.evaluation_turn (
-	one boolean PRIMARY KEY DEFAULT true CHECK (one)
-);
-COMMENT ON TABLE deploydb.evaluation_turn IS
-	'Alerts: one row, which whoever evaluates the rules has locked';
-GRANT SELECT ON deploydb.evaluation_turn TO pg_monitor, pg_database_owner;
-INSERT INTO deploydb.evaluation_turn DEFAULT VALUES;
-
 CREATE FUNCTION deploydb.take_evaluation_turn()
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	PERFORM FROM deploydb.evaluation_turn FOR UPDATE;
-	RETURN FOUND;
-END
-$$;
+AS 'MODULE_PATHNAME', 'deploydb_take_evaluation_turn'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION deploydb.take_evaluation_turn() IS
 	'Alerts: waits for its turn, as the rules are evaluated by one transaction at a time';
 REVOKE ALL ON FUNCTION deploydb.take_evaluation_turn() FROM PUBLIC;

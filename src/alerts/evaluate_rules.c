@@ -7,7 +7,8 @@
  * of it at once.  A rule that fires silences those whose parent
  * it is, so that parents are evaluated first.
  *
- * Locking: the caller holds the tick's lock; see alert_state.h.
+ * Locking: a part of the extension, from before an evaluation to the end of its
+ * transaction; see alert_state.h.
  * Errors: those of the statements.  A rule that cannot be evaluated is
  * disabled with a reason and a WARNING, and the others go on.
  */
@@ -15,9 +16,12 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -30,6 +34,10 @@
 
 PG_FUNCTION_INFO_V1(deploydb_evaluate_rules);
 PG_FUNCTION_INFO_V1(deploydb_evaluate_alerts);
+PG_FUNCTION_INFO_V1(deploydb_take_evaluation_turn);
+
+/* 1 is the monitor's. */
+#define EVALUATION_PART 2
 
 /* The columns of the statement that loads; the rule's and state's follow. */
 enum LoadColumn
@@ -450,14 +458,17 @@ disable_faulty(const Evaluation *e)
 	}
 }
 
-/* Events are numbered in the order of their commits. */
+/*
+ * Events are numbered in the order of their commits.  The lock takes no
+ * transaction id, as an evaluation that changes nothing needs none.
+ */
 static void
 take_turn(void)
 {
-	static SPIPlanPtr plan = NULL;
-
-	owner_execute(&plan, "SELECT deploydb.take_evaluation_turn()",
-				  SPI_OK_SELECT, 0, NULL, NULL, NULL);
+	PreventCommandIfReadOnly("an evaluation of alert rules");
+	PreventCommandDuringRecovery("an evaluation of alert rules");
+	LockDatabaseObject(ExtensionRelationId, get_extension_oid("deploydb", false),
+					   EVALUATION_PART, ExclusiveLock);
 }
 
 /* In an open scope of the owner. */
@@ -490,8 +501,8 @@ deploydb_evaluate_rules(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("at must be finite")));
-	owner_begin(&scope);
 	take_turn();
+	owner_begin(&scope);
 	events = evaluate_all(PG_GETARG_TIMESTAMPTZ(0));
 	owner_end(&scope);
 	PG_RETURN_INT64(events);
@@ -504,10 +515,18 @@ deploydb_evaluate_alerts(PG_FUNCTION_ARGS)
 	int64		events;
 
 	(void) fcinfo;
-	owner_begin(&scope);
 	take_turn();
+	owner_begin(&scope);
 	events = evaluate_all(GetCurrentTimestamp());
 	owner_end(&scope);
 	wake_monitor_at_commit();
 	PG_RETURN_INT64(events);
+}
+
+/* For what changes a state by itself. */
+Datum
+deploydb_take_evaluation_turn(PG_FUNCTION_ARGS pg_attribute_unused())
+{
+	take_turn();
+	PG_RETURN_BOOL(true);
 }
