@@ -261,6 +261,10 @@ tell(const Condition *rule, AlertState *state, const Sample *sample,
 
 	if (sample->has_value && sample->severity >= 0)
 		severity = sample->severity;
+
+	/* Who was told that it fires is told when it ends: until then it may rise. */
+	if (state->told)
+		severity = Min(severity, state->severity);
 	if (state->recorded && sample->has_value &&
 		state->status == ALERT_FIRING && state->recoveries == 0)
 		news = severity < state->severity ||

@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(121);
+SELECT plan(124);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -268,6 +268,16 @@ SELECT is((SELECT array_agg(evaluate_with(v, (5 - n) * interval '10 s') ORDER BY
 	'{0,0,0,0,1}', 'evaluations, the last of which fires');
 SELECT is((SELECT format('%s %s %s %s', rule, severity, status, message) FROM deploydb.active_alert),
 	'db_errors_rising P2 firing Errors in the server''s log grow: 20 a minute, 18 more each minute', 'the rule that is violated');
+
+-- a severity that is lowered while it fires
+SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{1.5,1.5}', 10000), '- new', 'it fires');
+SELECT deploydb.set_rule('http_latency_p95_p0', severity => 'P2') \g /dev/null
+SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{1.5}', 10070) || ' '
+	|| course('http_latency_p95_p0', 'http.request.duration.p95', '{0.1}', 10071) || ' '
+	|| course('http_latency_p95_p0', 'http.request.duration.p95', '{1.5,1.5}', 10080), 'repeat resolved - new', 'it is repeated, and ends');
+SELECT is((SELECT array_agg(severity ORDER BY id) FROM deploydb.alert_event
+	WHERE rule = 'http_latency_p95_p0' AND occurred_at BETWEEN minute(10000) AND minute(20000)), '{P0,P0,P0,P2}',
+	'for those who were told; only then is it lower');
 
 SELECT * FROM finish();
 DROP OWNED BY deploydb_test_operator;
