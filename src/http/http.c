@@ -6,6 +6,10 @@
  * sockets into one WaitEventSet with the latch, and hands on what happens.  A
  * set is made for each wait, as events cannot be taken from one.
  *
+ * Other settings begin another session, with a multi handle of its own, so
+ * that no connection is used again that was made under the old ones.  An old
+ * session ends with its last request.
+ *
  * Signals are blocked while libcurl works, so that the threads that it starts
  * to resolve names take none of the process's: the server's handlers must run
  * in its only thread.
@@ -36,22 +40,31 @@ typedef struct Socket
 {
 	curl_socket_t fd;
 	uint32		events;			/* WL_SOCKET_* */
+	struct Session *session;
 } Socket;
 
-struct HttpClient
+/* What goes by the same settings. */
+typedef struct Session
 {
+	struct Session *older;
+	HttpClient *client;
 	CURLM	   *multi;
-
 	HttpSettings settings;		/* its texts are ours */
-
-	Socket	   *sockets;
-	int			socket_count;
-	int			socket_room;
 
 	bool		timer_set;		/* libcurl wants to be called ... */
 	double		timer_at;		/* ... at this time, in milliseconds */
 
 	Request    *running;
+} Session;
+
+struct HttpClient
+{
+	Session    *newest;
+
+	Socket	   *sockets;
+	int			socket_count;
+	int			socket_room;
+
 	Request    *finished;
 	Request   **finished_end;
 	Request    *handed_out;
@@ -111,7 +124,8 @@ add_socket(HttpClient *client, curl_socket_t fd)
 static int
 watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *unused)
 {
-	HttpClient *client = context;
+	Session    *session = context;
+	HttpClient *client = session->client;
 	Socket	   *entry = find_socket(client, fd);
 
 	(void) easy;
@@ -126,6 +140,7 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *unused
 		entry = add_socket(client, fd);
 	if (entry == NULL)
 		return -1;
+	entry->session = session;
 	entry->events = ((what & CURL_POLL_IN) ? WL_SOCKET_READABLE : 0) |
 		((what & CURL_POLL_OUT) ? WL_SOCKET_WRITEABLE : 0);
 	return 0;
@@ -144,23 +159,23 @@ now_in_milliseconds(void)
 static int
 set_timer(CURLM *multi, long timeout_ms, void *context)
 {
-	HttpClient *client = context;
+	Session    *session = context;
 
 	(void) multi;
-	client->timer_set = timeout_ms >= 0;
-	client->timer_at = now_in_milliseconds() + (double) timeout_ms;
+	session->timer_set = timeout_ms >= 0;
+	session->timer_at = now_in_milliseconds() + (double) timeout_ms;
 	return 0;
 }
 
 /* Milliseconds until then, rounded up; -1 for never. */
 static long
-until_timer(HttpClient *client)
+until_timer(Session *session)
 {
 	double		left;
 
-	if (!client->timer_set)
+	if (!session->timer_set)
 		return -1;
-	left = client->timer_at - now_in_milliseconds();
+	left = session->timer_at - now_in_milliseconds();
 	return left <= 0 ? 0 : (long) left + 1;
 }
 
@@ -175,9 +190,9 @@ finish(HttpClient *client, Request *request)
 }
 
 static void
-unlink_running(HttpClient *client, Request *request)
+unlink_running(Session *session, Request *request)
 {
-	for (Request **at = &client->running; *at; at = &(*at)->next)
+	for (Request **at = &session->running; *at; at = &(*at)->next)
 	{
 		if (*at == request)
 		{
@@ -189,12 +204,12 @@ unlink_running(HttpClient *client, Request *request)
 
 /* Takes what has ended out of libcurl's hands. */
 static void
-collect_ended(HttpClient *client)
+collect_ended(Session *session)
 {
 	CURLMsg    *message;
 	int			left;
 
-	while ((message = curl_multi_info_read(client->multi, &left)) != NULL)
+	while ((message = curl_multi_info_read(session->multi, &left)) != NULL)
 	{
 		CURLcode	code = message->data.result;
 		char	   *owner = NULL;
@@ -206,16 +221,17 @@ collect_ended(HttpClient *client)
 			continue;
 		request = (Request *) owner;
 		request_end(request, code);
-		curl_multi_remove_handle(client->multi, request->easy);
-		unlink_running(client, request);
+		curl_multi_remove_handle(session->multi, request->easy);
+		unlink_running(session, request);
 		ReleaseExternalFD();
-		finish(client, request);
+		finish(session->client, request);
 	}
 }
 
 static bool
 http_start(HttpClient *client, const HttpRequest *wanted)
 {
+	Session    *session = client->newest;
 	sigset_t	before;
 	bool		failed = false;
 	Request    *request;
@@ -224,17 +240,17 @@ http_start(HttpClient *client, const HttpRequest *wanted)
 	if (!AcquireExternalFD())
 		return false;
 	block_signals(&before);
-	request = request_create(&client->settings, wanted, &failed);
+	request = request_create(&session->settings, wanted, &failed);
 	if (request && !failed &&
-		curl_multi_add_handle(client->multi, request->easy) != CURLM_OK)
+		curl_multi_add_handle(session->multi, request->easy) != CURLM_OK)
 	{
 		request_free(request);
 		request = NULL;
 	}
 	if (request && !failed)
 	{
-		request->next = client->running;
-		client->running = request;
+		request->next = session->running;
+		session->running = request;
 	}
 	else
 	{
@@ -274,6 +290,109 @@ http_next_result(HttpClient *client, HttpResult *result)
 	return true;
 }
 
+/* ---- sessions ------------------------------------------------------------ */
+
+/* One with nothing under way. */
+static void
+end_session(Session *session)
+{
+	HttpClient *client = session->client;
+
+	curl_multi_cleanup(session->multi);
+	/* Not all versions of libcurl take back what they close then. */
+	for (int i = client->socket_count; i-- > 0;)
+	{
+		if (client->sockets[i].session == session)
+			client->sockets[i] = client->sockets[--client->socket_count];
+	}
+	free(unconstify(char *, session->settings.proxy));
+	free(unconstify(char *, session->settings.ca_file));
+	free(unconstify(char *, session->settings.allow));
+	free(session);
+}
+
+static void
+end_old_sessions(HttpClient *client)
+{
+	Session   **at = &client->newest->older;
+
+	while (*at)
+	{
+		Session    *session = *at;
+
+		if (session->running)
+			at = &session->older;
+		else
+		{
+			*at = session->older;
+			end_session(session);
+		}
+	}
+}
+
+static bool
+set_up_multi(Session *session)
+{
+	CURLM	   *multi = session->multi;
+
+	return curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket) == CURLM_OK &&
+		curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, session) == CURLM_OK &&
+		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer) == CURLM_OK &&
+		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, session) == CURLM_OK &&
+#if CURL_AT_LEAST_VERSION(8, 20, 0)
+		curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX, RESOLVER_THREADS) == CURLM_OK &&
+		curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L) == CURLM_OK &&
+#endif
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS) == CURLM_OK;
+}
+
+static Session *
+begin_session(HttpClient *client, const HttpSettings *settings)
+{
+	Session    *session = calloc(1, sizeof(Session));
+
+	if (session == NULL)
+		return NULL;
+	session->client = client;
+	session->multi = curl_multi_init();
+	session->settings.timeout_ms = settings->timeout_ms;
+	session->settings.proxy = strdup(settings->proxy);
+	session->settings.ca_file = strdup(settings->ca_file);
+	session->settings.allow = strdup(settings->allow);
+	if (session->multi && session->settings.proxy && session->settings.ca_file &&
+		session->settings.allow && set_up_multi(session))
+		return session;
+	end_session(session);
+	return NULL;
+}
+
+static bool
+same_settings(const HttpSettings *a, const HttpSettings *b)
+{
+	return a->timeout_ms == b->timeout_ms && strcmp(a->proxy, b->proxy) == 0 &&
+		strcmp(a->ca_file, b->ca_file) == 0 && strcmp(a->allow, b->allow) == 0;
+}
+
+static bool
+http_configure(HttpClient *client, const HttpSettings *settings)
+{
+	sigset_t	before;
+	Session    *session;
+
+	if (client->newest && same_settings(&client->newest->settings, settings))
+		return true;
+	block_signals(&before);
+	session = begin_session(client, settings);
+	if (session)
+	{
+		session->older = client->newest;
+		client->newest = session;
+		end_old_sessions(client);
+	}
+	restore_signals(&before);
+	return session != NULL;
+}
+
 /* ---- the event loop's turn ----------------------------------------------- */
 
 static void
@@ -292,15 +411,20 @@ handle_events(HttpClient *client, const WaitEvent *events, int count)
 		if (events[i].events & WL_SOCKET_WRITEABLE)
 			what |= CURL_CSELECT_OUT;
 		if (what)
-			curl_multi_socket_action(client->multi, events[i].fd, what, &running);
+			curl_multi_socket_action(((Session *) events[i].user_data)->multi, events[i].fd,
+									 what, &running);
 	}
-	if (until_timer(client) == 0)
+	for (Session *session = client->newest; session; session = session->older)
 	{
-		/* It is called again for the next time. */
-		client->timer_set = false;
-		curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		if (until_timer(session) == 0)
+		{
+			/* It is called again for the next time. */
+			session->timer_set = false;
+			curl_multi_socket_action(session->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+		}
+		collect_ended(session);
 	}
-	collect_ended(client);
+	end_old_sessions(client);
 	restore_signals(&before);
 }
 
@@ -318,7 +442,7 @@ wait_for_events(HttpClient *client, long timeout_ms, WaitEvent *events,
 		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 		for (int i = 0; i < client->socket_count; i++)
 			AddWaitEventToSet(set, client->sockets[i].events, client->sockets[i].fd,
-							  NULL, NULL);
+							  NULL, client->sockets[i].session);
 		count = WaitEventSetWait(set, timeout_ms, events, EVENTS_AT_ONCE, wait_event);
 	}
 	PG_FINALLY();
@@ -333,14 +457,18 @@ static bool
 http_wait(HttpClient *client, long timeout_ms, uint32 wait_event)
 {
 	WaitEvent	events[EVENTS_AT_ONCE];
-	long		timer = until_timer(client);
 	int			count;
 
+	for (Session *session = client->newest; session; session = session->older)
+	{
+		long		timer = until_timer(session);
+
+		if (timer >= 0 && (timeout_ms < 0 || timer < timeout_ms))
+			timeout_ms = timer;
+	}
 	/* What could not even begin has ended already. */
 	if (client->finished)
 		timeout_ms = 0;
-	else if (timer >= 0 && (timeout_ms < 0 || timer < timeout_ms))
-		timeout_ms = timer;
 
 	count = wait_for_events(client, timeout_ms, events, wait_event);
 	handle_events(client, events, count);
@@ -354,86 +482,20 @@ http_wait(HttpClient *client, long timeout_ms, uint32 wait_event)
 
 /* ---- the client ---------------------------------------------------------- */
 
-static void
-free_requests(Request *list)
-{
-	while (list)
-	{
-		Request    *next = list->next;
-
-		request_free(list);
-		list = next;
-	}
-}
-
-static void
-http_destroy(HttpClient *client)
-{
-	sigset_t	before;
-
-	block_signals(&before);
-	for (Request *request = client->running; request; request = request->next)
-	{
-		curl_multi_remove_handle(client->multi, request->easy);
-		ReleaseExternalFD();
-	}
-	free_requests(client->running);
-	free_requests(client->finished);
-	free_requests(client->handed_out);
-	curl_multi_cleanup(client->multi);
-	restore_signals(&before);
-	free(client->sockets);
-	free(unconstify(char *, client->settings.proxy));
-	free(unconstify(char *, client->settings.ca_file));
-	free(unconstify(char *, client->settings.allow));
-	free(client);
-}
-
-static bool
-set_up_multi(HttpClient *client)
-{
-	CURLM	   *multi = client->multi;
-
-	return curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket) == CURLM_OK &&
-		curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client) == CURLM_OK &&
-		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer) == CURLM_OK &&
-		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client) == CURLM_OK &&
-#if CURL_AT_LEAST_VERSION(8, 20, 0)
-		curl_multi_setopt(multi, CURLMOPT_RESOLVE_THREADS_MAX, RESOLVER_THREADS) == CURLM_OK &&
-		curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L) == CURLM_OK &&
-#endif
-		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS) == CURLM_OK;
-}
-
 static HttpClient *
-http_create(const HttpSettings *settings)
+http_create(void)
 {
 	HttpClient *client = calloc(1, sizeof(HttpClient));
 
-	if (client == NULL)
-		return NULL;
-	client->multi = curl_multi_init();
-	if (client->multi == NULL)
-	{
-		free(client);
-		return NULL;
-	}
-	client->finished_end = &client->finished;
-	client->settings.timeout_ms = settings->timeout_ms;
-	client->settings.proxy = strdup(settings->proxy);
-	client->settings.ca_file = strdup(settings->ca_file);
-	client->settings.allow = strdup(settings->allow);
-	if (client->settings.proxy && client->settings.ca_file && client->settings.allow &&
-		set_up_multi(client))
-		return client;
-	http_destroy(client);
-	return NULL;
+	if (client)
+		client->finished_end = &client->finished;
+	return client;
 }
 
 static const HttpInterface interface = {
 	.version = DEPLOYDB_VERSION,
 	.create = http_create,
-	.destroy = http_destroy,
+	.configure = http_configure,
 	.start = http_start,
 	.wait = http_wait,
 	.next_result = http_next_result,

@@ -65,11 +65,17 @@ typedef struct HttpInterface
 {
 	const char *version;		/* must be the caller's DEPLOYDB_VERSION */
 
-	/* NULL when out of memory. */
-	HttpClient *(*create) (const HttpSettings *settings);
+	/*
+	 * For as long as the process lives, and to be configured first.  NULL
+	 * when out of memory.
+	 */
+	HttpClient *(*create) (void);
 
-	/* Cancels what is under way, of which there will be no result. */
-	void		(*destroy) (HttpClient *client);
+	/*
+	 * Sets what is started from now on; what is under way keeps its own.
+	 * False when out of memory: then nothing has changed.
+	 */
+	bool		(*configure) (HttpClient *client, const HttpSettings *settings);
 
 	/*
 	 * False when it could not be begun, out of memory or of file descriptors:

@@ -63,7 +63,6 @@ typedef struct Heartbeat
 
 static const HttpInterface *http = NULL;
 static HttpClient *client = NULL;
-static char *client_settings = NULL;	/* what it was made with */
 static int	under_way = 0;		/* requests without a result yet */
 
 static MemoryContext sender_context = NULL; /* what is kept */
@@ -144,12 +143,9 @@ load_http(void)
 	http = loaded;
 }
 
-/*
- * Makes a client that goes by the current settings; what is under way has
- * ended before one of other settings is given up.  False when it must wait.
- */
-static bool
-client_is_ready(void)
+/* What is begun from now on goes by the current settings. */
+static void
+ready_client(void)
 {
 	HttpSettings settings = {
 		.timeout_ms = deploydb_webhook_timeout,
@@ -157,30 +153,14 @@ client_is_ready(void)
 		.ca_file = deploydb_ca_file,
 		.allow = deploydb_webhook_allow,
 	};
-	char	   *wanted = psprintf("%d\n%s\n%s\n%s", settings.timeout_ms, settings.proxy,
-								  settings.ca_file, settings.allow);
 
 	load_http();
-	if (client && strcmp(wanted, client_settings) == 0)
-		return true;
-	if (under_way > 0)
-		return false;
-	if (client)
-	{
-		http->destroy(client);
-		client = NULL;
-		pfree(client_settings);
-	}
-	client_settings = MemoryContextStrdup(sender_context, wanted);
-	client = http->create(&settings);
 	if (client == NULL)
-	{
-		pfree(client_settings);
+		client = http->create();
+	if (client == NULL || !http->configure(client, &settings))
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	}
-	return true;
 }
 
 /* ---- recording ----------------------------------------------------------- */
@@ -278,8 +258,7 @@ take_results(void)
 
 	while (client && http->next_result(client, &result))
 	{
-		if (--under_way == 0)
-			claim_at = DT_NOBEGIN;	/* settings can change now */
+		under_way--;
 		if (result.id < 0)
 			end_heartbeat(&result);
 		else
@@ -387,11 +366,7 @@ claim_messages(void *argument)
 	claim_at = next_claim();
 	if (claim_at > GetCurrentTransactionStartTimestamp())
 		return;
-	if (!client_is_ready())
-	{
-		claim_at = DT_NOEND;	/* until something has ended */
-		return;
-	}
+	ready_client();
 	if (plan == NULL)
 	{
 		Oid			types[] = {INT4OID};
@@ -491,8 +466,9 @@ find_heartbeats(void *argument)
 	(void) argument;
 	if (SPI_execute("SELECT webhook, url FROM deploydb.heartbeats()", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call heartbeats()");
-	if (SPI_processed == 0 || !client_is_ready())
+	if (SPI_processed == 0)
 		return;
+	ready_client();
 	before = MemoryContextSwitchTo(work_context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
