@@ -176,7 +176,7 @@ define_of_webhooks(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("deploydb.webhook_max_per_minute",
-							"Messages a minute for each webhook; what exceeds it becomes one digest.",
+							"Messages a minute for each webhook; what exceeds it becomes one digest, or one request to Alertmanager.",
 							"0 sets no limit.",
 							&deploydb_webhook_max_per_minute,
 							12, 0, 1000000,

@@ -228,6 +228,7 @@ DECLARE
 	at timestamptz := clock_timestamp();
 	pause double precision;
 	along deploydb.outbox[];
+	spared integer := 0;	-- attempts that do not count, as it may be another that is refused
 	result text;
 BEGIN
 	-- the caller comes again, rather than wait
@@ -247,12 +248,15 @@ BEGIN
 		THEN pg_catalog.format('%s: %s', stage, COALESCE(deploydb.hide_address(error, url), error, 'no answer')) END);
 	IF verdict = 'dead' AND along <> '{}' THEN
 		verdict := 'retry';
+		spared := 1;
 	END IF;
 	IF verdict = 'retry' THEN
 		pause := deploydb.retry_seconds(retry_after, at);
 	END IF;
+	message.attempts := message.attempts - spared;
 	result := deploydb.settle_message(message, verdict, reason, pause, at, status, stage, ms);
 	FOREACH message IN ARRAY along LOOP
+		message.attempts := message.attempts - spared;
 		PERFORM deploydb.settle_message(message, verdict, reason, pause, at, status, stage, ms);
 	END LOOP;
 	PERFORM deploydb.record_webhook(message.webhook, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);

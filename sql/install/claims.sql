@@ -86,6 +86,19 @@ COMMENT ON FUNCTION deploydb.fold_messages(text, text, bigint) IS
 	'Webhooks: makes one digest of what waits for a webhook beyond its rate, and returns its id';
 REVOKE ALL ON FUNCTION deploydb.fold_messages(text, text, bigint) FROM PUBLIC;
 
+-- By an answer that is about the message, not about the rate or the time.
+CREATE FUNCTION deploydb.was_refused(message deploydb.outbox)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT message.attempts > 0 AND message.last_status BETWEEN 300 AND 499
+		AND message.last_status NOT IN (408, 425, 429)
+$$;
+COMMENT ON FUNCTION deploydb.was_refused(deploydb.outbox) IS
+	'Webhooks: whether the last answer to a message was a no; a part of join_messages()';
+REVOKE ALL ON FUNCTION deploydb.was_refused(deploydb.outbox) FROM PUBLIC;
+
 -- Alertmanager knows alerts by their labels, and keeps what it is not told the end
 -- of: whatever else is due goes in one array with the last message that is chosen,
 -- as far as there is room.  What was refused before goes by itself.
@@ -103,7 +116,7 @@ DECLARE
 BEGIN
 	head := (
 		SELECT o.id FROM deploydb.outbox o
-		WHERE o.id = ANY (chosen) AND (o.attempts > 0 AND o.last_status BETWEEN 300 AND 499) IS NOT TRUE
+		WHERE o.id = ANY (chosen) AND deploydb.was_refused(o) IS NOT TRUE
 		ORDER BY o.severity DESC, o.id DESC LIMIT 1);
 	IF head IS NULL THEN
 		RETURN 0;
@@ -118,7 +131,7 @@ BEGIN
 				SELECT o.id, o.severity, o.body FROM deploydb.outbox o
 				WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.id <> ALL (chosen)
 					AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
-					AND (o.attempts > 0 AND o.last_status BETWEEN 300 AND 499) IS NOT TRUE
+					AND deploydb.was_refused(o) IS NOT TRUE
 					AND NOT EXISTS (SELECT FROM deploydb.outbox s
 						WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
 					AND o.id = (SELECT b.id FROM deploydb.outbox b
@@ -194,7 +207,7 @@ BEGIN
 				WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
 			AND o.id = (SELECT b.id FROM deploydb.outbox b
 				WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
-		ORDER BY CASE WHEN probing THEN o.attempts END, o.severity, o.id LIMIT LEAST(room, tokens)::bigint FOR UPDATE SKIP LOCKED);
+		ORDER BY CASE WHEN probing THEN o.attempts END, o.severity, o.id LIMIT floor(LEAST(room, tokens))::bigint FOR UPDATE SKIP LOCKED);
 	IF more <> '{}' THEN
 		UPDATE deploydb.webhook_state s SET tokens = tokens - cardinality(more), tokens_at = at
 		WHERE s.webhook = hook;
@@ -323,7 +336,7 @@ BEGIN
 			RETURN NEXT;
 		EXCEPTION WHEN OTHERS THEN
 			UPDATE deploydb.outbox o
-			SET state = 'dead', finished_at = clock_timestamp(), last_error = format('not sent: %s', SQLERRM)
+			SET state = 'dead', finished_at = clock_timestamp(), told_by = NULL, last_error = format('not sent: %s', SQLERRM)
 			WHERE o.id = number OR (o.state = 'sending' AND o.told_by = number);
 		END;
 	END LOOP;

@@ -178,7 +178,7 @@ REVOKE ALL ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) FRO
 
 -- The newest message of a topic tells what older ones that are still waiting
 -- would have told, but for one that somebody is just replaying.  Events come in
--- the order of their ids, as whoever makes them holds the tick's lock.  Those of
+-- the order of their ids, as whoever makes them has the turn to evaluate.  Those of
 -- a copy of a database wait until it is adopted.
 CREATE FUNCTION deploydb.enqueue_events()
 RETURNS bigint
@@ -240,7 +240,7 @@ DECLARE
 	buried bigint;
 BEGIN
 	UPDATE deploydb.outbox o
-	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of'
+	SET state = 'dead', finished_at = clock_timestamp(), told_by = NULL, last_error = 'of the database that this one is a copy of'
 	WHERE o.state IN ('pending', 'sending');
 	GET DIAGNOSTICS buried = ROW_COUNT;
 	RETURN buried;

@@ -133,6 +133,19 @@ COMMENT ON FUNCTION deploydb.begin_first_epoch(text, text) IS
 	'Writes: notes that counting began, where there is no sample yet; a part of track()';
 REVOKE ALL ON FUNCTION deploydb.begin_first_epoch(text, text) FROM PUBLIC;
 
+-- Has anything been counted since it, or before?
+CREATE FUNCTION deploydb.epoch_is_used(epoch deploydb.write_epoch)
+RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT epoch.succeeded + epoch.failed + epoch.rolled_back + epoch.rejected + epoch.swallowed + epoch.prepared + epoch.unaccounted > 0
+		OR EXISTS (SELECT FROM deploydb.write_epoch e WHERE e.target = epoch.target AND e.since <> epoch.since)
+$$;
+COMMENT ON FUNCTION deploydb.epoch_is_used(deploydb.write_epoch) IS
+	'Writes: whether an epoch is more than the mark of a beginning; a part of take_write_sample()';
+REVOKE ALL ON FUNCTION deploydb.epoch_is_used(deploydb.write_epoch) FROM PUBLIC;
+
 CREATE FUNCTION deploydb.keep_last_failures()
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -167,10 +180,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	live record;
-	last record;
+	last deploydb.write_epoch;
 	number integer;
 	taken integer := 0;
 	moment timestamptz;
+	counted_since timestamptz := deploydb.counters_begun_at();
 BEGIN
 	PERFORM deploydb.primary_or_error();
 	-- one at a time, in the order of their times whatever the clock does; not
@@ -189,7 +203,9 @@ BEGIN
 		-- not the one that began last: a standby's began while the primary's went on
 		SELECT e.* INTO last FROM deploydb.write_epoch e
 		WHERE e.target = live.target ORDER BY e.at DESC LIMIT 1;
-		IF last.since <> live.since AND NOT live.others THEN
+		-- a slot that was made before track() had committed may be another's by then
+		IF last.since <> live.since AND NOT live.others
+			AND (counted_since > last.at OR deploydb.epoch_is_used(last)) THEN
 			INSERT INTO deploydb.write_gap (schema, name, at, until, kind, marked_by)
 			VALUES (live.schema, live.name, last.at, GREATEST(last.at, live.since),
 				CASE WHEN live.tracked_at > last.at THEN 'untracked' ELSE 'lost' END, session_user);

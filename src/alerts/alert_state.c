@@ -2,8 +2,8 @@
  * alert_state.c
  *		What an evaluation reads and writes.
  *
- * Locking: what an INSERT takes; who evaluates holds the tick's lock, so that
- * nobody else writes these rows but those who acknowledge.
+ * Locking: what an INSERT takes; who evaluates, and who acknowledges, has the
+ * turn to evaluate, so that nobody else writes these rows.
  * Errors: those of the statements.  A row that makes no sense is read as one
  * of which nothing is known.
  */

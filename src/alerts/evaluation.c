@@ -262,7 +262,7 @@ tell(const Condition *rule, AlertState *state, const Sample *sample,
 	if (sample->has_value && sample->severity >= 0)
 		severity = sample->severity;
 
-	/* Who was told that it fires is told when it ends: until then it may rise. */
+	/* A webhook that takes no lower one would never hear of the end. */
 	if (state->told)
 		severity = Min(severity, state->severity);
 	if (state->recorded && sample->has_value &&

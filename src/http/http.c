@@ -132,7 +132,7 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *unused
 	(void) unused;
 	if (what == CURL_POLL_REMOVE)
 	{
-		if (entry)
+		if (entry && entry->session == session)
 			*entry = client->sockets[--client->socket_count];
 		return 0;
 	}

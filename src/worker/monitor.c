@@ -68,6 +68,7 @@ static volatile sig_atomic_t woken = false;
 static MonitorExit exit_reason = EXIT_FAILED;
 static Oid	extension = InvalidOid; /* as it was when we began */
 static MemoryContext unit_context = NULL;
+
 typedef struct SessionSetting
 {
 	const char *name;
@@ -83,7 +84,8 @@ static const SessionSetting session_settings[] = {
 	{"application_name", MONITOR_TYPE},
 	{"search_path", "pg_catalog, pg_temp"},
 	{"synchronous_commit", "local"},
-	{"lock_timeout", "1s"},
+	{"lock_timeout", "2s"},		/* longer than deadlock_timeout, which cancels
+								 * autovacuum */
 	{"statement_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
 	{"default_transaction_read_only", "off"},

@@ -112,7 +112,7 @@ typedef struct DatabaseCount
 
 typedef struct WritesShared
 {
-	TimestampTz since;			/* of log lines and slow statements */
+	TimestampTz since;			/* a clean restart keeps it */
 	pg_atomic_uint64 log_lines_dropped; /* no room for their class */
 	DatabaseCount databases[COUNTED_DATABASES];
 	LogClass	log_classes[LOG_CLASSES];

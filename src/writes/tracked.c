@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "commands/extension.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -292,11 +293,11 @@ cache_build(void)
 		changes_before--;		/* what was cached is tried again */
 
 	/*
-	 * Something may have changed while we looked; and a schema without its
-	 * table is that of CREATE EXTENSION, which goes on.
+	 * Something may have changed while we looked; and CREATE EXTENSION goes
+	 * on, and makes the table.
 	 */
 	tracked_cache.valid = changes == changes_before &&
-		OidIsValid(schema) == OidIsValid(relid);
+		(OidIsValid(relid) || !creating_extension);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
 }

@@ -317,11 +317,19 @@ SELECT is_empty('SELECT * FROM claim()', 'a newer one of a topic that is under w
 SELECT is(record(:many, 503), 'pending', 'it fails');
 SELECT is(am_states(), 'delivered 1 11, pending 0 1, pending 1 19, superseded 1 1', 'so all wait, but for what a newer one tells');
 CALL make_due();
-UPDATE deploydb.webhook_state SET tokens = 1 WHERE webhook = 'am';
+UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp() WHERE webhook = 'am';
 TRUNCATE request;
 INSERT INTO request SELECT * FROM deploydb.claim_messages(64);
 SELECT is((SELECT string_agg(jsonb_array_length(body::jsonb)::text, ' ') FROM request), '20', 'and go again in one request');
-SELECT is(record(id, 400), 'pending', 'which is refused') FROM request;
+SELECT is(record(id, 429), 'pending', 'which is too much now') FROM request;
+CALL make_due();
+UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp(), paused_until = NULL WHERE webhook = 'am';
+TRUNCATE request;
+INSERT INTO request SELECT * FROM deploydb.claim_messages(64);
+SELECT is((SELECT string_agg(jsonb_array_length(body::jsonb)::text, ' ') FROM request), '20', 'but not refused: still one request');
+UPDATE deploydb.outbox SET attempts = 20 WHERE webhook = 'am' AND state = 'sending';
+SELECT is(record(id, 400), 'pending', 'which is refused, the last time for each') FROM request;
+SELECT is(am_states(), 'delivered 1 11, pending 20 20, superseded 1 1', 'but it may be another that is meant');
 CALL make_due();
 UPDATE deploydb.webhook_state SET tokens = 12 WHERE webhook = 'am';
 TRUNCATE request;
@@ -331,7 +339,7 @@ SELECT is(record(min(id), 400), 'dead', 'to find the one') FROM request;
 SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
 -- what the monitor left behind
 DELETE FROM deploydb.outbox;
-UPDATE deploydb.webhook_state SET tokens = 1, failures = 0 WHERE webhook = 'am';
+UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp(), failures = 0 WHERE webhook = 'am';
 SELECT fire('am' || n, 'firing', 'P2') FROM generate_series(1, 3) n \g /dev/null
 SELECT deploydb.enqueue_events() \g /dev/null
 SELECT is((SELECT count(*) FROM claim()), 1::bigint, 'three in one request');
@@ -342,14 +350,14 @@ SELECT is((SELECT count(*) FROM deploydb.outbox WHERE state = 'pending' AND told
 DELETE FROM deploydb.outbox;
 INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body)
 SELECT 'am', 'alert', 'big' || n || '/', 'P2', 'firing', format('[{"a": "%s"}]', repeat('x', 19000)) FROM generate_series(1, 25) n;
-UPDATE deploydb.webhook_state SET tokens = 2 WHERE webhook = 'am';
+UPDATE deploydb.webhook_state SET tokens = 2, tokens_at = clock_timestamp() WHERE webhook = 'am';
 TRUNCATE request;
 INSERT INTO request SELECT * FROM deploydb.claim_messages(64);
 SELECT cmp_ok(max(octet_length(body)), '<=', 220000, 'no request is too long') FROM request;
 SELECT is(am_states(), 'pending 0 13, sending 1 12', 'the rest waits');
 -- a key that cannot sign
 UPDATE deploydb.webhook_secret SET secret = 'whsec_*' WHERE webhook = 'am';
-UPDATE deploydb.webhook_state SET tokens = 1 WHERE webhook = 'am';
+UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp() WHERE webhook = 'am';
 SELECT record(id, 200) FROM request \g /dev/null
 SELECT is_empty('SELECT * FROM claim()', 'nothing goes unsigned to Alertmanager');
 SELECT is(am_states(), 'dead 1 11, delivered 1 12, pending 0 2', 'nor along with another one');

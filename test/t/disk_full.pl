@@ -138,6 +138,7 @@ wait_for_health('failing', 'the last tick of the monitor is [0-9]+ s ago', 'tell
 like(slurp_file($node->logfile), qr/\[$pid\] .*ERROR:  could not extend file .*: No space left on device/, 'the log has it, too');
 my %logged;
 $logged{$_}++ foreach slurp_file($node->logfile) =~ /\[$pid\] .*ERROR:  could not extend file .*\n.*HINT: .*\n.*CONTEXT: (?:.*\n\t)*(.*)\n/g;
+ok(%logged, 'the log has what failed');
 is_deeply([ grep { $logged{$_} > 1 } sort keys %logged ], [], 'each of what failed has one line of the log');
 is(requests($receiver, qr/under way/), 1, 'a message has arrived');
 is(sql(q{SELECT count(*) FROM deploydb.notification WHERE webhook IN ('shut', 'down') AND state IN ('sending', 'pending')}), '2',

@@ -185,6 +185,14 @@ $session = $node->background_psql('postgres');
 $session->query(q{BEGIN; SELECT deploydb.track('later')});
 like(sql(q{SET lock_timeout = '10s'; SELECT deploydb.take_write_sample()}), qr/^\d+$/, 'no sample waits for who tracks a table');
 $session->query('ROLLBACK');
+
+# Sessions that do not see yet that a table is tracked free its counters
+$session->query(q{BEGIN; CREATE TABLE meanwhile (v int); SELECT deploydb.track('meanwhile')});
+is(sql('SELECT count(*) FROM deploydb.write_counters()'), sql('SELECT count(*) FROM deploydb.tracked_table'), 'another session looks meanwhile');
+$session->query('COMMIT');
+is(sql(q{INSERT INTO meanwhile VALUES (1); SELECT deploydb.take_write_sample() > 0; SELECT attempts, gaps FROM deploydb.write_stats(target => 'meanwhile')}),
+	"t\n1|0", 'what is tracked by a transaction has no gap');
+sql(q{SELECT deploydb.untrack('meanwhile')});
 $session->quit;
 is(sql($stats), $as_it_was, 'untracked for the time of a transaction');
 is(sql('SELECT string_agg(name, $$ $$) FROM deploydb.write_counters()'), 'decision_insights', 'and tracked for that time');
