@@ -166,11 +166,17 @@ in_background()
 	return "$status"
 }
 
+# All that runs in the background but a session, which is asked to end; a signal
+# may come before its number is in children.
 end_children()
 {
-	[ ${#children[@]} -gt 0 ] || return 0
-	kill -TERM "${children[@]}" 2>/dev/null
-	wait "${children[@]}" 2>/dev/null
+	local pid left=()
+	for pid in $(jobs -p); do
+		[ "$pid" = "${session:-}" ] || left+=("$pid")
+	done
+	[ ${#left[@]} -gt 0 ] || return 0
+	kill -TERM "${left[@]}" 2>/dev/null
+	wait "${left[@]}" 2>/dev/null
 }
 
 # ---- SQL -------------------------------------------------------------------
