@@ -196,7 +196,7 @@ BEGIN
 			/ GREATEST(m.interval_ms, extract(epoch FROM tick_interval) * 1000)) - 1, 0))::bigint,
 		last_error = COALESCE(error, m.last_error),
 		-- of what is to come where the clock was set back
-		last_error_at = CASE WHEN error IS NOT NULL THEN begun
+		last_error_at = CASE WHEN error IS NOT NULL THEN clock_timestamp()
 			WHEN m.last_error_at > begun THEN begun - tick_interval ELSE m.last_error_at END;
 	RETURN events;
 END

@@ -184,9 +184,10 @@ DECLARE
 	number integer;
 	taken integer := 0;
 	moment timestamptz;
-	counted_since timestamptz := deploydb.counters_begun_at();
+	counted_since timestamptz;
 BEGIN
 	PERFORM deploydb.primary_or_error();
+	counted_since := deploydb.counters_begun_at();
 	-- one at a time, in the order of their times whatever the clock does; not
 	-- behind a migration that tracks a table and takes long
 	LOCK TABLE deploydb.write_sample IN SHARE ROW EXCLUSIVE MODE;
