@@ -195,7 +195,7 @@ BEGIN
 	UPDATE deploydb.outbox o
 	SET state = result, last_status = NULLIF(status, 0), last_stage = stage, last_error = reason, last_ms = ms,
 		finished_at = CASE WHEN result <> 'pending' THEN at END,
-		told_by = CASE WHEN result = 'delivered' THEN o.told_by ELSE newer END,
+		told_by = newer,
 		next_attempt_at = at + LEAST(3600, GREATEST(COALESCE(wait, 0),
 			2 ^ LEAST(message.attempts - 1, 12) * (1 + random() / 4))) * interval '1 second'
 	WHERE o.id = message.id;
@@ -238,7 +238,7 @@ BEGIN
 	END IF;
 	along := ARRAY(
 		SELECT o FROM deploydb.outbox o
-		WHERE o.webhook = message.webhook AND o.state = 'sending' AND o.told_by = id FOR NO KEY UPDATE NOWAIT);
+		WHERE o.webhook = message.webhook AND o.state = 'sending' AND o.sent_with = id FOR NO KEY UPDATE NOWAIT);
 	SELECT w.format, x.url INTO format, url
 	FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
 	WHERE w.name = message.webhook;

@@ -86,66 +86,6 @@ COMMENT ON FUNCTION deploydb.fold_messages(text, text, bigint) IS
 	'Webhooks: makes one digest of what waits for a webhook beyond its rate, and returns its id';
 REVOKE ALL ON FUNCTION deploydb.fold_messages(text, text, bigint) FROM PUBLIC;
 
--- By an answer that is about the message, not about the rate or the time.
-CREATE FUNCTION deploydb.was_refused(message deploydb.outbox)
-RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT message.attempts > 0 AND message.last_status BETWEEN 300 AND 499
-		AND message.last_status NOT IN (408, 425, 429)
-$$;
-COMMENT ON FUNCTION deploydb.was_refused(deploydb.outbox) IS
-	'Webhooks: whether the last answer to a message was a no; a part of join_messages()';
-REVOKE ALL ON FUNCTION deploydb.was_refused(deploydb.outbox) FROM PUBLIC;
-
--- Alertmanager knows alerts by their labels, and keeps what it is not told the end
--- of: whatever else is due goes in one array with the last message that is chosen,
--- as far as there is room.  What was refused before goes by itself.
-CREATE FUNCTION deploydb.join_messages(hook text, chosen bigint[], at timestamptz)
-RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_variable
-DECLARE
-	max_bytes CONSTANT integer := 200000;
-	late CONSTANT timestamptz := at + interval '1 hour';
-	head bigint;
-	joined bigint;
-BEGIN
-	head := (
-		SELECT o.id FROM deploydb.outbox o
-		WHERE o.id = ANY (chosen) AND deploydb.was_refused(o) IS NOT TRUE
-		ORDER BY o.severity DESC, o.id DESC LIMIT 1);
-	IF head IS NULL THEN
-		RETURN 0;
-	END IF;
-	UPDATE deploydb.outbox o
-	SET state = 'sending', told_by = head, attempts = o.attempts + 1,
-		claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
-	WHERE o.id = ANY (ARRAY(
-		SELECT f.id FROM (
-			SELECT d.id, sum(octet_length(d.body)) OVER (ORDER BY d.severity, d.id) AS bytes
-			FROM (
-				SELECT o.id, o.severity, o.body FROM deploydb.outbox o
-				WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.id <> ALL (chosen)
-					AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
-					AND deploydb.was_refused(o) IS NOT TRUE
-					AND NOT EXISTS (SELECT FROM deploydb.outbox s
-						WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
-					AND o.id = (SELECT b.id FROM deploydb.outbox b
-						WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
-				ORDER BY o.severity, o.id LIMIT 500 FOR UPDATE SKIP LOCKED) AS d) AS f
-		WHERE f.bytes <= max_bytes));
-	GET DIAGNOSTICS joined = ROW_COUNT;
-	RETURN joined;
-END
-$$;
-COMMENT ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) IS
-	'Webhooks: has all that is due go along with a message that is chosen, and returns the number of those that do';
-REVOKE ALL ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) FROM PUBLIC;
-
 -- The messages of a webhook that are sent now: tests whatever its state is,
 -- others as its rate, its pauses and its circuit allow.  One of a topic at a
 -- time, the oldest, so that receivers see them in order.  A probe of an open
@@ -270,7 +210,7 @@ BEGIN
 		CROSS JOIN LATERAL (
 			SELECT CASE WHEN w.format = 'alertmanager' THEN (
 				SELECT '[' || string_agg(btrim(p.body, '[]'), ', ' ORDER BY p.id) || ']' FROM deploydb.outbox p
-				WHERE p.id = o.id OR (p.webhook = o.webhook AND p.state = 'sending' AND p.told_by = o.id))
+				WHERE p.id = o.id OR (p.webhook = o.webhook AND p.state = 'sending' AND p.sent_with = o.id))
 				ELSE o.body END) AS b (body)
 	WHERE o.id = number;
 END
@@ -303,7 +243,7 @@ BEGIN
 	END IF;
 	FOR hook IN
 		SELECT w.name, w.format, share - (SELECT count(*) FROM deploydb.outbox s
-			WHERE s.webhook = w.name AND s.state = 'sending' AND s.told_by IS NULL)::integer AS room
+			WHERE s.webhook = w.name AND s.state = 'sending' AND s.sent_with IS NULL)::integer AS room
 		FROM deploydb.webhook w
 			JOIN deploydb.webhook_secret x ON x.webhook = w.name
 		WHERE w.enabled
@@ -322,7 +262,7 @@ BEGIN
 		END IF;
 	END LOOP;
 	UPDATE deploydb.outbox o
-	SET state = 'sending', attempts = o.attempts + 1, told_by = NULL,
+	SET state = 'sending', attempts = o.attempts + 1, sent_with = NULL,
 		claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
 	WHERE o.id = ANY (chosen);
 	-- one that cannot be signed holds up no other
@@ -336,8 +276,8 @@ BEGIN
 			RETURN NEXT;
 		EXCEPTION WHEN OTHERS THEN
 			UPDATE deploydb.outbox o
-			SET state = 'dead', finished_at = clock_timestamp(), told_by = NULL, last_error = format('not sent: %s', SQLERRM)
-			WHERE o.id = number OR (o.state = 'sending' AND o.told_by = number);
+			SET state = 'dead', finished_at = clock_timestamp(), last_error = format('not sent: %s', SQLERRM)
+			WHERE o.id = number OR (o.state = 'sending' AND o.sent_with = number);
 		END;
 	END LOOP;
 END
@@ -372,7 +312,7 @@ BEGIN
 			JOIN deploydb.webhook_secret x ON x.webhook = w.name
 			LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
 		WHERE w.enabled
-			AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending' AND b.told_by IS NULL)
+			AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending' AND b.sent_with IS NULL)
 				< CASE WHEN s.opened_at IS NULL THEN deploydb.webhook_share() ELSE 1 END
 	LOOP
 		SELECT GREATEST(o.next_attempt_at, hook.paused_until, hook.probe_at, CASE WHEN hook.tokens < 1 THEN at
@@ -413,7 +353,7 @@ BEGIN
 	UPDATE deploydb.outbox o
 	SET state = CASE WHEN l.spent THEN 'dead' ELSE 'pending' END,
 		finished_at = CASE WHEN l.spent THEN clock_timestamp() END,
-		next_attempt_at = clock_timestamp(), told_by = NULL, last_error = 'the monitor ended before the answer came'
+		next_attempt_at = clock_timestamp(), last_error = 'the monitor ended before the answer came'
 	FROM (
 		SELECT s.id, s.attempts >= deploydb.setting('webhook_max_attempts')::integer
 		FROM deploydb.outbox s

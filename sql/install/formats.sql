@@ -245,8 +245,8 @@ COMMENT ON FUNCTION deploydb.render_wecom(jsonb) IS
 	'Webhooks: a message for WeCom''s robots';
 REVOKE ALL ON FUNCTION deploydb.render_wecom(jsonb) FROM PUBLIC;
 
--- A firing alert ends by itself, should nothing more be heard of it, some time
--- after it would be repeated.  What is no alert has a label of its own each, or
+-- A firing alert ends by itself, should nothing more be heard of it: well after
+-- renew_alerts() tells it again.  What is no alert has a label of its own each, or
 -- the next one would be taken for the same.
 CREATE FUNCTION deploydb.render_alertmanager(message jsonb)
 RETURNS text
@@ -273,8 +273,7 @@ BEGIN
 		'startsAt', deploydb.iso_time((message->>'started_at')::timestamptz),
 		'endsAt', deploydb.iso_time((message->>'occurred_at')::timestamptz + CASE
 			WHEN message->>'status' = 'resolved' THEN interval '0'
-			WHEN message->>'status' = 'firing' AND message->>'severity' = 'P0' THEN interval '1 hour 30 minutes'
-			WHEN message->>'status' = 'firing' THEN interval '4 hours 30 minutes'
+			WHEN message->>'status' = 'firing' THEN interval '1 hour 30 minutes'
 			ELSE interval '5 minutes' END))))::text;
 END
 $$;

@@ -169,7 +169,8 @@ BEGIN
 	copied := deploydb.suspended() IS NOT NULL;
 	FOREACH call IN ARRAY CASE WHEN preloaded THEN ARRAY['deploydb.take_write_sample()'] ELSE '{}' END
 		|| ARRAY['deploydb.collect_metrics($1)', 'deploydb.evaluate_rules($1)', 'deploydb.watch_deployment($1)',
-			'deploydb.note_targets($1)', 'deploydb.enqueue_events()', 'deploydb.release_claims()', 'deploydb.bury_orphans()', 'deploydb.thin_write_samples($1)',
+			'deploydb.note_targets($1)', 'deploydb.enqueue_events()', 'deploydb.renew_alerts()', 'deploydb.release_claims()',
+			'deploydb.bury_orphans()', 'deploydb.thin_write_samples($1)',
 			'deploydb.purge_writes($2, 1000)', 'deploydb.purge_samples($2, 1000)', 'deploydb.purge_changes($2, 1000)',
 			'deploydb.purge_events($2, 1000)', 'deploydb.purge_messages($2, 1000)', 'deploydb.seal_log()']
 	LOOP

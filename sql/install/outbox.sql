@@ -2,8 +2,8 @@
 --
 -- pending -> sending -> delivered, or pending again, or dead.  A pending message
 -- that a newer one of its topic says better is superseded; what exceeds the
--- rate is folded into a digest, or to Alertmanager goes along with another one:
--- told_by names the message that tells it.
+-- rate is folded into a digest: told_by names the message that tells it.  To
+-- Alertmanager it goes along with another one in the last attempt, sent_with.
 -- claimed_by is what monitor_state.restarts is of the monitor that sends it.
 
 CREATE TABLE deploydb.outbox (
@@ -26,6 +26,8 @@ CREATE TABLE deploydb.outbox (
 	last_error text,
 	last_ms double precision,
 	told_by bigint,
+	sent_with bigint,
+	ends_at timestamptz,
 	claimed_by bigint
 );
 CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state = 'pending';
@@ -33,6 +35,7 @@ CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attemp
 CREATE INDEX outbox_test_idx ON deploydb.outbox (webhook, id) WHERE state = 'pending' AND kind = 'test';
 CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic, id) WHERE state = 'pending';
 CREATE INDEX outbox_sending_idx ON deploydb.outbox (webhook, topic) WHERE state = 'sending';
+CREATE INDEX outbox_ends_at_idx ON deploydb.outbox (webhook, topic, id) WHERE ends_at IS NOT NULL;
 CREATE INDEX outbox_finished_at_idx ON deploydb.outbox (finished_at);
 COMMENT ON TABLE deploydb.outbox IS
 	'Webhooks: every message to every webhook, until deploydb.retention has passed since it was finished';
@@ -42,7 +45,7 @@ GRANT SELECT ON SEQUENCE deploydb.outbox_id_seq TO pg_monitor, pg_database_owner
 CREATE VIEW deploydb.notification AS
 	SELECT o.id, o.webhook, o.kind, o.topic, o.severity, o.status, o.event, o.state, o.attempts, o.created_at,
 		CASE WHEN o.state = 'pending' THEN GREATEST(o.next_attempt_at, o.created_at) END AS next_attempt_at, o.finished_at,
-		o.last_status, o.last_stage, o.last_error, o.last_ms, o.told_by
+		o.last_status, o.last_stage, o.last_error, o.last_ms, o.told_by, o.sent_with
 	FROM deploydb.outbox o;
 COMMENT ON VIEW deploydb.notification IS
 	'Webhooks: messages and what became of them';
@@ -109,6 +112,7 @@ DECLARE
 	body text;
 	problem text;
 	number bigint;
+	to_alertmanager CONSTANT boolean := format = 'alertmanager' AND message->>'kind' = 'alert';
 BEGIN
 	IF num_nulls(hook, topic, message->>'kind', message->>'severity', message->>'status') > 0 THEN
 		RAISE EXCEPTION USING
@@ -119,16 +123,21 @@ BEGIN
 		BEGIN
 			body := deploydb.render_message(format, CASE attempt WHEN 1 THEN document
 				ELSE regexp_replace(document::text, '[^ -~]', '?', 'g')::jsonb END);
+			IF to_alertmanager THEN
+				body := deploydb.end_former_alerts(hook, topic, body);
+			END IF;
 			EXIT;
 		EXCEPTION WHEN OTHERS THEN
 			problem := format('the message could not be written: %s', SQLERRM);
 		END;
 	END LOOP;
-	INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, event, body, state, finished_at, last_error)
+	INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, event, body, state, finished_at, last_error,
+		ends_at)
 	VALUES (hook, message->>'kind', topic, message->>'severity', message->>'status', event, COALESCE(body, ''),
 		CASE WHEN body IS NULL THEN 'dead' ELSE 'pending' END,
 		CASE WHEN body IS NULL THEN clock_timestamp() END,
-		CASE WHEN body IS NULL THEN COALESCE(problem, 'the message could not be written') END)
+		CASE WHEN body IS NULL THEN COALESCE(problem, 'the message could not be written') END,
+		CASE WHEN to_alertmanager THEN (body::jsonb->-1->>'endsAt')::timestamptz END)
 	RETURNING o.id INTO number;
 	RETURN number;
 END
@@ -176,23 +185,58 @@ COMMENT ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) IS
 	'Webhooks: an event as a message; untold: with the time from which on nobody was told';
 REVOKE ALL ON FUNCTION deploydb.event_message(deploydb.alert_event, boolean) FROM PUBLIC;
 
+CREATE FUNCTION deploydb.alert_topic(rule text, series text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT rule || '/' || series
+$$;
+COMMENT ON FUNCTION deploydb.alert_topic(text, text) IS
+	'Webhooks: what messages about one alert have in common';
+REVOKE ALL ON FUNCTION deploydb.alert_topic(text, text) FROM PUBLIC;
+
 -- The newest message of a topic tells what older ones that are still waiting
--- would have told, but for one that somebody is just replaying.  Events come in
--- the order of their ids, as whoever makes them has the turn to evaluate.  Those of
--- a copy of a database wait until it is adopted.
-CREATE FUNCTION deploydb.enqueue_events()
+-- would have told, but for one that somebody is just replaying.
+CREATE FUNCTION deploydb.queue_alert(hook text, format text, event deploydb.alert_event)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 SET enable_seqscan = off
 AS $$
+#variable_conflict use_variable
+DECLARE
+	topic CONSTANT text := deploydb.alert_topic(event.rule, event.series);
+	waiting bigint[];
+	number bigint;
+BEGIN
+	waiting := ARRAY(
+		SELECT o.id FROM deploydb.outbox o
+		WHERE o.webhook = hook AND o.topic = topic AND o.state = 'pending'
+		FOR UPDATE SKIP LOCKED);
+	number := deploydb.queue_message(hook, format,
+		deploydb.event_message(event, event.status = 'resolved' AND waiting <> '{}'), topic, event.id);
+	UPDATE deploydb.outbox o
+	SET state = 'superseded', told_by = number, finished_at = clock_timestamp()
+	WHERE o.id = ANY (waiting);
+	RETURN number;
+END
+$$;
+COMMENT ON FUNCTION deploydb.queue_alert(text, text, deploydb.alert_event) IS
+	'Webhooks: queues a message about an alert in the place of those that still wait, and returns its id';
+REVOKE ALL ON FUNCTION deploydb.queue_alert(text, text, deploydb.alert_event) FROM PUBLIC;
+
+-- Events come in the order of their ids, as whoever makes them has the turn to
+-- evaluate.  Those of a copy of a database wait until it is adopted.
+CREATE FUNCTION deploydb.enqueue_events()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
 DECLARE
 	event deploydb.alert_event;
 	hook record;
-	about text;
-	waiting bigint[];
-	number bigint;
 	last bigint;
 	queued bigint := 0;
 BEGIN
@@ -206,17 +250,8 @@ BEGIN
 	LOOP
 		last := event.id;
 		CONTINUE WHEN event.silenced;
-		about := format('%s/%s', event.rule, event.series);
 		FOR hook IN SELECT * FROM deploydb.webhooks_for(event.severity, NULL) LOOP
-			waiting := ARRAY(
-				SELECT o.id FROM deploydb.outbox o
-				WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending'
-				FOR UPDATE SKIP LOCKED);
-			number := deploydb.queue_message(hook.name, hook.format,
-				deploydb.event_message(event, event.status = 'resolved' AND waiting <> '{}'), about, event.id);
-			UPDATE deploydb.outbox o
-			SET state = 'superseded', told_by = number, finished_at = clock_timestamp()
-			WHERE o.id = ANY (waiting);
+			PERFORM deploydb.queue_alert(hook.name, hook.format, event);
 			queued := queued + 1;
 		END LOOP;
 	END LOOP;
@@ -240,7 +275,7 @@ DECLARE
 	buried bigint;
 BEGIN
 	UPDATE deploydb.outbox o
-	SET state = 'dead', finished_at = clock_timestamp(), told_by = NULL, last_error = 'of the database that this one is a copy of'
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of'
 	WHERE o.state IN ('pending', 'sending');
 	GET DIAGNOSTICS buried = ROW_COUNT;
 	RETURN buried;

@@ -334,7 +334,7 @@ BEGIN
 		RETURN false;
 	END IF;
 	UPDATE deploydb.outbox o
-	SET state = 'dead', finished_at = clock_timestamp(), told_by = NULL, last_error = 'the webhook was dropped'
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'the webhook was dropped'
 	WHERE o.webhook = name AND o.state IN ('pending', 'sending');
 	RETURN true;
 END

@@ -36,7 +36,7 @@ SELECT is(deploydb.render_alertmanager(message())::jsonb,
 	"environment": "production"}, "annotations": {"summary": "[P0] r (production, vocabulary on main)", "description": "<b> & \"q\"",
 	"value": "0.123456789", "runbook_url": "docs/x"}, "startsAt": "2026-11-23T09:00:00.000Z", "endsAt": "2026-11-23T11:30:00.000Z"}]', 'alertmanager');
 SELECT is(deploydb.render_alertmanager(message('{"status": "resolved"}'))::jsonb #>> '{0,endsAt}', '2026-11-23T10:00:00.000Z', 'alertmanager, resolved');
-SELECT is(deploydb.render_alertmanager(message('{"severity": "P2"}'))::jsonb #>> '{0,endsAt}', '2026-11-23T14:30:00.000Z', 'alertmanager, less severe');
+SELECT is(deploydb.render_alertmanager(message('{"severity": "P2"}'))::jsonb #>> '{0,endsAt}', '2026-11-23T11:30:00.000Z', 'alertmanager, less severe');
 SELECT is((deploydb.render_generic(message('{"threshold": null, "trend_slope": 0.5}'))::jsonb - 'labels' - 'message')::text,
 	'{"id": "r:1:firing", "kind": "alert", "value": 0.123456789, "metric": "m", "reason": "new", "ruleId": "r", "series": "s", "status": "firing", "runbook": "docs/x", "database": "vocabulary", "severity": "P0", "startedAt": "2026-11-23T09:00:00.000Z", "occurredAt": "2026-11-23T10:00:00.000Z", "trendSlope": 0.5, "clusterName": "main", "environment": "production"}',
 	'generic: no threshold where there is none');

@@ -5,27 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 
-CREATE FUNCTION fire(rule text, status text, severity text DEFAULT 'P1', silenced boolean DEFAULT false, reason text DEFAULT NULL)
-RETURNS bigint LANGUAGE sql AS $$
-	INSERT INTO deploydb.alert_event (rule, metric, severity, status, reason, value, threshold, message, labels, runbook,
-		started_at, occurred_at, silenced)
-	VALUES (rule, 'a.metric', severity, status, COALESCE(reason, CASE status WHEN 'firing' THEN 'new' ELSE 'resolved' END),
-		0.5, 0.25, 'it is <so> & so', '{"a": "b"}', 'docs/x', '2026-11-01 10:00+00', '2026-11-01 10:00:01.5+00', silenced)
-	RETURNING id $$;
--- claims and says ids and what they are about
-CREATE FUNCTION claim(n integer DEFAULT 64) RETURNS TABLE (id bigint, webhook text, attempt integer, topic text)
-LANGUAGE plpgsql AS $$
-BEGIN
-	-- in two steps, as a digest is made on the way
-	CREATE TEMPORARY TABLE claimed AS SELECT * FROM deploydb.claim_messages(n);
-	RETURN QUERY SELECT c.id, c.webhook, c.attempt, o.topic FROM claimed c JOIN deploydb.outbox o ON o.id = c.id ORDER BY c.id;
-	DROP TABLE claimed;
-END $$;
-CREATE FUNCTION record(id bigint, status integer, answer text DEFAULT '', retry_after text DEFAULT NULL, error text DEFAULT NULL)
-RETURNS text LANGUAGE sql AS $$
-	SELECT deploydb.record_attempt(id, status, retry_after, answer, CASE WHEN status > 0 THEN 'http' ELSE 'tcp' END, error, 1.5) $$;
-CREATE PROCEDURE refill() LANGUAGE sql AS $$ UPDATE deploydb.webhook_state SET tokens = 12 $$;
-CREATE PROCEDURE make_due() LANGUAGE sql AS $$ UPDATE deploydb.outbox SET next_attempt_at = clock_timestamp() $$;
+\ir messages.psql
 
 SELECT no_plan();
 
@@ -285,86 +265,6 @@ SELECT deploydb.enqueue_events() \g /dev/null
 SELECT is((SELECT count(*) FROM claim(3)), 3::bigint, 'as many as the caller takes');
 SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
 DELETE FROM deploydb.outbox;
-
--- Alertmanager is told of each alert itself, however many there are
-UPDATE deploydb.webhook SET enabled = false WHERE name = 'g';
-SELECT deploydb.add_webhook('am', 'alertmanager', 'https://example.org/am', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw') \g /dev/null
-SELECT fire('am' || n, CASE WHEN n % 3 = 0 THEN 'resolved' ELSE 'firing' END, 'P2') FROM generate_series(1, 30) n \g /dev/null
-SELECT fire('first', 'firing', 'P0') \g /dev/null
-SELECT deploydb.enqueue_events() \g /dev/null
-CREATE TABLE request AS SELECT * FROM deploydb.claim_messages(64);
-SELECT is((SELECT count(*) FROM request), 12::bigint, 'as many requests as the rate allows');
-SELECT bag_eq($$SELECT a #>> '{labels,alertname}' FROM request, jsonb_array_elements(body::jsonb) a$$,
-	$$SELECT 'first' UNION ALL SELECT 'am' || n FROM generate_series(1, 30) n$$, 'with each of the alerts once');
-SELECT results_eq('SELECT count(*), max(jsonb_array_length(body::jsonb)) FROM request WHERE jsonb_array_length(body::jsonb) > 1', 'VALUES (1::bigint, 20)',
-	'the last one has the others');
-SELECT is((SELECT body::jsonb #>> '{0,labels,alertname}' FROM request ORDER BY id DESC LIMIT 1), 'first', 'the most severe goes by itself');
-SELECT is(headers[5], 'webhook-signature: ' || deploydb.standard_signature('whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', split_part(headers[2], ': ', 2),
-	split_part(headers[3], ': ', 2)::bigint, body), 'all is signed') FROM request WHERE jsonb_array_length(body::jsonb) > 1;
-SELECT is((SELECT tokens < 1 FROM deploydb.webhook_state WHERE webhook = 'am'), true, 'a request counts once');
-CREATE FUNCTION am_states() RETURNS text LANGUAGE sql AS $$
-	SELECT string_agg(s, ', ' ORDER BY s) FROM (SELECT format('%s %s %s', state, attempts, count(*)) AS s FROM deploydb.outbox
-		WHERE webhook = 'am' GROUP BY state, attempts) g $$;
-SELECT id AS many FROM request WHERE jsonb_array_length(body::jsonb) > 1 \gset
-SELECT record(id, 200) FROM request WHERE id <> :many \g /dev/null
-SELECT is(am_states(), 'delivered 1 11, sending 1 20', 'what went along is still under way');
--- what comes meanwhile waits for it, and tells what it would have told
-SELECT topic AS late FROM deploydb.outbox WHERE told_by = :many ORDER BY id LIMIT 1 \gset
-SELECT fire(split_part(:'late', '/', 1), 'resolved', 'P2') \g /dev/null
-SELECT deploydb.enqueue_events() \g /dev/null
-UPDATE deploydb.webhook_state SET tokens = 12 WHERE webhook = 'am';
-SELECT is_empty('SELECT * FROM claim()', 'a newer one of a topic that is under way waits');
-SELECT is(record(:many, 503), 'pending', 'it fails');
-SELECT is(am_states(), 'delivered 1 11, pending 0 1, pending 1 19, superseded 1 1', 'so all wait, but for what a newer one tells');
-CALL make_due();
-UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp() WHERE webhook = 'am';
-TRUNCATE request;
-INSERT INTO request SELECT * FROM deploydb.claim_messages(64);
-SELECT is((SELECT string_agg(jsonb_array_length(body::jsonb)::text, ' ') FROM request), '20', 'and go again in one request');
-SELECT is(record(id, 429), 'pending', 'which is too much now') FROM request;
-CALL make_due();
-UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp(), paused_until = NULL WHERE webhook = 'am';
-TRUNCATE request;
-INSERT INTO request SELECT * FROM deploydb.claim_messages(64);
-SELECT is((SELECT string_agg(jsonb_array_length(body::jsonb)::text, ' ') FROM request), '20', 'but not refused: still one request');
-UPDATE deploydb.outbox SET attempts = 20 WHERE webhook = 'am' AND state = 'sending';
-SELECT is(record(id, 400), 'pending', 'which is refused, the last time for each') FROM request;
-SELECT is(am_states(), 'delivered 1 11, pending 20 20, superseded 1 1', 'but it may be another that is meant');
-CALL make_due();
-UPDATE deploydb.webhook_state SET tokens = 12 WHERE webhook = 'am';
-TRUNCATE request;
-INSERT INTO request SELECT * FROM deploydb.claim_messages(64);
-SELECT is((SELECT string_agg(DISTINCT jsonb_array_length(body::jsonb)::text, ' ') FROM request), '1', 'so each goes by itself');
-SELECT is(record(min(id), 400), 'dead', 'to find the one') FROM request;
-SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
--- what the monitor left behind
-DELETE FROM deploydb.outbox;
-UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp(), failures = 0 WHERE webhook = 'am';
-SELECT fire('am' || n, 'firing', 'P2') FROM generate_series(1, 3) n \g /dev/null
-SELECT deploydb.enqueue_events() \g /dev/null
-SELECT is((SELECT count(*) FROM claim()), 1::bigint, 'three in one request');
-UPDATE deploydb.outbox SET claimed_by = -1;
-SELECT is(deploydb.release_claims(), 3::bigint, 'all three are released');
-SELECT is((SELECT count(*) FROM deploydb.outbox WHERE state = 'pending' AND told_by IS NULL), 3::bigint, 'and wait for themselves');
--- what is too much for one request
-DELETE FROM deploydb.outbox;
-INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body)
-SELECT 'am', 'alert', 'big' || n || '/', 'P2', 'firing', format('[{"a": "%s"}]', repeat('x', 19000)) FROM generate_series(1, 25) n;
-UPDATE deploydb.webhook_state SET tokens = 2, tokens_at = clock_timestamp() WHERE webhook = 'am';
-TRUNCATE request;
-INSERT INTO request SELECT * FROM deploydb.claim_messages(64);
-SELECT cmp_ok(max(octet_length(body)), '<=', 220000, 'no request is too long') FROM request;
-SELECT is(am_states(), 'pending 0 13, sending 1 12', 'the rest waits');
--- a key that cannot sign
-UPDATE deploydb.webhook_secret SET secret = 'whsec_*' WHERE webhook = 'am';
-UPDATE deploydb.webhook_state SET tokens = 1, tokens_at = clock_timestamp() WHERE webhook = 'am';
-SELECT record(id, 200) FROM request \g /dev/null
-SELECT is_empty('SELECT * FROM claim()', 'nothing goes unsigned to Alertmanager');
-SELECT is(am_states(), 'dead 1 11, delivered 1 12, pending 0 2', 'nor along with another one');
-SELECT deploydb.drop_webhook('am') \g /dev/null
-UPDATE deploydb.webhook SET enabled = true WHERE name = 'g';
-DELETE FROM deploydb.outbox;
-DROP TABLE request;
 
 -- older ones of a topic go first, also while they wait to be tried again
 INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body) VALUES ('g', 'digest', 'digest', 'P3', 'notice', '{"n": 1}'),

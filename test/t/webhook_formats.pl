@@ -43,9 +43,10 @@ sub wait_until
 
 sub fire
 {
-	my ($rule, $status) = @_;
+	my ($rule, $status, $severity) = @_;
+	$severity //= 'P0';
 	my $statement = qq{INSERT INTO deploydb.alert_event (rule, metric, severity, status, reason, value, threshold, message, started_at, occurred_at)
-		VALUES ('$rule', 'a.metric', 'P0', '$status', CASE '$status' WHEN 'firing' THEN 'new' ELSE 'resolved' END, 0.5, 0.25,
+		VALUES ('$rule', 'a.metric', '$severity', '$status', CASE '$status' WHEN 'firing' THEN 'new' ELSE 'resolved' END, 0.5, 0.25,
 			U&'\\7d22\\5f15 <index> "gone"', now() - interval '1 minute', now())};
 	sql("$statement; SELECT deploydb.wake_monitor()");
 	return;
@@ -209,21 +210,25 @@ SKIP:
 SKIP:
 {
 	my ($program) = grep { -x } map { ("$_/prometheus-alertmanager", "$_/alertmanager") } split /:/, $ENV{PATH};
-	skip 'there is no Alertmanager here', 9 unless $program;
+	skip 'there is no Alertmanager here', 14 unless $program;
 	my $port = do { my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!; $s->sockport };
 	open(my $file, '>', "$directory/alertmanager.yml") or die $!;
 	print $file "route:\n  receiver: none\nreceivers:\n- name: none\n";
 	close $file;
-	my $pid = fork();
-	die "cannot fork: $!" unless defined $pid;
-	if ($pid == 0)
-	{
-		open(STDOUT, '>', "$directory/alertmanager.log") and open(STDERR, '>&', \*STDOUT);
-		no warnings 'exec';
-		exec $program, "--config.file=$directory/alertmanager.yml", "--storage.path=$directory/alertmanager",
-		  "--web.listen-address=127.0.0.1:$port", '--cluster.listen-address=';
-		POSIX::_exit(1);
-	}
+	my $start = sub {
+		my $started = fork();
+		die "cannot fork: $!" unless defined $started;
+		if ($started == 0)
+		{
+			open(STDOUT, '>', "$directory/alertmanager.log") and open(STDERR, '>&', \*STDOUT);
+			no warnings 'exec';
+			exec $program, "--config.file=$directory/alertmanager.yml", "--storage.path=$directory/alertmanager",
+			  "--web.listen-address=127.0.0.1:$port", '--cluster.listen-address=';
+			POSIX::_exit(1);
+		}
+		return $started;
+	};
+	my $pid = $start->();
 	my $alerts = sub {
 		my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or return;
 		print $socket "GET /api/v2/alerts HTTP/1.0\r\nHost: localhost\r\n\r\n";
@@ -255,6 +260,31 @@ SKIP:
 	fire('to_alertmanager', 'resolved');
 	$wait_for->(sub { return !$is_there->(@_) }, 'until it is resolved');
 	is(sql(q{SELECT count(*) FROM deploydb.notification WHERE webhook = 'am' AND state <> 'delivered'}), 0, 'all of them arrived');
+
+	# a severity that rises, which is a label
+	my $worse = sub { return join ' ', sort map { $_->{labels}{severity} } grep { $_->{labels}{alertname} eq 'worse' } @_ };
+	fire('worse', 'firing', 'P1');
+	$wait_for->(sub { return $worse->(@_) eq 'P1' }, 'it has an alert');
+	fire('worse', 'firing', 'P0');
+	$wait_for->(sub { return $worse->(@_) eq 'P0' }, 'which is worse now, and no other one beside');
+	fire('worse', 'resolved', 'P0');
+	$wait_for->(sub { return $worse->(@_) eq '' }, 'until it is resolved');
+
+	# one that starts again knows nothing, and is told by and by
+	sql(q{SELECT deploydb.add_metric('queue', 'SELECT 20', 'jobs', 'Jobs that wait'),
+		deploydb.set_rule('queue', 'queue', severity => 'P1', comparison => '>', threshold => 10, consecutive_periods => 1)});
+	my $queue = sub { return grep { $_->{labels}{alertname} eq 'queue' } @_ };
+	$wait_for->($queue, 'a rule fires');
+	wait_until(q{SELECT count(*) = 1 FROM deploydb.notification WHERE webhook = 'am' AND topic = 'queue/' AND state = 'delivered'}, 'which it was told');
+	sql(q{SELECT deploydb.acknowledge('queue', 'we are on it')});
+	kill 'KILL', $pid;
+	waitpid $pid, 0;
+	$pid = $start->();
+	$wait_for->(sub { return !$queue->(@_) }, 'another Alertmanager');
+	sql(q{UPDATE deploydb.outbox SET ends_at = ends_at - interval '31 minutes' WHERE topic = 'queue/'});
+	$wait_for->($queue, 'is told of it, though it is acknowledged');
+	sql(q{SELECT deploydb.set_rule('queue', threshold => 30)});
+	$wait_for->(sub { return !$queue->(@_) }, 'until it ends');
 
 	# more than the rate allows
 	my $count_storm = sub { return scalar grep { $_->{labels}{alertname} =~ /^storm/ } @_ };

@@ -1,0 +1,153 @@
+-- Outbox: what Alertmanager needs.
+--
+-- It knows an alert by its labels, and keeps it until it is told of its end, or
+-- until the time that the last message gave (ends_at) has come.  So nothing of
+-- it is folded, what no message will name any more is ended, and what goes on is
+-- told again in time, whether people are told or not.
+
+-- By an answer that is about the message, not about the rate or the time.
+CREATE FUNCTION deploydb.was_refused(message deploydb.outbox)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT message.attempts > 0 AND message.last_status BETWEEN 300 AND 499
+		AND message.last_status NOT IN (408, 425, 429)
+$$;
+COMMENT ON FUNCTION deploydb.was_refused(deploydb.outbox) IS
+	'Webhooks: whether the last answer to a message was a no; a part of join_messages()';
+REVOKE ALL ON FUNCTION deploydb.was_refused(deploydb.outbox) FROM PUBLIC;
+
+-- Alertmanager knows alerts by their labels, and keeps what it is not told the end
+-- of: whatever else is due goes in one array with the last message that is chosen,
+-- as far as there is room.  What was refused before goes by itself.
+CREATE FUNCTION deploydb.join_messages(hook text, chosen bigint[], at timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	max_bytes CONSTANT integer := 200000;
+	late CONSTANT timestamptz := at + interval '1 hour';
+	head bigint;
+	joined bigint;
+BEGIN
+	head := (
+		SELECT o.id FROM deploydb.outbox o
+		WHERE o.id = ANY (chosen) AND deploydb.was_refused(o) IS NOT TRUE
+		ORDER BY o.severity DESC, o.id DESC LIMIT 1);
+	IF head IS NULL THEN
+		RETURN 0;
+	END IF;
+	UPDATE deploydb.outbox o
+	SET state = 'sending', sent_with = head, attempts = o.attempts + 1,
+		claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
+	WHERE o.id = ANY (ARRAY(
+		SELECT f.id FROM (
+			SELECT d.id, sum(octet_length(d.body)) OVER (ORDER BY d.severity, d.id) AS bytes
+			FROM (
+				SELECT o.id, o.severity, o.body FROM deploydb.outbox o
+				WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.id <> ALL (chosen)
+					AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
+					AND deploydb.was_refused(o) IS NOT TRUE
+					AND NOT EXISTS (SELECT FROM deploydb.outbox s
+						WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
+					AND o.id = (SELECT b.id FROM deploydb.outbox b
+						WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
+				ORDER BY o.severity, o.id LIMIT 500 FOR UPDATE SKIP LOCKED) AS d) AS f
+		WHERE f.bytes <= max_bytes));
+	GET DIAGNOSTICS joined = ROW_COUNT;
+	RETURN joined;
+END
+$$;
+COMMENT ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) IS
+	'Webhooks: has all that is due go along with a message that is chosen, and returns the number of those that do';
+REVOKE ALL ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) FROM PUBLIC;
+
+-- A message with the ends of those alerts that the last one of its topic told
+-- under other labels: a severity that rose, labels of a rule that was changed or
+-- dropped.  If that one may not have arrived, of all that it would have ended, too.
+CREATE FUNCTION deploydb.end_former_alerts(hook text, topic text, body text)
+RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+AS $$
+#variable_conflict use_variable
+DECLARE
+	alert CONSTANT jsonb := body::jsonb->-1;
+	former deploydb.outbox;
+BEGIN
+	SELECT o.* INTO former FROM deploydb.outbox o
+	WHERE o.webhook = hook AND o.topic = topic AND o.ends_at IS NOT NULL
+	ORDER BY o.id DESC LIMIT 1;
+	IF former.id IS NULL OR (former.state = 'delivered' AND former.status = 'resolved') THEN
+		RETURN body;
+	END IF;
+	RETURN (
+		SELECT format('[%s]', string_agg(a.element::text, ', ' ORDER BY a.place))
+		FROM (
+			SELECT f.element || jsonb_build_object('endsAt', deploydb.iso_time(clock_timestamp())), f.place
+			FROM jsonb_array_elements(former.body::jsonb) WITH ORDINALITY AS f (element, place)
+			WHERE f.element->'labels' <> alert->'labels'
+				AND (former.state <> 'delivered' OR f.place = jsonb_array_length(former.body::jsonb))
+			UNION ALL SELECT alert, NULL) AS a (element, place));
+END
+$$;
+COMMENT ON FUNCTION deploydb.end_former_alerts(text, text, text) IS
+	'Webhooks: a message to Alertmanager that also ends what the last one of its topic told under other labels';
+REVOKE ALL ON FUNCTION deploydb.end_former_alerts(text, text, text) FROM PUBLIC;
+
+-- Whatever fires and was told, also what is acknowledged or silenced since: half
+-- an hour after the last message, which is good for an hour and a half, so that
+-- an Alertmanager that was started again, or is a new one, soon knows it.
+CREATE FUNCTION deploydb.renew_alerts()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+AS $$
+DECLARE
+	at CONSTANT timestamptz := clock_timestamp();
+	hook record;
+	due record;
+	event deploydb.alert_event;
+	renewed bigint := 0;
+BEGIN
+	IF deploydb.suspended() IS NOT NULL THEN
+		RETURN 0;
+	END IF;
+	FOR hook IN
+		SELECT w.name, w.format, w.min_severity FROM deploydb.webhook w
+		WHERE w.enabled AND w.format = 'alertmanager'
+		ORDER BY w.name
+	LOOP
+		FOR due IN
+			SELECT s.rule, s.series FROM deploydb.alert_state s
+				LEFT JOIN LATERAL (
+					SELECT o.state, o.ends_at FROM deploydb.outbox o
+					WHERE o.webhook = hook.name AND o.topic = deploydb.alert_topic(s.rule, s.series) AND o.ends_at IS NOT NULL
+					ORDER BY o.id DESC LIMIT 1) AS l ON true
+			WHERE s.started_at IS NOT NULL AND s.told AND s.severity <= hook.min_severity
+				AND l.state IS DISTINCT FROM 'sending'
+				-- not what is later, and was written before the clock was set back
+				AND (l.ends_at BETWEEN at + interval '1 hour' AND at + interval '2 hours') IS NOT TRUE
+			ORDER BY s.severity, s.started_at
+		LOOP
+			SELECT NULL, a.rule, a.series, a.metric, a.severity, 'firing', 'repeat', a.value, a.threshold, a.trend_slope,
+				a.message, a.labels, a.runbook, a.since, at, false
+			INTO event
+			FROM deploydb.active_alert a WHERE a.rule = due.rule AND a.series = due.series;
+			PERFORM deploydb.queue_alert(hook.name, hook.format, event);
+			renewed := renewed + 1;
+		END LOOP;
+	END LOOP;
+	RETURN renewed;
+END
+$$;
+COMMENT ON FUNCTION deploydb.renew_alerts() IS
+	'Webhooks: tells Alertmanager again of what goes on, before it would end by itself; a part of the tick';
+REVOKE ALL ON FUNCTION deploydb.renew_alerts() FROM PUBLIC;
