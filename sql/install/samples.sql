@@ -133,19 +133,6 @@ COMMENT ON FUNCTION deploydb.begin_first_epoch(text, text) IS
 	'Writes: notes that counting began, where there is no sample yet; a part of track()';
 REVOKE ALL ON FUNCTION deploydb.begin_first_epoch(text, text) FROM PUBLIC;
 
--- Has anything been counted since it, or before?
-CREATE FUNCTION deploydb.epoch_is_used(epoch deploydb.write_epoch)
-RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT epoch.succeeded + epoch.failed + epoch.rolled_back + epoch.rejected + epoch.swallowed + epoch.prepared + epoch.unaccounted > 0
-		OR EXISTS (SELECT FROM deploydb.write_epoch e WHERE e.target = epoch.target AND e.since <> epoch.since)
-$$;
-COMMENT ON FUNCTION deploydb.epoch_is_used(deploydb.write_epoch) IS
-	'Writes: whether an epoch is more than the mark of a beginning; a part of take_write_sample()';
-REVOKE ALL ON FUNCTION deploydb.epoch_is_used(deploydb.write_epoch) FROM PUBLIC;
-
 CREATE FUNCTION deploydb.keep_last_failures()
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -184,10 +171,8 @@ DECLARE
 	number integer;
 	taken integer := 0;
 	moment timestamptz;
-	counted_since timestamptz;
 BEGIN
 	PERFORM deploydb.primary_or_error();
-	counted_since := deploydb.counters_begun_at();
 	-- one at a time, in the order of their times whatever the clock does; not
 	-- behind a migration that tracks a table and takes long
 	LOCK TABLE deploydb.write_sample IN SHARE ROW EXCLUSIVE MODE;
@@ -204,9 +189,7 @@ BEGIN
 		-- not the one that began last: a standby's began while the primary's went on
 		SELECT e.* INTO last FROM deploydb.write_epoch e
 		WHERE e.target = live.target ORDER BY e.at DESC LIMIT 1;
-		-- a slot that was made before track() had committed may be another's by then
-		IF last.since <> live.since AND NOT live.others
-			AND (counted_since > last.at OR deploydb.epoch_is_used(last)) THEN
+		IF last.since <> live.since AND NOT live.others THEN
 			INSERT INTO deploydb.write_gap (schema, name, at, until, kind, marked_by)
 			VALUES (live.schema, live.name, last.at, GREATEST(last.at, live.since),
 				CASE WHEN live.tracked_at > last.at THEN 'untracked' ELSE 'lost' END, session_user);

@@ -84,15 +84,6 @@ COMMENT ON FUNCTION deploydb.is_preloaded() IS
 REVOKE ALL ON FUNCTION deploydb.is_preloaded() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.is_preloaded() TO pg_monitor, pg_database_owner;
 
-CREATE FUNCTION deploydb.counters_begun_at()
-RETURNS timestamptz
-AS 'MODULE_PATHNAME', 'deploydb_counters_begun_at'
-LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION deploydb.counters_begun_at() IS
-	'Writes: since when the server counts: its first start with deploydb, or the last crash';
-REVOKE ALL ON FUNCTION deploydb.counters_begun_at() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.counters_begun_at() TO pg_monitor, pg_database_owner;
-
 CREATE FUNCTION deploydb.write_counters()
 RETURNS TABLE (schema text, name text, others boolean, since timestamptz,
 	succeeded bigint, failed bigint, rolled_back bigint, rejected bigint,

@@ -57,7 +57,6 @@ static void
 counters_clear(void)
 {
 	memset(writes_shared, 0, counters_size());
-	writes_shared->since = GetCurrentTimestamp();
 	pg_atomic_init_u64(&writes_shared->log_lines_dropped, 0);
 	for (int i = 0; i < COUNTED_DATABASES; i++)
 	{

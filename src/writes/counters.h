@@ -112,7 +112,6 @@ typedef struct DatabaseCount
 
 typedef struct WritesShared
 {
-	TimestampTz since;			/* a clean restart keeps it */
 	pg_atomic_uint64 log_lines_dropped; /* no room for their class */
 	DatabaseCount databases[COUNTED_DATABASES];
 	LogClass	log_classes[LOG_CLASSES];

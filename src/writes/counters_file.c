@@ -118,7 +118,6 @@ body_load(WritesShared *to, WritesShared *from, int nslots)
 {
 	int			used = 0;
 
-	to->since = from->since;
 	for (int i = 0; i < COUNTED_DATABASES; i++)
 	{
 		pg_atomic_write_u32(&to->databases[i].database,

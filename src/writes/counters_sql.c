@@ -28,7 +28,6 @@
 
 PG_FUNCTION_INFO_V1(deploydb_write_counters);
 PG_FUNCTION_INFO_V1(deploydb_write_failure_counters);
-PG_FUNCTION_INFO_V1(deploydb_counters_begun_at);
 PG_FUNCTION_INFO_V1(deploydb_recent_failures);
 PG_FUNCTION_INFO_V1(deploydb_log_error_counters);
 PG_FUNCTION_INFO_V1(deploydb_slow_queries);
@@ -136,13 +135,6 @@ put_book(ReturnSetInfo *rsinfo, const TrackedTable *table, bool others,
 	values[5 + WRITE_COUNTS] = failures_datum(sqlstates, attempts,
 											  &nulls[5 + WRITE_COUNTS]);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-Datum
-deploydb_counters_begun_at(PG_FUNCTION_ARGS pg_attribute_unused())
-{
-	preloaded_or_error();
-	PG_RETURN_TIMESTAMPTZ(writes_shared->since);
 }
 
 /* The second book of a table is shown where there is something in it. */

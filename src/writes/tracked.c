@@ -15,12 +15,14 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -130,11 +132,9 @@ row_read(TupleTableSlot *slot, TrackedRow *row)
 		DatumGetTimestampTz(slot_getattr(slot, TRACKED_AT, &isnull));
 }
 
-/* Own changes are seen too, so that track() works within a transaction. */
 static TrackedRow *
-rows_read(Relation truth, int *count)
+rows_read(Relation truth, Snapshot snapshot, int *count)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TableScanDesc scan = compat_table_beginscan(truth, snapshot);
 	TupleTableSlot *slot = table_slot_create(truth, NULL);
 	TrackedRow *rows = palloc(sizeof(TrackedRow));
@@ -149,7 +149,6 @@ rows_read(Relation truth, int *count)
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	return rows;
 }
 
@@ -224,24 +223,65 @@ may_evict(void)
 	return !TransactionIdIsValid(GetTopTransactionIdIfAny());
 }
 
-static void
-evict_others(void)
+/* Is somebody just creating the extension?  Its table cannot be read yet. */
+static bool
+extension_may_come(void)
 {
-	SlotKey    *keys;
+	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
+	SnapshotData dirty;
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
 
-	tracked_cache.eviction_due = !may_evict();
-	if (tracked_cache.eviction_due)
-		return;
-	keys = palloc(Max(tracked_cache.count, 1) * sizeof(SlotKey));
-	for (int i = 0; i < tracked_cache.count; i++)
-		keys[i] = tracked_cache.tables[i].key;
-	counters_evict(keys, tracked_cache.count);
-	pfree(keys);
+	InitDirtySnapshot(dirty);
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("deploydb"));
+	scan = systable_beginscan(relation, ExtensionNameIndexId, true, &dirty, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return found;
 }
 
+/*
+ * All slots but those of the tables in the cache, and of those that somebody
+ * may just be tracking: what is in force by rows that are not committed yet.
+ */
 static void
-tables_fill(const TrackedRow *rows, int count)
+evict_others(Relation truth)
 {
+	SnapshotData dirty;
+	TrackedRow *rows = NULL;
+	SlotKey    *keys;
+	int			count = 0;
+	int			kept = 0;
+
+	tracked_cache.eviction_due = !may_evict();
+	if (tracked_cache.eviction_due || (truth == NULL && extension_may_come()))
+		return;
+	if (truth != NULL)
+	{
+		InitDirtySnapshot(dirty);
+		rows = rows_read(truth, &dirty, &count);
+	}
+	keys = palloc(Max(tracked_cache.count + count, 1) * sizeof(SlotKey));
+	for (int i = 0; i < tracked_cache.count; i++)
+		keys[kept++] = tracked_cache.tables[i].key;
+	for (int i = 0; i < count; i++)
+		if (row_is_in_force(rows, count, &rows[i]))
+			keys[kept++] = rows[i].table.key;
+	counters_evict(keys, kept);
+}
+
+/* Own changes are seen too, so that track() works within a transaction. */
+static void
+tables_fill(Relation truth)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int			count;
+	TrackedRow *rows = rows_read(truth, snapshot, &count);
+
+	UnregisterSnapshot(snapshot);
 	tracked_cache.count = 0;
 	tables_resize(count);
 	for (int i = 0; i < count; i++)
@@ -252,7 +292,7 @@ tables_fill(const TrackedRow *rows, int count)
 		name_hashes[tracked_cache.count] = 0;
 		tracked_cache.count++;
 	}
-	evict_others();
+	evict_others(truth);
 	for (int i = 0; i < tracked_cache.count; i++)
 		table_resolve(&tracked_cache.tables[i], &name_hashes[i]);
 }
@@ -273,7 +313,7 @@ cache_build(void)
 	if (!OidIsValid(relid))
 	{
 		tracked_cache.count = 0;
-		evict_others();
+		evict_others(NULL);
 	}
 	else if (ConditionalLockRelationOid(relid, AccessShareLock))
 	{
@@ -281,10 +321,7 @@ cache_build(void)
 
 		if (truth != NULL)
 		{
-			int			count;
-			TrackedRow *rows = rows_read(truth, &count);
-
-			tables_fill(rows, count);
+			tables_fill(truth);
 			relation_close(truth, NoLock);
 		}
 		UnlockRelationOid(relid, AccessShareLock);
@@ -336,7 +373,7 @@ tracked_find(Oid relid, WriteTarget *target)
 	*target = with_book(table->target);
 	if (counters_book(target) != NULL)
 		return true;
-	forget();					/* freed while it was not committed */
+	forget();					/* freed since the cache was made */
 	return false;
 }
 

@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "settings.h"
 #include "verify/owner.h"
+#include "worker/wake.h"
 #include "writes/counters.h"
 #include "writes/preloaded.h"
 #include "writes/tracked.h"
@@ -257,7 +258,10 @@ deploydb_untrack(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(changed);
 }
 
-/* Whatever changes deploydb.tracked, every backend reads it again. */
+/*
+ * Whatever changes deploydb.tracked, every backend reads it again; and the
+ * monitor takes a first sample of what a restore has tracked.
+ */
 Datum
 deploydb_tracked_changed(PG_FUNCTION_ARGS)
 {
@@ -266,5 +270,7 @@ deploydb_tracked_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("deploydb.tracked_changed() is for a trigger")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	if (counters_there())
+		wake_monitor_at_commit();
 	PG_RETURN_POINTER(NULL);
 }

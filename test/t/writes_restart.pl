@@ -186,14 +186,38 @@ $session->query(q{BEGIN; SELECT deploydb.track('later')});
 like(sql(q{SET lock_timeout = '10s'; SELECT deploydb.take_write_sample()}), qr/^\d+$/, 'no sample waits for who tracks a table');
 $session->query('ROLLBACK');
 
-# Sessions that do not see yet that a table is tracked free its counters
+# Sessions that do not see yet that a table is tracked leave its counters alone
 $session->query(q{BEGIN; CREATE TABLE meanwhile (v int); SELECT deploydb.track('meanwhile')});
 is(sql('SELECT count(*) FROM deploydb.write_counters()'), sql('SELECT count(*) FROM deploydb.tracked_table'), 'another session looks meanwhile');
 $session->query('COMMIT');
 is(sql(q{INSERT INTO meanwhile VALUES (1); SELECT deploydb.take_write_sample() > 0; SELECT attempts, gaps FROM deploydb.write_stats(target => 'meanwhile')}),
 	"t\n1|0", 'what is tracked by a transaction has no gap');
 sql(q{SELECT deploydb.untrack('meanwhile')});
+$session->query(q{BEGIN; SELECT deploydb.track('never'); ROLLBACK});
 $session->quit;
+
+# nor where they see no extension yet
+sub coming { return $node->safe_psql('coming', shift) }
+sql('CREATE DATABASE coming');
+coming('CREATE TABLE other (v int)');
+$session = $node->background_psql('coming');
+$session->query('BEGIN; CREATE EXTENSION deploydb; CREATE TABLE decision_insights (id int PRIMARY KEY)');
+coming('INSERT INTO other VALUES (1)');
+$session->query('COMMIT');
+$session->quit;
+is(coming(q{INSERT INTO decision_insights VALUES (1); SELECT deploydb.take_write_sample(); SELECT attempts, gaps FROM deploydb.write_stats()}),
+	"1\n1|0", 'what CREATE EXTENSION tracks has no gap');
+
+# What a restore tracks is sampled soon, so that a crash is seen
+$node->append_conf('postgresql.conf', "deploydb.monitor = on\ndeploydb.databases = 'coming'\ndeploydb.metrics_collection_interval = '1h'\n");
+$node->reload;
+ok($node->poll_query_until('coming', 'SELECT last_tick_at IS NOT NULL FROM deploydb.worker_status'), 'a monitor has its first tick');
+coming(q{INSERT INTO deploydb.tracked VALUES ('public', 'restored', false, true, '2020-01-01', 'somebody')});
+ok($node->poll_query_until('coming', q{SELECT count(*) = 1 FROM deploydb.write_target t JOIN deploydb.write_epoch e USING (target) WHERE t.name = 'restored'}),
+	'and another one once a table is tracked');
+$node->append_conf('postgresql.conf', "deploydb.monitor = off\ndeploydb.databases = ''\n");
+$node->reload;
+sql('DROP DATABASE coming WITH (FORCE)');
 is(sql($stats), $as_it_was, 'untracked for the time of a transaction');
 is(sql('SELECT string_agg(name, $$ $$) FROM deploydb.write_counters()'), 'decision_insights', 'and tracked for that time');
 sql('INSERT INTO decision_insights VALUES (51)');
@@ -232,21 +256,26 @@ $standby->start;
 sql('SELECT deploydb.take_write_sample()');
 sql('SELECT deploydb.reset_write_stats()');
 sql('INSERT INTO decision_insights VALUES (102); SELECT deploydb.take_write_sample()');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM deploydb.write_counters()'), '1', 'a standby counts itself');
+sql(q{CREATE TABLE late (id int); SELECT deploydb.track('late'); INSERT INTO late VALUES (1)});
 sql(q{CREATE FUNCTION try_to_write() RETURNS void LANGUAGE plpgsql AS
 	'BEGIN INSERT INTO decision_insights VALUES (103); EXCEPTION WHEN OTHERS THEN END'});
 $node->wait_for_catchup($standby, 'replay', $node->lsn('flush'));
 is($standby->safe_psql('postgres', 'SELECT deploydb.write_success_rate()'), '1', 'a standby tells what was sampled');
 $standby->psql('postgres', "BEGIN;\nSELECT try_to_write();\nPREPARE TRANSACTION 'x';\nCOMMIT;", on_error_stop => 0);
-is($standby->safe_psql('postgres', 'SELECT failed, swallowed FROM deploydb.write_stats()'), '1|1',
+is($standby->safe_psql('postgres', q{SELECT failed, swallowed FROM deploydb.write_stats(target => 'decision_insights')}), '1|1',
 	'there, COMMIT after what a standby refuses swallows a failure');
 $node->stop;
 $standby->promote;
 $standby->psql('postgres', 'INSERT INTO decision_insights VALUES (102)');
-is($standby->safe_psql('postgres', 'SELECT attempts, succeeded, failed FROM deploydb.write_stats()'), '3|1|2', 'promoted, it counts on');
+is($standby->safe_psql('postgres', q{SELECT attempts, succeeded, failed FROM deploydb.write_stats(target => 'decision_insights')}), '3|1|2', 'promoted, it counts on');
+is($standby->safe_psql('postgres', q{SELECT gaps FROM deploydb.write_stats(target => 'late'); SELECT deploydb.take_write_sample();
+	SELECT attempts, gaps FROM deploydb.write_stats(target => 'late')}), "0\n1\n0|1", 'what the primary had not sampled yet is a gap');
 $standby->stop;
 
 # With others' hooks, before and behind ours, and all that the log can hold
 $node->start;
+sql(q{SELECT deploydb.untrack('late')});
 my @others = grep { $node->config_data('--pkglibdir') && -e $node->config_data('--pkglibdir') . "/$_.so" }
   qw(pg_stat_statements auto_explain pgaudit pg_cron);
 note "with @others";
