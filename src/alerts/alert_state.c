@@ -385,9 +385,10 @@ write_events(List *changes, TimestampTz now)
 					  " started_at, occurred_at, silenced)"
 					  " SELECT e.rule, e.series, e.metric, e.severity, e.status, e.reason,"
 					  " e.value, e.threshold, e.trend_slope, e.message,"
-					  " CASE WHEN e.series = '' THEN COALESCE(e.labels, '{}')"
-					  "   ELSE COALESCE(e.labels, '{}') || jsonb_build_object('series', e.series) END"
-					  " || c.labels, e.runbook, e.started_at, e.occurred_at, e.silenced"
+					  " CASE WHEN e.labels IS NULL AND e.series = '' THEN c.labels"
+					  "   WHEN e.series = '' THEN e.labels || c.labels"
+					  "   ELSE COALESCE(e.labels, '{}') || jsonb_build_object('series', e.series) || c.labels END,"
+					  " e.runbook, e.started_at, e.occurred_at, e.silenced"
 					  " FROM new_event e, (SELECT deploydb.common_labels() AS labels OFFSET 0) c",
 					  SPI_OK_INSERT, 0, NULL, NULL, NULL);
 	rows_end(rows);

@@ -43,7 +43,7 @@ typedef struct AlertChange
 	const char *message;		/* NULL where it stays what it was */
 	bool		has_threshold;
 	double		threshold;
-	const Datum *labels;		/* jsonb, of the rule, or NULL */
+	const Datum *labels;		/* jsonb, of the rule, or NULL for none */
 	const char *runbook;		/* or NULL */
 } AlertChange;
 

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "alerts/alert_message.h"
@@ -262,7 +263,8 @@ add_change(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 		change->has_threshold = true;
 		change->threshold = condition->threshold;
 	}
-	if (rule->values != NULL && !rule->nulls[RULE_LABELS])
+	if (rule->values != NULL && !rule->nulls[RULE_LABELS] &&
+		JB_ROOT_COUNT(DatumGetJsonbP(rule->values[RULE_LABELS])) > 0)
 		change->labels = &rule->values[RULE_LABELS];
 	change->runbook = rule_text_or(rule, RULE_RUNBOOK, NULL);
 }
