@@ -65,9 +65,9 @@ COMMENT ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) IS
 	'Webhooks: has all that is due go along with a message that is chosen, and returns the number of those that do';
 REVOKE ALL ON FUNCTION deploydb.join_messages(text, bigint[], timestamptz) FROM PUBLIC;
 
--- A message with the ends of those alerts that the last one of its topic told
--- under other labels: a severity that rose, labels of a rule that was changed or
--- dropped.  If that one may not have arrived, of all that it would have ended, too.
+-- A message with the ends of those alerts that Alertmanager may still have of its
+-- topic under other labels: a severity that rose, labels of a rule that was changed
+-- or dropped.  Without a start, which may be ahead where the clock was set back.
 CREATE FUNCTION deploydb.end_former_alerts(hook text, topic text, body text)
 RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -77,32 +77,26 @@ SET enable_seqscan = off
 AS $$
 #variable_conflict use_variable
 DECLARE
+	at CONSTANT timestamptz := clock_timestamp();
 	alert CONSTANT jsonb := body::jsonb->-1;
-	former deploydb.outbox;
 BEGIN
-	SELECT o.* INTO former FROM deploydb.outbox o
-	WHERE o.webhook = hook AND o.topic = topic AND o.ends_at IS NOT NULL
-	ORDER BY o.id DESC LIMIT 1;
-	IF former.id IS NULL OR (former.state = 'delivered' AND former.status = 'resolved') THEN
-		RETURN body;
-	END IF;
 	RETURN (
-		SELECT format('[%s]', string_agg(a.element::text, ', ' ORDER BY a.place))
+		SELECT format('[%s]', string_agg(a.element::text, ', ' ORDER BY a.is_last))
 		FROM (
-			SELECT f.element || jsonb_build_object('endsAt', deploydb.iso_time(clock_timestamp())), f.place
-			FROM jsonb_array_elements(former.body::jsonb) WITH ORDINALITY AS f (element, place)
-			WHERE f.element->'labels' <> alert->'labels'
-				AND (former.state <> 'delivered' OR f.place = jsonb_array_length(former.body::jsonb))
-			UNION ALL SELECT alert, NULL) AS a (element, place));
+			SELECT DISTINCT jsonb_build_object('labels', o.body::jsonb->-1->'labels', 'endsAt', deploydb.iso_time(at)), false
+			FROM deploydb.outbox o
+			WHERE o.webhook = hook AND o.topic = topic AND o.ends_at > at
+				AND o.body::jsonb->-1->'labels' <> alert->'labels'
+			UNION ALL SELECT alert, true) AS a (element, is_last));
 END
 $$;
 COMMENT ON FUNCTION deploydb.end_former_alerts(text, text, text) IS
-	'Webhooks: a message to Alertmanager that also ends what the last one of its topic told under other labels';
+	'Webhooks: a message to Alertmanager that also ends what it may still have of the topic under other labels';
 REVOKE ALL ON FUNCTION deploydb.end_former_alerts(text, text, text) FROM PUBLIC;
 
--- Whatever fires and was told, also what is acknowledged or silenced since: half
--- an hour after the last message, which is good for an hour and a half, so that
--- an Alertmanager that was started again, or is a new one, soon knows it.
+-- Whatever Alertmanager was told of and still fires, also what is acknowledged or
+-- silenced since: half an hour after the last message, which is good for an hour
+-- and a half, so that one that was started again soon knows it.
 CREATE FUNCTION deploydb.renew_alerts()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -111,39 +105,34 @@ SET jit = off
 SET enable_seqscan = off
 AS $$
 DECLARE
-	at CONSTANT timestamptz := clock_timestamp();
-	hook record;
-	due record;
-	event deploydb.alert_event;
+	ends CONSTANT timestamptz := deploydb.alert_ends_at(clock_timestamp());
+	hook text;
+	about text;
+	last deploydb.outbox;
+	number bigint;
 	renewed bigint := 0;
 BEGIN
 	IF deploydb.suspended() IS NOT NULL THEN
 		RETURN 0;
 	END IF;
-	FOR hook IN
-		SELECT w.name, w.format, w.min_severity FROM deploydb.webhook w
-		WHERE w.enabled AND w.format = 'alertmanager'
-		ORDER BY w.name
+	FOR hook, about IN
+		SELECT w.name, deploydb.alert_topic(s.rule, s.series)
+		FROM deploydb.webhook w, deploydb.alert_state s
+		WHERE w.enabled AND w.format = 'alertmanager' AND s.started_at IS NOT NULL AND s.told
+		ORDER BY w.name, s.severity, s.started_at
 	LOOP
-		FOR due IN
-			SELECT s.rule, s.series FROM deploydb.alert_state s
-				LEFT JOIN LATERAL (
-					SELECT o.state, o.ends_at FROM deploydb.outbox o
-					WHERE o.webhook = hook.name AND o.topic = deploydb.alert_topic(s.rule, s.series) AND o.ends_at IS NOT NULL
-					ORDER BY o.id DESC LIMIT 1) AS l ON true
-			WHERE s.started_at IS NOT NULL AND s.told AND s.severity <= hook.min_severity
-				AND l.state IS DISTINCT FROM 'sending'
-				-- not what is later, and was written before the clock was set back
-				AND (l.ends_at BETWEEN at + interval '1 hour' AND at + interval '2 hours') IS NOT TRUE
-			ORDER BY s.severity, s.started_at
-		LOOP
-			SELECT NULL, a.rule, a.series, a.metric, a.severity, 'firing', 'repeat', a.value, a.threshold, a.trend_slope,
-				a.message, a.labels, a.runbook, a.since, at, false
-			INTO event
-			FROM deploydb.active_alert a WHERE a.rule = due.rule AND a.series = due.series;
-			PERFORM deploydb.queue_alert(hook.name, hook.format, event);
-			renewed := renewed + 1;
-		END LOOP;
+		SELECT o.* INTO last FROM deploydb.outbox o
+		WHERE o.webhook = hook AND o.topic = about AND o.ends_at IS NOT NULL
+		ORDER BY o.topic DESC, o.id DESC LIMIT 1;
+		-- what is later was written before the clock was set back
+		CONTINUE WHEN last.id IS NULL OR last.status <> 'firing' OR last.state = 'sending'
+			OR last.ends_at BETWEEN ends - interval '30 minutes' AND ends;
+		INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, ends_at, body)
+		VALUES (hook, 'alert', about, last.severity, 'firing', ends, deploydb.end_former_alerts(hook, about,
+			jsonb_build_array(last.body::jsonb->-1 || jsonb_build_object('endsAt', deploydb.iso_time(ends)))::text))
+		RETURNING o.id INTO number;
+		PERFORM deploydb.supersede_messages(hook, about, number);
+		renewed := renewed + 1;
 	END LOOP;
 	RETURN renewed;
 END

@@ -245,9 +245,20 @@ COMMENT ON FUNCTION deploydb.render_wecom(jsonb) IS
 	'Webhooks: a message for WeCom''s robots';
 REVOKE ALL ON FUNCTION deploydb.render_wecom(jsonb) FROM PUBLIC;
 
--- A firing alert ends by itself, should nothing more be heard of it: well after
--- renew_alerts() tells it again.  What is no alert has a label of its own each, or
--- the next one would be taken for the same.
+-- Until when Alertmanager keeps an alert of which it hears nothing more.
+CREATE FUNCTION deploydb.alert_ends_at(told_at timestamptz)
+RETURNS timestamptz
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT told_at + interval '1 hour 30 minutes'
+$$;
+COMMENT ON FUNCTION deploydb.alert_ends_at(timestamptz) IS
+	'Webhooks: until when Alertmanager keeps an alert of which it hears nothing more';
+REVOKE ALL ON FUNCTION deploydb.alert_ends_at(timestamptz) FROM PUBLIC;
+
+-- What is no alert has a label of its own each, or the next one would be taken
+-- for the same.
 CREATE FUNCTION deploydb.render_alertmanager(message jsonb)
 RETURNS text
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
@@ -271,10 +282,9 @@ BEGIN
 			'value', message->>'value', 'runbook_url', message->>'runbook')),
 		'generatorURL', substring(message->>'runbook' FROM '^https?://.*'),
 		'startsAt', deploydb.iso_time((message->>'started_at')::timestamptz),
-		'endsAt', deploydb.iso_time((message->>'occurred_at')::timestamptz + CASE
-			WHEN message->>'status' = 'resolved' THEN interval '0'
-			WHEN message->>'status' = 'firing' THEN interval '1 hour 30 minutes'
-			ELSE interval '5 minutes' END))))::text;
+		'endsAt', deploydb.iso_time(CASE message->>'status' WHEN 'resolved' THEN (message->>'occurred_at')::timestamptz
+			WHEN 'firing' THEN deploydb.alert_ends_at((message->>'occurred_at')::timestamptz)
+			ELSE (message->>'occurred_at')::timestamptz + interval '5 minutes' END))))::text;
 END
 $$;
 COMMENT ON FUNCTION deploydb.render_alertmanager(jsonb) IS

@@ -196,9 +196,10 @@ COMMENT ON FUNCTION deploydb.alert_topic(text, text) IS
 	'Webhooks: what messages about one alert have in common';
 REVOKE ALL ON FUNCTION deploydb.alert_topic(text, text) FROM PUBLIC;
 
--- The newest message of a topic tells what older ones that are still waiting
--- would have told, but for one that somebody is just replaying.
-CREATE FUNCTION deploydb.queue_alert(hook text, format text, event deploydb.alert_event)
+-- The newest message of a topic tells what older ones would have told that are
+-- still waiting; and to Alertmanager, for which the last one counts, dead letters,
+-- which nobody is to replay any more.  But not one that somebody is just replaying.
+CREATE FUNCTION deploydb.supersede_messages(hook text, topic text, newest bigint)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -207,25 +208,24 @@ SET enable_seqscan = off
 AS $$
 #variable_conflict use_variable
 DECLARE
-	topic CONSTANT text := deploydb.alert_topic(event.rule, event.series);
-	waiting bigint[];
-	number bigint;
+	superseded bigint;
 BEGIN
-	waiting := ARRAY(
-		SELECT o.id FROM deploydb.outbox o
-		WHERE o.webhook = hook AND o.topic = topic AND o.state = 'pending'
-		FOR UPDATE SKIP LOCKED);
-	number := deploydb.queue_message(hook, format,
-		deploydb.event_message(event, event.status = 'resolved' AND waiting <> '{}'), topic, event.id);
 	UPDATE deploydb.outbox o
-	SET state = 'superseded', told_by = number, finished_at = clock_timestamp()
-	WHERE o.id = ANY (waiting);
-	RETURN number;
+	SET state = 'superseded', told_by = newest, finished_at = clock_timestamp()
+	WHERE o.id = ANY (ARRAY(
+		SELECT p.id FROM deploydb.outbox p
+		WHERE p.webhook = hook AND p.topic = topic AND p.state = 'pending' AND p.id < newest
+		FOR UPDATE SKIP LOCKED) || ARRAY(
+		SELECT d.id FROM deploydb.outbox d
+		WHERE d.webhook = hook AND d.topic = topic AND d.ends_at IS NOT NULL AND d.state = 'dead' AND d.id < newest
+		FOR UPDATE SKIP LOCKED));
+	GET DIAGNOSTICS superseded = ROW_COUNT;
+	RETURN superseded;
 END
 $$;
-COMMENT ON FUNCTION deploydb.queue_alert(text, text, deploydb.alert_event) IS
-	'Webhooks: queues a message about an alert in the place of those that still wait, and returns its id';
-REVOKE ALL ON FUNCTION deploydb.queue_alert(text, text, deploydb.alert_event) FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.supersede_messages(text, text, bigint) IS
+	'Webhooks: has a message stand for the older ones of its topic that were not sent; their number';
+REVOKE ALL ON FUNCTION deploydb.supersede_messages(text, text, bigint) FROM PUBLIC;
 
 -- Events come in the order of their ids, as whoever makes them has the turn to
 -- evaluate.  Those of a copy of a database wait until it is adopted.
@@ -233,10 +233,14 @@ CREATE FUNCTION deploydb.enqueue_events()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
 AS $$
 DECLARE
 	event deploydb.alert_event;
 	hook record;
+	about text;
+	untold boolean;
 	last bigint;
 	queued bigint := 0;
 BEGIN
@@ -250,8 +254,12 @@ BEGIN
 	LOOP
 		last := event.id;
 		CONTINUE WHEN event.silenced;
+		about := deploydb.alert_topic(event.rule, event.series);
 		FOR hook IN SELECT * FROM deploydb.webhooks_for(event.severity, NULL) LOOP
-			PERFORM deploydb.queue_alert(hook.name, hook.format, event);
+			untold := event.status = 'resolved' AND EXISTS (
+				SELECT FROM deploydb.outbox o WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending');
+			PERFORM deploydb.supersede_messages(hook.name, about,
+				deploydb.queue_message(hook.name, hook.format, deploydb.event_message(event, untold), about, event.id));
 			queued := queued + 1;
 		END LOOP;
 	END LOOP;
@@ -278,6 +286,8 @@ BEGIN
 	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of'
 	WHERE o.state IN ('pending', 'sending');
 	GET DIAGNOSTICS buried = ROW_COUNT;
+	-- what Alertmanager has is of that one's alerts
+	UPDATE deploydb.outbox SET ends_at = NULL WHERE ends_at IS NOT NULL;
 	RETURN buried;
 END
 $$;

@@ -336,6 +336,8 @@ BEGIN
 	UPDATE deploydb.outbox o
 	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'the webhook was dropped'
 	WHERE o.webhook = name AND o.state IN ('pending', 'sending');
+	-- one that is added by that name is another
+	UPDATE deploydb.outbox o SET ends_at = NULL WHERE o.webhook = name AND o.ends_at IS NOT NULL;
 	RETURN true;
 END
 $$;

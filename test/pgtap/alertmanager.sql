@@ -93,24 +93,26 @@ SELECT deploydb.add_webhook('am', 'alertmanager', 'https://example.org/am'), dep
 	deploydb.add_metric('queue', 'SELECT 1', 'jobs', 'Jobs that wait'),
 	deploydb.set_rule('long_queue', 'queue', severity => 'P1', comparison => '>', threshold => 10, consecutive_periods => 1, cooldown_seconds => 0,
 		labels => '{"team": "data"}') \g /dev/null
-CREATE FUNCTION measure(value double precision, series text DEFAULT '') RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION measure(value double precision, series text DEFAULT '', print text DEFAULT '') RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM deploydb.record_metric('queue', series, clock_timestamp(), value);
+	PERFORM deploydb.record_metric('queue', series, clock_timestamp(), value, print);
 	PERFORM deploydb.evaluate_alerts();
 	RETURN deploydb.enqueue_events();
 END $$;
--- all that is due arrives, and what Alertmanager had to take
+-- all that is due is sent, and what Alertmanager had to take
 CREATE FUNCTION deliver(status integer DEFAULT 200) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	request record;
 	told text[] := '{}';
 BEGIN
 	CALL refill();
+	CALL make_due();
+	UPDATE deploydb.webhook_state SET failures = 0, opened_at = NULL, paused_until = NULL;
 	FOR request IN SELECT * FROM deploydb.claim_messages(64) LOOP
-		IF request.webhook = 'am' THEN
+		IF request.webhook <> 'g' THEN
 			told := told || ARRAY(SELECT format('%s%s %s %s', COALESCE((a #>> '{labels,series}') || ' ', ''), a #>> '{labels,team}', a #>> '{labels,severity}',
 					CASE WHEN (a->>'endsAt')::timestamptz > clock_timestamp() + interval '89 minutes' THEN 'goes on' ELSE 'ends' END)
-				FROM jsonb_array_elements(request.body::jsonb) a);
+				FROM jsonb_array_elements(request.body::jsonb) WITH ORDINALITY AS e (a, n) ORDER BY n, 1);
 		END IF;
 		PERFORM record(request.id, status);
 	END LOOP;
@@ -127,8 +129,8 @@ SELECT is(deploydb.renew_alerts(), 1::bigint, 'after half an hour it is told aga
 SELECT is(deploydb.renew_alerts(), 0::bigint, 'once');
 SELECT results_eq($$SELECT webhook, status, severity, topic, event, state FROM deploydb.notification ORDER BY id DESC LIMIT 1$$,
 	$$VALUES ('am', 'firing', 'P1', 'long_queue/', NULL::bigint, 'pending')$$, 'and nobody else');
-SELECT is((SELECT body::jsonb #> '{0,annotations}' FROM deploydb.outbox ORDER BY id DESC LIMIT 1),
-	(SELECT body::jsonb #> '{0,annotations}' FROM deploydb.outbox WHERE webhook = 'am' ORDER BY id LIMIT 1), 'in the same words');
+SELECT is((SELECT (body::jsonb -> 0) - 'endsAt' FROM deploydb.outbox ORDER BY id DESC LIMIT 1),
+	(SELECT (body::jsonb -> 0) - 'endsAt' FROM deploydb.outbox WHERE webhook = 'am' ORDER BY id LIMIT 1), 'in the same words');
 SELECT is(deliver(), 'data P1 goes on', 'it has it still');
 SELECT deploydb.acknowledge('long_queue', 'we are on it'), elapse('31 minutes') \g /dev/null
 SELECT is(measure(20), 0::bigint, 'what is acknowledged');
@@ -138,15 +140,34 @@ SELECT is(measure(20), 0::bigint, 'what is silenced, once it was told');
 SELECT is(deploydb.renew_alerts() || deliver(), '1data P1 goes on', 'likewise');
 SELECT is(measure(20, 'b'), 0::bigint, 'what was never told');
 SELECT is(deploydb.renew_alerts(), 0::bigint, 'is not');
-SELECT deploydb.unsilence('long_queue'), measure(1, 'b') \g /dev/null
+SELECT deploydb.set_rule('long_queue', severity => 'P0'), deploydb.add_webhook('worst', 'alertmanager', 'https://example.org/worst', min_severity => 'P0') \g /dev/null
+SELECT is(measure(20), 0::bigint, 'it becomes worse, in silence');
+SELECT is((SELECT severity || silenced FROM deploydb.alert_event WHERE series = '' AND rule = 'long_queue' ORDER BY id DESC LIMIT 1), 'P0true', 'as is recorded');
+SELECT elapse('31 minutes') \g /dev/null
+SELECT is(deploydb.renew_alerts() || deliver(), '1data P1 goes on', 'of which nobody hears');
+SELECT deploydb.drop_webhook('worst'), deploydb.reset_rule('long_queue') \g /dev/null
+SELECT is(measure(1, 'b'), 2::bigint, 'the rule is no more');
+SELECT is(deliver(), 'data P1 ends,  P0 ends', 'so it ends, by the labels that it was told with') ;
+SELECT elapse('31 minutes') \g /dev/null
+SELECT is(deploydb.renew_alerts() || deliver(), '0', 'and is over');
+SELECT elapse('1 day'), deploydb.unsilence('long_queue'),
+	deploydb.set_rule('long_queue', 'queue', severity => 'P1', comparison => '>', threshold => 10, consecutive_periods => 1, cooldown_seconds => 0,
+		labels => '{"team": "data"}') \g /dev/null
 
 -- Alertmanager is away for long
+SELECT is(measure(20) || deliver(), '2data P1 goes on', 'another time');
 SELECT elapse('31 minutes') \g /dev/null
 SELECT is(deploydb.renew_alerts() || deliver(503), '1data P1 goes on', 'one that does not arrive');
 SELECT elapse('31 minutes') \g /dev/null
 SELECT is(deploydb.renew_alerts(), 1::bigint, 'is old when it is sent again');
-SELECT is((SELECT string_agg(state, ' ' ORDER BY id) FROM deploydb.outbox WHERE webhook = 'am' AND state IN ('pending', 'superseded')),
-	'superseded pending', 'so that a newer one goes instead');
+CREATE FUNCTION states() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(state, ' ' ORDER BY id) FROM (SELECT * FROM deploydb.outbox WHERE webhook = 'am' ORDER BY id DESC LIMIT 2) o $$;
+SELECT is(states(), 'superseded pending', 'so that a newer one goes instead');
+SELECT is(deliver(404), 'data P1 goes on', 'which is refused');
+SELECT elapse('31 minutes') \g /dev/null
+SELECT is(deploydb.renew_alerts(), 1::bigint, 'a newer one');
+SELECT is(states(), 'superseded pending', 'stands for a dead letter');
+SELECT is(deploydb.replay_since('-infinity'), 0::bigint, 'which is not replayed any more: it would end what goes on');
 SELECT is(deliver(), 'data P1 goes on', 'and it has it still');
 SELECT elapse('31 minutes') \g /dev/null
 SELECT deploydb.renew_alerts() \g /dev/null
@@ -156,36 +177,44 @@ SELECT elapse('31 minutes') \g /dev/null
 SELECT is(deploydb.renew_alerts(), 0::bigint, 'not while one is under way');
 SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
 SELECT is(deploydb.renew_alerts() || deliver(), '1data P1 goes on', 'but after it');
-UPDATE deploydb.outbox SET ends_at = ends_at + interval '1 day';
+UPDATE deploydb.outbox SET ends_at = ends_at + interval '1 day' WHERE id = (SELECT max(id) FROM deploydb.outbox);
 SELECT is(deploydb.renew_alerts() || deliver(), '1data P1 goes on', 'whatever a clock said that was ahead');
+UPDATE deploydb.outbox SET ends_at = ends_at - interval '1 day' WHERE ends_at > clock_timestamp() + interval '3 hours';
 
 -- labels that change meanwhile
-SELECT deploydb.set_rule('long_queue', labels => '{"team": "app"}'), elapse('31 minutes') \g /dev/null
-SELECT is(measure(20) || ' ' || deploydb.renew_alerts() || deliver(), '0 1data P1 ends, app P1 goes on', 'other labels: the former alert ends');
-SELECT elapse('31 minutes') \g /dev/null
-SELECT is(deploydb.renew_alerts() || deliver(), '1app P1 goes on', 'once');
 SELECT deploydb.set_rule('long_queue', severity => 'P0') \g /dev/null
-SELECT is(measure(20) || deliver(503), '2app P1 ends, app P0 goes on', 'another severity: likewise, but it does not arrive');
-CALL make_due();
-UPDATE deploydb.webhook_state SET failures = 0, opened_at = NULL;
-SELECT is(deliver(), 'app P1 ends, app P0 goes on', 'at first');
-SELECT deploydb.set_rule('long_queue', labels => '{"team": "ops"}'), elapse('31 minutes') \g /dev/null
-SELECT is(deploydb.renew_alerts() || deliver(404), '1app P0 ends, ops P0 goes on', 'one that is refused');
-SELECT deploydb.set_rule('long_queue', labels => '{"team": "web"}'), elapse('31 minutes') \g /dev/null
-UPDATE deploydb.webhook_state SET failures = 0, opened_at = NULL;
-SELECT is(deploydb.renew_alerts() || deliver(), '1app P0 ends, ops P0 ends, web P0 goes on', 'may have ended nothing');
--- one that is told of it later
-SELECT deploydb.add_webhook('late', 'alertmanager', 'https://example.org/late'), deploydb.add_webhook('few', 'alertmanager', 'https://example.org/few') \g /dev/null
-UPDATE deploydb.webhook SET enabled = false WHERE name = 'few';
-SELECT is(deploydb.renew_alerts(), 1::bigint, 'one that is added meanwhile is told at once, but if it is disabled');
-SELECT deploydb.drop_webhook('late'), deploydb.drop_webhook('few') \g /dev/null
+SELECT is(measure(20) || deliver(503), '2data P1 ends, data P0 goes on', 'another severity: the former alert ends, but it does not arrive');
+SELECT deploydb.set_rule('long_queue', labels => '{"team": "app"}') \g /dev/null
+SELECT is(measure(20, '', 'x'), 2::bigint, 'other labels');
+SELECT is(deliver(404), 'data P0 ends, data P1 ends, app P0 goes on', 'with all that it may have, and is refused');
+SELECT deploydb.set_rule('long_queue', labels => '{"team": "web"}') \g /dev/null
+SELECT is(measure(20, '', 'y'), 2::bigint, 'and others again');
+SELECT is((SELECT string_agg(DISTINCT k, ' ' ORDER BY k) FROM deploydb.outbox o, jsonb_array_elements(o.body::jsonb) WITH ORDINALITY a (e, n), jsonb_object_keys(e) k
+	WHERE o.webhook = 'am' AND o.state = 'pending' AND n < jsonb_array_length(o.body::jsonb)), 'endsAt labels',
+	'ends have no start, which a clock may have set ahead');
+SELECT is(deliver(), 'app P0 ends, data P0 ends, data P1 ends, web P0 goes on', 'likewise');
+SELECT elapse('31 minutes') \g /dev/null
+SELECT elapse('1 hour') FROM (SELECT deploydb.renew_alerts()) r \g /dev/null
+SELECT is(deploydb.renew_alerts() || deliver(), '1web P0 goes on', 'until they have ended by themselves');
 SELECT is(measure(1), 2::bigint, 'it resolves');
 SELECT is(deploydb.renew_alerts() || deliver(), '0web P0 ends', 'and that is all');
-SELECT is(measure(20) || deliver(), '2web P0 goes on', 'the next one has nothing to do with it');
-SELECT deploydb.set_rule('long_queue', labels => '{}'), deploydb.reset_rule('long_queue') \g /dev/null
-SELECT is(deploydb.evaluate_alerts() || ' ' || deploydb.enqueue_events(), '1 2', 'its rule is dropped');
-SELECT is(deploydb.renew_alerts() || deliver(), '0web P0 ends,  P0 ends', 'what was told ends, whatever the labels are now');
+SELECT deploydb.set_rule('long_queue', labels => '{"team": "ops"}'), elapse('2 hours') \g /dev/null
+SELECT is(measure(20) || deliver(), '2ops P0 goes on', 'the next one has nothing to do with it');
+
+-- another webhook by its name, and another database with its outbox
 SELECT elapse('31 minutes') \g /dev/null
-SELECT is(deploydb.renew_alerts(), 0::bigint, 'and nothing goes on');
+UPDATE deploydb.webhook SET enabled = false WHERE name = 'am';
+SELECT is(deploydb.renew_alerts(), 0::bigint, 'one that is disabled is told nothing');
+UPDATE deploydb.webhook SET enabled = true WHERE name = 'am';
+SELECT deploydb.bind_installation() \g /dev/null
+UPDATE deploydb.installation SET database_oid = 1;
+SELECT is(deploydb.renew_alerts(), 0::bigint, 'nor is one by a copy');
+SELECT is(deploydb.adopt(), true, 'which is adopted');
+SELECT is(deploydb.renew_alerts(), 0::bigint, 'and says nothing of the original''s alerts');
+SELECT deploydb.set_rule('long_queue', labels => '{"team": "copy"}') \g /dev/null
+SELECT is(measure(20, '', 'z') || deliver(), '2copy P0 goes on', 'nor ends them');
+SELECT deploydb.drop_webhook('am'), deploydb.add_webhook('am', 'alertmanager', 'https://example.org/another') \g /dev/null
+SELECT deploydb.set_rule('long_queue', labels => '{"team": "new"}') \g /dev/null
+SELECT is(deploydb.renew_alerts() || ' ' || measure(20, '', 'zz') || deliver(), '0 2new P0 goes on', 'another webhook has none of them');
 
 SELECT * FROM finish();
