@@ -6,17 +6,16 @@
 -- told again in time, whether people are told or not.
 
 -- By an answer that is about the message, not about the rate or the time.
-CREATE FUNCTION deploydb.was_refused(message deploydb.outbox)
+CREATE FUNCTION deploydb.was_refused(attempts integer, last_status integer)
 RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT message.attempts > 0 AND message.last_status BETWEEN 300 AND 499
-		AND message.last_status NOT IN (408, 425, 429)
+	SELECT attempts > 0 AND last_status BETWEEN 300 AND 499 AND last_status NOT IN (408, 425, 429)
 $$;
-COMMENT ON FUNCTION deploydb.was_refused(deploydb.outbox) IS
+COMMENT ON FUNCTION deploydb.was_refused(integer, integer) IS
 	'Webhooks: whether the last answer to a message was a no; a part of join_messages()';
-REVOKE ALL ON FUNCTION deploydb.was_refused(deploydb.outbox) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.was_refused(integer, integer) FROM PUBLIC;
 
 -- Alertmanager knows alerts by their labels, and keeps what it is not told the end
 -- of: whatever else is due goes in one array with the last message that is chosen,
@@ -35,7 +34,7 @@ DECLARE
 BEGIN
 	head := (
 		SELECT o.id FROM deploydb.outbox o
-		WHERE o.id = ANY (chosen) AND deploydb.was_refused(o) IS NOT TRUE
+		WHERE o.id = ANY (chosen) AND deploydb.was_refused(o.attempts, o.last_status) IS NOT TRUE
 		ORDER BY o.severity DESC, o.id DESC LIMIT 1);
 	IF head IS NULL THEN
 		RETURN 0;
@@ -47,15 +46,10 @@ BEGIN
 		SELECT f.id FROM (
 			SELECT d.id, sum(octet_length(d.body)) OVER (ORDER BY d.severity, d.id) AS bytes
 			FROM (
-				SELECT o.id, o.severity, o.body FROM deploydb.outbox o
-				WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.id <> ALL (chosen)
-					AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
-					AND deploydb.was_refused(o) IS NOT TRUE
-					AND NOT EXISTS (SELECT FROM deploydb.outbox s
-						WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
-					AND o.id = (SELECT b.id FROM deploydb.outbox b
-						WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
-				ORDER BY o.severity, o.id LIMIT 500 FOR UPDATE SKIP LOCKED) AS d) AS f
+				SELECT n.id, n.severity, n.body FROM deploydb.next_message n
+				WHERE n.webhook = hook AND n.id <> ALL (chosen) AND (n.next_attempt_at <= at OR n.next_attempt_at > late)
+					AND deploydb.was_refused(n.attempts, n.last_status) IS NOT TRUE
+				ORDER BY n.severity, n.id LIMIT 500 FOR UPDATE SKIP LOCKED) AS d) AS f
 		WHERE f.bytes <= max_bytes));
 	GET DIAGNOSTICS joined = ROW_COUNT;
 	RETURN joined;

@@ -54,13 +54,9 @@ DECLARE
 	number bigint;
 BEGIN
 	folded := ARRAY(
-		SELECT o.id FROM deploydb.outbox o
-		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test' AND o.attempts = 0
-			AND NOT EXISTS (SELECT FROM deploydb.outbox s
-				WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
-			AND o.id = (SELECT b.id FROM deploydb.outbox b
-				WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
-		ORDER BY o.severity, o.id OFFSET keep);
+		SELECT n.id FROM deploydb.next_message n
+		WHERE n.webhook = hook AND n.attempts = 0
+		ORDER BY n.severity, n.id OFFSET keep);
 	IF cardinality(folded) < 2 THEN
 		RETURN NULL;
 	END IF;
@@ -140,14 +136,9 @@ BEGIN
 		PERFORM deploydb.fold_messages(hook, format, floor(tokens)::bigint - 1);
 	END IF;
 	more := ARRAY(
-		SELECT o.id FROM deploydb.outbox o
-		WHERE o.webhook = hook AND o.state = 'pending' AND o.kind <> 'test'
-			AND (o.next_attempt_at <= at OR o.next_attempt_at > late)
-			AND NOT EXISTS (SELECT FROM deploydb.outbox s
-				WHERE s.webhook = hook AND s.topic = o.topic AND s.state = 'sending')
-			AND o.id = (SELECT b.id FROM deploydb.outbox b
-				WHERE b.webhook = hook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
-		ORDER BY CASE WHEN probing THEN o.attempts END, o.severity, o.id LIMIT floor(LEAST(room, tokens))::bigint FOR UPDATE SKIP LOCKED);
+		SELECT n.id FROM deploydb.next_message n
+		WHERE n.webhook = hook AND (n.next_attempt_at <= at OR n.next_attempt_at > late)
+		ORDER BY CASE WHEN probing THEN n.attempts END, n.severity, n.id LIMIT floor(LEAST(room, tokens))::bigint FOR UPDATE SKIP LOCKED);
 	IF more <> '{}' THEN
 		UPDATE deploydb.webhook_state s SET tokens = tokens - cardinality(more), tokens_at = at
 		WHERE s.webhook = hook;
@@ -315,16 +306,12 @@ BEGIN
 			AND (SELECT count(*) FROM deploydb.outbox b WHERE b.webhook = w.name AND b.state = 'sending' AND b.sent_with IS NULL)
 				< CASE WHEN s.opened_at IS NULL THEN deploydb.webhook_share() ELSE 1 END
 	LOOP
-		SELECT GREATEST(o.next_attempt_at, hook.paused_until, hook.probe_at, CASE WHEN hook.tokens < 1 THEN at
+		SELECT GREATEST(n.next_attempt_at, hook.paused_until, hook.probe_at, CASE WHEN hook.tokens < 1 THEN at
 			+ (1 - hook.tokens) * interval '60 seconds' / deploydb.setting('webhook_max_per_minute')::double precision END)
 		INTO due_at
-		FROM deploydb.outbox o
-		WHERE o.webhook = hook.name AND o.state = 'pending' AND o.kind <> 'test'
-			AND NOT EXISTS (SELECT FROM deploydb.outbox s
-				WHERE s.webhook = hook.name AND s.topic = o.topic AND s.state = 'sending')
-			AND o.id = (SELECT b.id FROM deploydb.outbox b
-				WHERE b.webhook = hook.name AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1)
-		ORDER BY o.next_attempt_at LIMIT 1;
+		FROM deploydb.next_message n
+		WHERE n.webhook = hook.name
+		ORDER BY n.next_attempt_at LIMIT 1;
 		IF due_at > at + interval '1 hour' THEN
 			due_at := at;
 		END IF;

@@ -51,6 +51,19 @@ COMMENT ON VIEW deploydb.notification IS
 	'Webhooks: messages and what became of them';
 GRANT SELECT ON deploydb.notification TO pg_monitor, pg_database_owner;
 
+-- Receivers see the messages of a topic in order: the oldest that waits comes
+-- next, once none is under way.
+CREATE VIEW deploydb.next_message AS
+	SELECT o.* FROM deploydb.outbox o
+	WHERE o.state = 'pending' AND o.kind <> 'test'
+		AND NOT EXISTS (SELECT FROM deploydb.outbox s
+			WHERE s.webhook = o.webhook AND s.topic = o.topic AND s.state = 'sending')
+		AND o.id = (SELECT b.id FROM deploydb.outbox b
+			WHERE b.webhook = o.webhook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1);
+COMMENT ON VIEW deploydb.next_message IS
+	'Webhooks: of each topic the message that is sent next, when it is due';
+GRANT SELECT ON deploydb.next_message TO pg_monitor, pg_database_owner;
+
 -- How far the events have been taken; one row.
 CREATE TABLE deploydb.outbox_position (
 	last_event bigint NOT NULL

@@ -24,9 +24,6 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF NEW.name = OLD.name THEN
-		RETURN NEW;
-	END IF;
 	RAISE EXCEPTION USING
 		ERRCODE = 'feature_not_supported',
 		MESSAGE = format('webhook "%s" cannot be renamed', OLD.name),
@@ -38,7 +35,7 @@ COMMENT ON FUNCTION deploydb.webhook_keeps_name() IS
 	'Webhooks: refuses another name';
 REVOKE ALL ON FUNCTION deploydb.webhook_keeps_name() FROM PUBLIC;
 CREATE TRIGGER webhook_keeps_name BEFORE UPDATE ON deploydb.webhook
-	FOR EACH ROW EXECUTE FUNCTION deploydb.webhook_keeps_name();
+	FOR EACH ROW WHEN (NEW.name <> OLD.name) EXECUTE FUNCTION deploydb.webhook_keeps_name();
 
 -- Only the owner reads it, not even members of pg_read_all_data, and no dump
 -- holds it.  It has no constraint that could show a row in an error.

@@ -31,14 +31,12 @@
 #include "alerts/rule.h"
 #include "compat.h"
 #include "verify/owner.h"
+#include "worker/extension_parts.h"
 #include "worker/wake.h"
 
 PG_FUNCTION_INFO_V1(deploydb_evaluate_rules);
 PG_FUNCTION_INFO_V1(deploydb_evaluate_alerts);
 PG_FUNCTION_INFO_V1(deploydb_take_evaluation_turn);
-
-/* 1 is the monitor's. */
-#define EVALUATION_PART 2
 
 /* The columns of the statement that loads; the rule's and state's follow. */
 enum LoadColumn

@@ -350,7 +350,7 @@ run_due(DueMetric *metric)
 {
 	static Unit measuring = {
 		.activity = "measuring",
-		.users = true
+		.of_user = true
 	};
 	UnitError	error;
 

@@ -45,6 +45,7 @@
 #include "settings.h"
 #include "webhooks/sender.h"
 #include "worker/alone.h"
+#include "worker/extension_parts.h"
 #include "worker/monitor.h"
 #include "worker/slots.h"
 #include "worker/unit.h"
@@ -121,7 +122,8 @@ lock_tag(Oid extension_oid)
 	LOCKTAG		tag;
 
 	/* A user's lock is kept at an abort, and released when the process ends. */
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension_oid, 1);
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension_oid,
+					   MONITOR_PART);
 	tag.locktag_lockmethodid = USER_LOCKMETHOD;
 	return tag;
 }

@@ -50,7 +50,7 @@ begin(const Unit *unit)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	if (!unit->users)
+	if (!unit->of_user)
 		enable_timeout_after(STATEMENT_TIMEOUT,
 							 Max(deploydb_metrics_collection_interval,
 								 SHORTEST_TIMEOUT_MS));
@@ -74,7 +74,7 @@ keep_failure(Unit *unit, const char *message)
 static void
 end(Unit *unit)
 {
-	if (!unit->users)
+	if (!unit->of_user)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 	SPI_finish();
 	PopActiveSnapshot();
@@ -95,7 +95,7 @@ fail(Unit *unit, MemoryContext context, UnitError *error)
 	data = CopyErrorData();
 	error->sqlstate = data->sqlerrcode;
 	error->message = data->message;
-	if (!unit->users && keep_failure(unit, data->message))
+	if (!unit->of_user && keep_failure(unit, data->message))
 		EmitErrorReport();
 	FlushErrorState();
 	AbortCurrentTransaction();
@@ -112,7 +112,7 @@ unit_try(Unit *unit, UnitWork work, void *argument, UnitError *error)
 	PG_TRY();
 	{
 		begin(unit);
-		if (unit->users || lock_extension())
+		if (unit->of_user || lock_extension())
 		{
 			work(argument);
 			done = true;

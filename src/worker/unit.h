@@ -5,7 +5,7 @@
  * Gives: running one, and recording what it failed with.
  * Needs: settings; of the SQL functions record_monitor_error().
  *
- * A unit has SPI and a snapshot.  Unless it is a user's it also has a timeout,
+ * A unit has SPI and a snapshot.  Unless it is of a user it also has a timeout,
  * and a lock that keeps the extension from being dropped.
  *
  * Memory: work runs in SPI's context; the caller's is the current one again
@@ -21,8 +21,7 @@
 typedef struct Unit
 {
 	const char *activity;		/* as pg_stat_activity shows it */
-	bool		users;			/* a user's: no timeout, lock or log line of
-								 * ours */
+	bool		of_user;		/* no timeout, lock or log line of ours */
 	char	   *last_failure;	/* NULL where the last time went well */
 } Unit;
 

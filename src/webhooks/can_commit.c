@@ -1,5 +1,5 @@
 /*
- * test_message.c
+ * can_commit.c
  *		Whether a procedure can commit, as the one that sends a test message
  *		must.
  *
