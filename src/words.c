@@ -99,6 +99,7 @@ static const Translation words[] = {
 	{"waits for newer SQL objects", "等待更新的 SQL 对象"},
 	{"no tick since %s", "自 %s 起没有采集"},
 	{"a copy: sends nothing", "副本：不发送消息"},
+	{"the last tick took over %s", "最近一次采集超过 %s"},
 	{"ticks every %s", "每 %s 采集一次"},
 	{"none is recorded", "没有备份记录"},
 	{"none is finished and good", "没有已完成且完好的备份"},

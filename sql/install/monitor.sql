@@ -327,6 +327,8 @@ BEGIN
 			'SELECT * FROM deploydb.worker_status;'),
 		(s.last_error_at >= s.last_tick_at, 'warning', left(s.last_error, 200), 'SELECT * FROM deploydb.worker_status;'),
 		(s.state = 'suspended', 'warning', deploydb.word('a copy: sends nothing'), 'SELECT deploydb.adopt();'),
+		(s.last_tick_ms > s.interval_ms, 'warning', format(deploydb.word('the last tick took over %s'), deploydb.setting('metrics_collection_interval')),
+			'SELECT * FROM deploydb.worker_status;'),
 		(true, 'ok', format(deploydb.word('ticks every %s'), deploydb.setting('metrics_collection_interval')), NULL)
 	) AS v (applies, verdict, detail, next_step), LATERAL (SELECT v.verdict, v.detail, v.next_step) AS t
 	WHERE v.applies LIMIT 1;

@@ -197,9 +197,12 @@ $operator->quit;
 # Ticks that take longer than their interval
 
 sql(q{CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END';
-	CREATE TRIGGER dawdle AFTER UPDATE OF ticks ON deploydb.monitor_state FOR EACH ROW EXECUTE FUNCTION dawdle()});
+	CREATE TRIGGER dawdle AFTER UPDATE ON deploydb.metric_latest FOR EACH ROW WHEN (NEW.metric = 'worker.tick_seconds') EXECUTE FUNCTION dawdle()});
 goes_on('with slow ticks');
-sql('DROP TRIGGER dawdle ON deploydb.monitor_state');
+wait_until(q{SELECT EXISTS (SELECT FROM deploydb.health_problem() WHERE reason ~ '^the last tick took 1\.\d s, longer than the interval of 1\.0 s$')}, 'health() tells');
+wait_until(q{SELECT concat_ws('|', verdict, detail) = 'warning|the last tick took over 1s' FROM deploydb_status() WHERE area = 'monitor'},
+	'and the status');
+sql('DROP TRIGGER dawdle ON deploydb.metric_latest');
 
 # A rule and an address that no function of ours would have taken
 
