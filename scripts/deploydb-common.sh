@@ -19,6 +19,18 @@ counted()
 	[ "$1" = 1 ] || printf s
 }
 
+# say_counts WORD TABLES ROWS HASHED
+say_counts()
+{
+	printf '%-12s' "$1"
+	counted "$2" table
+	printf ', '
+	counted "$3" row
+	printf '; '
+	counted "$4" table
+	printf ' hashed\n'
+}
+
 # Nothing was tried, or could be.
 die()
 {
@@ -150,24 +162,15 @@ sql() { (psql_at "$1"); }
 
 # ---- programs that take long ------------------------------------------------
 
-# What runs in the background, as bash answers a signal only once a program in
+# in_background COMMAND…: there, as bash answers a signal only once a program in
 # the foreground has ended
-children=()
-
-# in_background COMMAND…
 in_background()
 {
-	local status
-	"$@" &
-	children=($!)
-	wait "${children[0]}"
-	status=$?
-	children=()
-	return "$status"
+	"$@" <&0 &
+	wait "$!"
 }
 
-# All that runs in the background but a session, which is asked to end; a signal
-# may come before its number is in children.
+# All that runs in the background but a session, which is asked to end
 end_children()
 {
 	local pid left=()
@@ -181,18 +184,26 @@ end_children()
 
 # ---- SQL -------------------------------------------------------------------
 
-# literal TEXT: as SQL has it, whatever is in it
+# literal NAME TEXT: sets the variable NAME to the text as SQL has it, whatever is
+# in it
 literal()
 {
-	local quote=\' backslash=\\ text
-	text=${1//"$backslash"/"$backslash$backslash"}
-	printf "E'%s'" "${text//"$quote"/"$quote$quote"}"
+	local _quote=\' _backslash=\\ _text
+	_text=${2//"$_backslash"/"$_backslash$_backslash"}
+	printf -v "$1" "E'%s'" "${_text//"$_quote"/"$_quote$_quote"}"
 }
 
 # The server's message, what belongs to it indented below.
 explain()
 {
 	sed -e 's/^psql:[^ ]*: //' -e '1s/^\(ERROR\|FATAL\):  //' -e '2,$s/^/            /' "$1"
+}
+
+# give_up FILE: as the server says there
+give_up()
+{
+	trap '' HUP INT TERM
+	die "$(explain "$1")"
 }
 
 # last_error FILE: the last line of a program's messages that says what is wrong

@@ -1,5 +1,7 @@
 # scripts/deploydb-dump and scripts/deploydb-restore-test: what is dumped is
 # what was counted, passwords are seen nowhere, and what went wrong is told.
+# DEPLOYDB_INTERRUPTS is how often each of them is interrupted in its work; soak
+# does it a hundred times.
 use strict;
 use warnings;
 
@@ -12,11 +14,13 @@ use Time::HiRes qw(usleep);
 
 my $password = q{p@ss wo'rd\\x%3D/?&=};
 my $database = q{it's "数据" x=1};
+my $interrupts = $ENV{DEPLOYDB_INTERRUPTS} || 16;
 my $odd = q{"Odd ""T"" 's 数"};
 my $folder = PostgreSQL::Test::Utils::tempdir . "/it's \"dumps\"";
 my $programs = PostgreSQL::Test::Utils::tempdir . '/programs';
 my $seen = "$programs/seen";
-mkdir $_ or die "$_: $!" for $folder, $programs;
+my $scratch = PostgreSQL::Test::Utils::tempdir . '/scratch';
+mkdir $_ or die "$_: $!" for $folder, $programs, $scratch;
 
 # Role dumper needs its password.  Its making is not logged, everything else is.
 my $node = PostgreSQL::Test::Cluster->new('source');
@@ -64,7 +68,8 @@ my $bindir = $node->config_data('--bindir');
 my $record = qq{tr '\\0' '\\n' <"/proc/\$\$/cmdline" >>"$seen"\n};
 my $real = qq{exec $bindir/pg_dump "\$@"\n};
 my $version = qq{[ "\$1" != --version ] || exec $bindir/pg_dump --version\n};
-program('psql', "${record}exec $bindir/psql \"\$@\"\n");
+my $psql = qq{${record}exec $bindir/psql "\$@"\n};
+program('psql', $psql);
 program('pg_dump', $record . $real);
 program('date', qq{[[ \$1 == +backup_* ]] || exec /bin/date "\$@"\necho "\$NAME"\n});
 $ENV{PATH} = "$programs:$ENV{PATH}";
@@ -257,6 +262,42 @@ unlink "$programs/pid";
 	is(last_backup('status, (SELECT count(*) FROM deploydb.restore_test WHERE backup = b.id)'), 'verified|0', 'and nothing is said of the restore');
 }
 unlink "$programs/pg_restore" or die $!;
+
+# Interrupted once the counts have come, each time a little later, and before the end:
+# bash 5.2 may lose a signal in the parser of a command substitution, or give up
+my $interrupt = q{usleep $ENV{DELAY}; kill INT => $ARGV[0]};
+my $now = "$programs/interrupt";
+sub scratch { return join ' ', glob "$scratch/*" }
+
+program('psql', qq{exec $bindir/psql "\$@" > >(exec perl -MTime::HiRes=usleep -e '
+	while (sysread STDIN, my \$answer, 65536) { syswrite STDOUT, \$answer; if (\$answer =~ /"rows"/) { $interrupt } }' \$PPID)\n});
+program('pg_dump', $version . qq{echo \$\$ >"$programs/pid"\nexec sleep 30\n});
+for my $n (1 .. $interrupts)
+{
+	local @ENV{qw(DELAY TMPDIR)} = (int(10_000 * $n / $interrupts), $scratch);
+	($status) = dump_script('-d', $uri);
+	my ($pid) = split /\n/, slurp_file("$programs/pid");
+	is(join('|', $status, last_backup('status, error'), kill(0, $pid), files(), scratch()),
+		"1|failed|interrupted by SIGINT|0|$files|", "a dump interrupted after $ENV{DELAY} µs");
+}
+
+program('psql', qq{while [ -e "$now" ]; do sleep 0.01; done
+$bindir/psql "\$@" >"$programs/answer"
+status=\$?
+cat "$programs/answer"
+if grep -aq '"rows"' "$programs/answer"; then
+	>"$now"
+	perl -MTime::HiRes=usleep -e '$interrupt; unlink \$ARGV[1]' \$PPID "$now" >&- 2>&- &
+fi
+exit \$status\n});
+program('pg_dump', $record . $real);
+for my $n (1 .. $interrupts)
+{
+	local @ENV{qw(DELAY TMPDIR)} = (int(10_000 * $n / $interrupts), $scratch);
+	($status) = run_script('restore-test', '-d', $uri, $archive);
+	is(join('|', $status, copies(), scratch()), '2|0|', "a restore interrupted after $ENV{DELAY} µs");
+}
+program('psql', $psql);
 
 # Nothing is overwritten
 append_to_file("$folder/backup_20260101_" . sprintf('%06d', $dumps + 1) . '.sql', "precious\n");
