@@ -25,7 +25,7 @@ mkdir $_ or die "$_: $!" for $folder, $programs, $scratch;
 # Role dumper needs its password.  Its making is not logged, everything else is.
 my $node = PostgreSQL::Test::Cluster->new('source');
 $node->init(allows_streaming => 1);
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'\nlog_statement = all\n");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'\nlog_statement = all\nmax_prepared_transactions = 1\n");
 my $hba = $node->data_dir . '/pg_hba.conf';
 my $rest = slurp_file($hba);
 unlink $hba or die "$hba: $!";
@@ -262,6 +262,24 @@ unlink "$programs/pid";
 	is(last_backup('status, (SELECT count(*) FROM deploydb.restore_test WHERE backup = b.id)'), 'verified|0', 'and nothing is said of the restore');
 }
 unlink "$programs/pg_restore" or die $!;
+
+# Even one that is still being made, by a server that does not notice that its psql
+# is gone: the signal is for all of the script's processes, as at a shutdown
+program('psql', qq{echo \$\$ >"$programs/pid"\n$psql});
+$node->safe_psql('postgres', q{BEGIN; COMMENT ON DATABASE template0 IS 'locked'; PREPARE TRANSACTION 'lock'});
+{
+	my $creating = q{FROM pg_stat_activity WHERE query LIKE '%CREATE DATABASE deploydb_restore_test%' AND pid <> pg_backend_pid() AND state = 'active'};
+	my $run = IPC::Run::start([ 'scripts/deploydb-restore-test', '-d', $uri, $archive ], '>', \$out, '2>', \$err);
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 1 $creating AND wait_event_type = 'Lock'"), 'CREATE DATABASE runs');
+	my ($pid) = split /\n/, slurp_file("$programs/pid");
+	$run->signal('TERM');
+	kill 'TERM', $pid;
+	$run->finish;
+	is($run->full_result >> 8, 2, 'SIGTERM ends it');
+	$node->safe_psql('postgres', q{COMMIT PREPARED 'lock'});
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 $creating"), 'and CREATE DATABASE');
+	is(copies(), 0, 'no copy is made');
+}
 
 # Interrupted once the counts have come, each time a little later, and before the end:
 # bash 5.2 may lose a signal in the parser of a command substitution, or give up
