@@ -99,7 +99,7 @@ wait_until("SELECT ($old) = 0", 'retention: old samples are forgotten');
 is(sql('SELECT pid FROM deploydb.worker_status'), $pid, 'by the same monitor');
 
 # In a session that has been there all the time
-my $session = $node->background_psql('postgres');
+my $session = $node->background_psql('postgres', on_error_stop => 0);
 sub asks { return $session->query_safe($_[0]) }
 asks(q{SET client_min_messages = error; CREATE TABLE decision_insights (id text);
 	CREATE TABLE w (id int CHECK (id > 0)); SELECT deploydb.track('w');
@@ -113,16 +113,25 @@ asks(q{DO $$ BEGIN
 		END;
 	END LOOP;
 END $$});
+asks(q{SELECT deploydb.register_migration('kept', 'CREATE TABLE kept (id int)', NULL, 'DROP TABLE kept');
+	CREATE TABLE kept (id int);
+	SELECT deploydb.rollback_migration((deploydb.plan_rollback('kept') ->> 'id')::bigint, 'a test')});
+my $discard = q{SELECT deploydb.discard_rolled_back(max(id), 'a test') FROM deploydb.rollback};
+$session->query($discard);
+like($session->{stderr}, qr/kept until.*deploydb\.rollback_retention/s, 'what was rolled back is kept');
+$session->{stderr} = '';
 my $target = q{SELECT verdict, others_attempts FROM deploydb.write_stats(target => 'w')};
 is(asks($target), 'breached|0', 'of 48 writes 8 failed');
 my $slow = asks('SELECT deploydb.slow_queries()');
 is(asks('SELECT deploydb.slow_queries()'), $slow, 'and none was slow');
 isnt(asks('SELECT deploydb.fit_backup()'), '', 'there is a backup');
-set(write_success_target => '0.5', slow_query_threshold => 0, app_role => 'nobody', backup_max_age => '2h', capture_statements => 'on');
+set(write_success_target => '0.5', slow_query_threshold => 0, app_role => 'nobody', backup_max_age => '2h', capture_statements => 'on',
+	rollback_retention => 0);
 asks('INSERT INTO w VALUES (1)');
 is(asks($target), 'ok|1', 'write_success_target, and app_role');
 cmp_ok(asks('SELECT deploydb.slow_queries()'), '>', $slow, 'slow_query_threshold');
 is(asks('SELECT deploydb.fit_backup()'), '', 'backup_max_age');
+is(asks($discard), 't', 'rollback_retention');
 asks('/* OPS-18 */ ALTER TABLE decision_insights ADD COLUMN note text');
 like(asks('SELECT statement FROM deploydb.definition_change ORDER BY id DESC LIMIT 1'), qr/OPS-18/, 'capture_statements');
 $session->quit;

@@ -2,12 +2,14 @@
 # reads it.
 use strict;
 use warnings;
+use utf8;
 
+use Encode qw(decode);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $sample = slurp_file('deploydb.conf.sample');
+my $sample = decode('UTF-8', slurp_file('deploydb.conf.sample'));
 (my $uncommented = $sample) =~ s/^#(?=[a-z_.]+ = )//mg;
 my %given = $uncommented =~ /^(deploydb\.\w+) = (.*)$/mg;
 
@@ -17,19 +19,21 @@ $node->append_conf('postgresql.conf', $uncommented);
 $node->start;
 
 my $known = $node->safe_psql('postgres', q{
-	SELECT name || '|' || setting || '|' || boot_val || '|' || context || '|' || source
+	SELECT name || '|' || setting || '|' || boot_val || '|' || context || '|' || source || '|' || COALESCE(unit, '')
 	FROM pg_settings WHERE name LIKE 'deploydb.%' ORDER BY name});
 my @names;
 for (split /\n/, $known)
 {
-	my ($name, $setting, $default, $context, $source) = split /\|/;
+	my ($name, $setting, $default, $context, $source, $unit) = split /\|/, $_, -1;
 	push @names, $name;
 	is($setting, $default, "$name: its default");
 	is($source, 'configuration file', "$name: taken from the file");
 	my %word = (postmaster => 'restart', sighup => 'reload', user => 'session', superuser => 'superuser');
 	my ($before) = $sample =~ /((?:^#[^\n]*\n)+)^#\Q$name\E = /m;
 	like($before, qr/\($word{$context}\)/, "$name: says when it takes effect");
-	like($before, qr/\p{Han}|[\x{80}-\x{ff}]/, "$name: in Chinese, too");
+	like($before, qr/\p{Han}/, "$name: in Chinese, too");
+	my %chinese = (ms => '毫秒', s => '秒');
+	is(join(' ', $before =~ /(?:Unit: |单位：)(\w+)/g), $unit && "$unit $chinese{$unit}", "$name: its unit, in both languages");
 }
 is_deeply([ sort keys %given ], \@names, 'every setting, and no other');
 like($sample, qr/\b$_\b/, "$_ of the checklist")
