@@ -9,7 +9,7 @@
 # The install script's parts, each needing only those before it.
 INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql, \
 	migrations verification capture environment access \
-	period histogram tracking samples rates coverage \
+	period histogram tracking samples rates write_history coverage \
 	metrics changes rules alerts silences formats webhooks outbox alertmanager claims attempts notices \
 	log seals problems phases deployments backups backup_status backup_import \
 	rollback_script rollback_plan rollback restore rehearsal advice targets \

@@ -78,6 +78,34 @@ GRANT EXECUTE ON FUNCTION deploydb.counted_or_error() TO pg_monitor, pg_database
 
 -- The difference of two points in each epoch: what is counted by now, or was
 -- at the epoch's end, and the last sample at or before the start.
+-- Where a period begins to count in an epoch.  The epoch's last sample until then
+-- is the target's, or there is none; but a server that was the primary before, and
+-- is again, goes on with its epoch: samples of later ones lie between.
+CREATE FUNCTION deploydb.last_sample_at(target integer, since timestamptz, until timestamptz)
+RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	last record;
+BEGIN
+	SELECT s.at, s.since INTO last FROM deploydb.write_sample s
+	WHERE s.target = target AND s.at <= until
+	ORDER BY s.at DESC LIMIT 1;
+	IF last.since > since THEN
+		SELECT s.at, s.since INTO last FROM deploydb.write_sample s
+		WHERE s.target = target AND s.at <= until AND s.since = since AND s.at >= since
+		ORDER BY s.at DESC LIMIT 1;
+	END IF;
+	RETURN CASE WHEN last.since = since THEN last.at END;
+END
+$$;
+COMMENT ON FUNCTION deploydb.last_sample_at(integer, timestamptz, timestamptz) IS
+	'Writes: the time of an epoch''s last sample until then, from which a period counts; NULL where there is none';
+REVOKE ALL ON FUNCTION deploydb.last_sample_at(integer, timestamptz, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.last_sample_at(integer, timestamptz, timestamptz) TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.write_window(start timestamptz, target text)
 RETURNS TABLE (schema text, name text, others boolean, since timestamptz,
 	succeeded bigint, failed bigint, rolled_back bigint, rejected bigint,
@@ -118,10 +146,8 @@ BEGIN
 		sum(n.unaccounted - COALESCE(b.unaccounted, 0))::bigint,
 		sum(n.rows_written - COALESCE(b.rows_written, 0))::bigint
 	FROM newest n
-		LEFT JOIN LATERAL (
-			SELECT s.* FROM deploydb.write_sample s
-			WHERE s.target = n.target AND s.at <= GREATEST(start, n.reset_at)
-			ORDER BY s.at DESC LIMIT 1) AS b ON b.since = n.since
+		LEFT JOIN deploydb.write_sample b
+			ON b.target = n.target AND b.at = deploydb.last_sample_at(n.target, n.since, GREATEST(start, n.reset_at))
 	GROUP BY n.schema, n.name, n.others;
 END
 $$;
@@ -352,10 +378,8 @@ BEGIN
 	), counted AS (
 		SELECT n.*, n.attempts - COALESCE((b.failures ->> n.sqlstate)::bigint, 0) AS failures
 		FROM newest n
-			LEFT JOIN LATERAL (
-				SELECT s.since, s.failures FROM deploydb.write_sample s
-				WHERE s.target = n.target AND s.at <= n.start
-				ORDER BY s.at DESC LIMIT 1) AS b ON b.since = n.since
+			LEFT JOIN deploydb.write_sample b
+				ON b.target = n.target AND b.at = deploydb.last_sample_at(n.target, n.since, n.start)
 	)
 	SELECT NULLIF(c.sqlstate, ''), deploydb.condition_name(c.sqlstate), sum(c.failures)::bigint,
 		max(c.last_at), (array_agg(c.last_constraint ORDER BY c.last_at DESC))[1],
@@ -422,84 +446,6 @@ COMMENT ON FUNCTION deploydb.burn_rates(text) IS
 	'Writes: how fast the error budget is spent, over a long and a short window for each severity';
 REVOKE ALL ON FUNCTION deploydb.burn_rates(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.burn_rates(text) TO pg_monitor, pg_database_owner;
-
--- From samples alone, and what came after the last of them where it is counted.
-CREATE FUNCTION deploydb.write_history(
-	period text DEFAULT '24 hours', bucket text DEFAULT '1 hour', target text DEFAULT NULL)
-RETURNS TABLE (bucket_start timestamptz, relation text, attempts bigint,
-	succeeded bigint, failed bigint, rolled_back bigint, rejected bigint,
-	rows_written bigint, success_rate double precision,
-	p99_ms double precision, marks text[])
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 24
-SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-	wanted text := deploydb.tracked_or_error(write_history.target);
-	start timestamptz := deploydb.period_start(period);
-	width interval := make_interval(secs => deploydb.bucket_seconds(bucket));
-	origin timestamptz := '2000-01-03 00:00:00+00';
-BEGIN
-	RETURN QUERY
-	WITH targets AS MATERIALIZED (
-		SELECT t.* FROM deploydb.tracked_as(wanted) d
-			JOIN deploydb.write_target t ON t.schema = d.schema AND t.name = d.name AND NOT t.others
-	), points AS (
-		SELECT t.schema, t.name, t.target, s.since, s.at, s.succeeded, s.failed, s.rolled_back,
-			s.rejected, s.rows_written, s.latency
-		FROM targets t
-			JOIN deploydb.write_sample s ON s.target = t.target
-		WHERE s.at >= COALESCE((SELECT max(b.at) FROM deploydb.write_sample b
-								WHERE b.target = t.target AND b.at <= start), '-infinity')
-		UNION ALL
-		SELECT d.schema, d.name, t.target, c.since, clock_timestamp(), c.succeeded, c.failed, c.rolled_back,
-			c.rejected, c.rows_written, deploydb.histogram_subtract(c.latency, COALESCE(e.latency, ''))
-		FROM deploydb.tracked_as(wanted) d
-			CROSS JOIN LATERAL (SELECT c.* FROM deploydb.write_counters_if_preloaded() c
-				WHERE c.schema = d.schema AND c.name = d.name AND NOT c.others) AS c
-			LEFT JOIN targets t ON t.schema = d.schema AND t.name = d.name
-			LEFT JOIN deploydb.write_epoch e ON e.target = t.target AND e.since = c.since
-	), deltas AS (
-		SELECT p.schema, p.name, p.at, p.latency,
-			p.succeeded - lag(p.succeeded, 1, 0::bigint) OVER epoch AS succeeded,
-			p.failed - lag(p.failed, 1, 0::bigint) OVER epoch AS failed,
-			p.rolled_back - lag(p.rolled_back, 1, 0::bigint) OVER epoch AS rolled_back,
-			p.rejected - lag(p.rejected, 1, 0::bigint) OVER epoch AS rejected,
-			p.rows_written - lag(p.rows_written, 1, 0::bigint) OVER epoch AS rows_written
-		FROM points p
-		WINDOW epoch AS (PARTITION BY p.schema, p.name, p.since ORDER BY p.at)
-	), buckets AS (
-		SELECT date_bin(width, d.at, origin) AS bucket_start, d.schema, d.name,
-			sum(d.succeeded)::bigint AS succeeded, sum(d.failed)::bigint AS failed,
-			sum(d.rolled_back)::bigint AS rolled_back, sum(d.rejected)::bigint AS rejected,
-			sum(d.rows_written)::bigint AS rows_written, array_agg(d.latency) AS latency
-		FROM deltas d
-		WHERE d.at > start
-		GROUP BY 1, 2, 3
-		HAVING sum(d.succeeded + d.failed + d.rolled_back + d.rejected) > 0
-	), marks AS (
-		SELECT date_bin(width, g.until, origin) AS bucket_start, g.schema, g.name,
-			array_agg(g.kind || ' at ' || to_char(g.until, 'YYYY-MM-DD HH24:MI:SSOF') ORDER BY g.until) AS marks
-		FROM deploydb.write_gap g
-			JOIN deploydb.tracked_as(wanted) d ON d.schema = g.schema AND d.name = g.name
-		WHERE g.until > start
-		GROUP BY 1, 2, 3
-	)
-	SELECT bucket_start, format('%I.%I', schema, name), COALESCE(a.attempts, 0),
-		COALESCE(b.succeeded, 0), COALESCE(b.failed, 0), COALESCE(b.rolled_back, 0),
-		COALESCE(b.rejected, 0), COALESCE(b.rows_written, 0),
-		b.succeeded::double precision / NULLIF(a.attempts, 0),
-		(deploydb.histogram_quantiles(b.latency)).p99_ms, m.marks
-	FROM buckets b
-		FULL JOIN marks m USING (bucket_start, schema, name)
-		CROSS JOIN LATERAL (SELECT b.succeeded + b.failed + b.rolled_back + b.rejected AS attempts) AS a
-	ORDER BY 1, 2;
-END
-$$;
-COMMENT ON FUNCTION deploydb.write_history(text, text, text) IS
-	'Writes: attempts and what became of them in buckets of time, with a mark where something was not counted';
-REVOKE ALL ON FUNCTION deploydb.write_history(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.write_history(text, text, text) TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.reset_write_stats(target text DEFAULT NULL)
 RETURNS boolean

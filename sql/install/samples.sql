@@ -33,10 +33,12 @@ CREATE TABLE deploydb.write_epoch (
 	rows_written bigint NOT NULL,
 	latency text NOT NULL,
 	failures jsonb,
+	database_oid bigint NOT NULL,
+	tracked_at timestamptz NOT NULL,
 	PRIMARY KEY (target, since)
 );
 COMMENT ON TABLE deploydb.write_epoch IS
-	'Writes: the last sample of each epoch, with all that was counted in it';
+	'Writes: the last sample of each epoch, with all that was counted in it; database_oid and tracked_at are of the counters';
 GRANT SELECT ON deploydb.write_epoch TO pg_monitor, pg_database_owner;
 
 CREATE TABLE deploydb.write_failure (
@@ -111,6 +113,17 @@ COMMENT ON FUNCTION deploydb.write_target_of(text, text, boolean) IS
 	'Writes: the number of a table''s samples; a part of take_write_sample()';
 REVOKE ALL ON FUNCTION deploydb.write_target_of(text, text, boolean) FROM PUBLIC;
 
+CREATE FUNCTION deploydb.own_database_oid()
+RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d.oid::bigint FROM pg_database d WHERE d.datname = current_database()
+$$;
+COMMENT ON FUNCTION deploydb.own_database_oid() IS
+	'Writes: the OID of this database, which a copy of it does not have';
+REVOKE ALL ON FUNCTION deploydb.own_database_oid() FROM PUBLIC;
+
 -- Where counting begins, and there is no sample to tell what a crash took.
 CREATE FUNCTION deploydb.begin_first_epoch(schema text, name text)
 RETURNS boolean
@@ -120,8 +133,10 @@ AS $$
 #variable_conflict use_variable
 BEGIN
 	INSERT INTO deploydb.write_epoch
-	SELECT deploydb.write_target_of(schema, name, false), c.since, clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, ''
+	SELECT deploydb.write_target_of(schema, name, false), c.since, clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, '', NULL,
+		deploydb.own_database_oid(), d.tracked_at
 	FROM deploydb.write_counters_if_preloaded() c
+		JOIN deploydb.tracked_table d ON d.schema = c.schema AND d.name = c.name
 	WHERE c.schema = schema AND c.name = name AND NOT c.others
 		AND NOT EXISTS (SELECT FROM deploydb.write_target t
 			JOIN deploydb.write_epoch e ON e.target = t.target
@@ -132,6 +147,22 @@ $$;
 COMMENT ON FUNCTION deploydb.begin_first_epoch(text, text) IS
 	'Writes: notes that counting began, where there is no sample yet; a part of track()';
 REVOKE ALL ON FUNCTION deploydb.begin_first_epoch(text, text) FROM PUBLIC;
+
+-- Counters that began again, and not with the same beginning: something is lost,
+-- unless they are of another database or of another time of tracking, for which
+-- only a beginning was noted: a copy, or a restore that has the table tracked.
+CREATE FUNCTION deploydb.is_gap(last deploydb.write_epoch, since timestamptz, database_oid bigint, tracked_at timestamptz)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT last.since <> since
+		AND (last.database_oid = database_oid AND last.tracked_at = tracked_at
+			OR last.succeeded + last.failed + last.rolled_back + last.rejected + last.swallowed + last.prepared + last.unaccounted > 0)
+$$;
+COMMENT ON FUNCTION deploydb.is_gap(deploydb.write_epoch, timestamptz, bigint, timestamptz) IS
+	'Writes: whether something may have been counted since an epoch''s last sample that is lost; a part of take_write_sample()';
+REVOKE ALL ON FUNCTION deploydb.is_gap(deploydb.write_epoch, timestamptz, bigint, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.keep_last_failures()
 RETURNS boolean
@@ -169,8 +200,10 @@ DECLARE
 	live record;
 	last deploydb.write_epoch;
 	number integer;
+	latency_before text;
 	taken integer := 0;
 	moment timestamptz;
+	database_oid CONSTANT bigint := deploydb.own_database_oid();
 BEGIN
 	PERFORM deploydb.primary_or_error();
 	-- one at a time, in the order of their times whatever the clock does; not
@@ -189,7 +222,7 @@ BEGIN
 		-- not the one that began last: a standby's began while the primary's went on
 		SELECT e.* INTO last FROM deploydb.write_epoch e
 		WHERE e.target = live.target ORDER BY e.at DESC LIMIT 1;
-		IF last.since <> live.since AND NOT live.others THEN
+		IF deploydb.is_gap(last, live.since, database_oid, live.tracked_at) AND NOT live.others THEN
 			INSERT INTO deploydb.write_gap (schema, name, at, until, kind, marked_by)
 			VALUES (live.schema, live.name, last.at, GREATEST(last.at, live.since),
 				CASE WHEN live.tracked_at > last.at THEN 'untracked' ELSE 'lost' END, session_user);
@@ -200,9 +233,12 @@ BEGIN
 			= (live.succeeded, live.failed, live.rolled_back, live.rejected, live.swallowed,
 				live.prepared, live.unaccounted, live.rows_written, live.latency);
 		number := deploydb.write_target_of(live.schema, live.name, live.others);
+		-- of the same counters, which another server's may have come between
+		latency_before := COALESCE((SELECT e.latency FROM deploydb.write_epoch e WHERE e.target = number AND e.since = live.since), '');
 		INSERT INTO deploydb.write_epoch AS e
 		VALUES (number, live.since, moment, live.succeeded, live.failed, live.rolled_back, live.rejected,
-			live.swallowed, live.prepared, live.unaccounted, live.rows_written, live.latency, live.by_sqlstate)
+			live.swallowed, live.prepared, live.unaccounted, live.rows_written, live.latency, live.by_sqlstate,
+			database_oid, live.tracked_at)
 		ON CONFLICT ON CONSTRAINT write_epoch_pkey DO UPDATE
 			SET at = EXCLUDED.at, succeeded = EXCLUDED.succeeded, failed = EXCLUDED.failed,
 				rolled_back = EXCLUDED.rolled_back, rejected = EXCLUDED.rejected,
@@ -217,9 +253,7 @@ BEGIN
 		INSERT INTO deploydb.write_sample
 		VALUES (number, moment, live.since, live.succeeded, live.failed, live.rolled_back, live.rejected,
 			live.swallowed, live.prepared, live.unaccounted, live.rows_written,
-			deploydb.histogram_subtract(live.latency,
-				CASE WHEN last.since = live.since THEN last.latency ELSE '' END),
-			live.by_sqlstate);
+			deploydb.histogram_subtract(live.latency, latency_before), live.by_sqlstate);
 		taken := taken + 1;
 	END LOOP;
 	IF taken > 0 THEN

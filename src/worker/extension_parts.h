@@ -10,6 +10,6 @@
 #define DEPLOYDB_EXTENSION_PARTS_H
 
 #define MONITOR_PART 1			/* held by the monitor of the database */
-#define EVALUATION_PART 2		/* by who evaluates, until its transaction ends */
+#define EVALUATION_PART 2		/* by who evaluates, to the transaction's end */
 
 #endif							/* DEPLOYDB_EXTENSION_PARTS_H */

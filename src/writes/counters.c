@@ -73,6 +73,7 @@ counters_clear(void)
 		pg_atomic_init_flag(&class->busy);
 	}
 	pg_atomic_init_flag(&writes_shared->ring.busy);
+	pg_atomic_init_u32(&writes_shared->slots_freed, 0);
 	writes_shared->nslots = deploydb_max_tracked;
 	for (int i = 0; i < writes_shared->nslots; i++)
 	{
@@ -157,6 +158,8 @@ slot_change(WriteSlot *slot, const SlotKey *key)
 		book_init(&slot->books[0]);
 		book_init(&slot->books[1]);
 	}
+	else
+		pg_atomic_fetch_add_u32(&writes_shared->slots_freed, 1);
 	pg_write_barrier();
 	pg_atomic_fetch_add_u32(&slot->generation, 1);
 }
@@ -188,36 +191,46 @@ counters_slot(const SlotKey *key, WriteTarget *target)
 	return slot >= 0;
 }
 
-void
-counters_evict(const SlotKey *keys, int nkeys)
+SlotKey *
+counters_keys(void)
 {
-	SlotKey    *seen = palloc(writes_shared->nslots * sizeof(SlotKey));
+	SlotKey    *keys = palloc(writes_shared->nslots * sizeof(SlotKey));
 
-	/* The catalog is not read under the lock. */
 	LWLockAcquire(slots_lock, LW_SHARED);
 	for (int i = 0; i < writes_shared->nslots; i++)
-		seen[i] = writes_shared->slots[i].key;
+		keys[i] = writes_shared->slots[i].key;
 	LWLockRelease(slots_lock);
+	return keys;
+}
 
+static bool
+is_kept(const SlotKey *key, const SlotKey *keep, int nkeep)
+{
+	if (!OidIsValid(key->database))
+		return true;
+	if (key->database != MyDatabaseId)
+		return SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(key->database));
+	for (int i = 0; i < nkeep; i++)
+		if (same_key(key, &keep[i]))
+			return true;
+	return false;
+}
+
+void
+counters_evict(const SlotKey *then, const SlotKey *keep, int nkeep)
+{
 	for (int i = 0; i < writes_shared->nslots; i++)
 	{
 		WriteSlot  *slot = &writes_shared->slots[i];
-		bool		keep = !OidIsValid(seen[i].database);
 
-		if (seen[i].database == MyDatabaseId)
-			for (int k = 0; k < nkeys && !keep; k++)
-				keep = same_key(&seen[i], &keys[k]);
-		else if (!keep)
-			keep = SearchSysCacheExists1(DATABASEOID,
-										 ObjectIdGetDatum(seen[i].database));
-		if (keep)
+		/* The catalog is not read under the lock. */
+		if (is_kept(&then[i], keep, nkeep))
 			continue;
 		LWLockAcquire(slots_lock, LW_EXCLUSIVE);
-		if (same_key(&slot->key, &seen[i]))
+		if (same_key(&slot->key, &then[i]))
 			slot_change(slot, NULL);
 		LWLockRelease(slots_lock);
 	}
-	pfree(seen);
 }
 
 /* The newest slot of a name, unless tables of several schemas bear it. */

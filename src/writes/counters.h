@@ -116,6 +116,7 @@ typedef struct WritesShared
 	DatabaseCount databases[COUNTED_DATABASES];
 	LogClass	log_classes[LOG_CLASSES];
 	FailureRing ring;
+	pg_atomic_uint32 slots_freed;	/* so often: there may be room again */
 	int			nslots;
 	WriteSlot	slots[FLEXIBLE_ARRAY_MEMBER];
 } WritesShared;
@@ -135,11 +136,15 @@ extern void counters_init(void);
 /* Finds or makes a slot; false when all are taken.  May take the LWLock. */
 extern bool counters_slot(const SlotKey *key, WriteTarget *target);
 
+/* The slots as they are now, nslots of them, in the current memory context. */
+extern SlotKey *counters_keys(void);
+
 /*
- * Frees the slots of this database that are none of the keys, and those of
- * databases that are no more.  Reads a catalog: in a transaction only.
+ * Of slots as they were then, frees those of this database that are none of
+ * the keys to keep, and those of databases that are no more.  Reads a catalog:
+ * in a transaction only.
  */
-extern void counters_evict(const SlotKey *keys, int nkeys);
+extern void counters_evict(const SlotKey *then, const SlotKey *keep, int nkeep);
 
 /* The book, or NULL when the slot is another's by now. */
 static inline WriteBook *

@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
@@ -246,31 +247,36 @@ extension_may_come(void)
 /*
  * All slots but those of the tables in the cache, and of those that somebody
  * may just be tracking: what is in force by rows that are not committed yet.
+ * They are read after the slots, as a slot is made after its row.
  */
 static void
 evict_others(Relation truth)
 {
 	SnapshotData dirty;
+	SlotKey    *then;
+	SlotKey    *keep;
 	TrackedRow *rows = NULL;
-	SlotKey    *keys;
 	int			count = 0;
 	int			kept = 0;
 
 	tracked_cache.eviction_due = !may_evict();
-	if (tracked_cache.eviction_due || (truth == NULL && extension_may_come()))
+	if (tracked_cache.eviction_due)
+		return;
+	then = counters_keys();
+	if (truth == NULL && extension_may_come())
 		return;
 	if (truth != NULL)
 	{
 		InitDirtySnapshot(dirty);
 		rows = rows_read(truth, &dirty, &count);
 	}
-	keys = palloc(Max(tracked_cache.count + count, 1) * sizeof(SlotKey));
+	keep = palloc(Max(tracked_cache.count + count, 1) * sizeof(SlotKey));
 	for (int i = 0; i < tracked_cache.count; i++)
-		keys[kept++] = tracked_cache.tables[i].key;
+		keep[kept++] = tracked_cache.tables[i].key;
 	for (int i = 0; i < count; i++)
 		if (row_is_in_force(rows, count, &rows[i]))
-			keys[kept++] = rows[i].table.key;
-	counters_evict(keys, kept);
+			keep[kept++] = rows[i].table.key;
+	counters_evict(then, keep, kept);
 }
 
 /* Own changes are seen too, so that track() works within a transaction. */
@@ -293,8 +299,29 @@ tables_fill(Relation truth)
 		tracked_cache.count++;
 	}
 	evict_others(truth);
+	tracked_cache.lacking = false;
+	tracked_cache.freed_seen = pg_atomic_read_u32(&writes_shared->slots_freed);
 	for (int i = 0; i < tracked_cache.count; i++)
+	{
 		table_resolve(&tracked_cache.tables[i], &name_hashes[i]);
+		if (!tracked_cache.tables[i].counted)
+			tracked_cache.lacking = true;
+	}
+}
+
+/* The extension's own, not what somebody has given its name. */
+static Oid
+truth_find(void)
+{
+	Oid			schema = get_namespace_oid("deploydb", true);
+	Oid			relid = OidIsValid(schema) ?
+		get_relname_relid("tracked", schema) : InvalidOid;
+	Oid			extension = OidIsValid(relid) ?
+		get_extension_oid("deploydb", true) : InvalidOid;
+
+	return OidIsValid(extension) &&
+		getExtensionOfObject(RelationRelationId, relid) == extension ?
+		relid : InvalidOid;
 }
 
 static pg_noinline void
@@ -305,14 +332,13 @@ cache_build(void)
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
 	uint64		changes_before = changes;
-	Oid			schema = get_namespace_oid("deploydb", true);
-	Oid			relid = OidIsValid(schema) ?
-		get_relname_relid("tracked", schema) : InvalidOid;
+	Oid			relid = truth_find();
 
 	truth_relid = relid;
 	if (!OidIsValid(relid))
 	{
 		tracked_cache.count = 0;
+		tracked_cache.lacking = false;
 		evict_others(NULL);
 	}
 	else if (ConditionalLockRelationOid(relid, AccessShareLock))
@@ -342,10 +368,19 @@ cache_build(void)
 pg_attribute_hot bool
 tracked_refresh(void)
 {
-	if ((!tracked_cache.valid || (tracked_cache.eviction_due && may_evict())) &&
+	if ((!tracked_cache.valid || (tracked_cache.eviction_due && may_evict()) ||
+		 (tracked_cache.lacking &&
+		  tracked_cache.freed_seen != pg_atomic_read_u32(&writes_shared->slots_freed))) &&
 		!IsInParallelMode())	/* which takes no snapshot, nor writes */
 		cache_build();
 	return tracked_cache.count > 0;
+}
+
+void
+tracked_evict(void)
+{
+	forget();
+	(void) tracked_refresh();
 }
 
 const TrackedTable *

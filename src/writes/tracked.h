@@ -35,6 +35,8 @@ typedef struct TrackedCache
 	int			count;
 	bool		valid;
 	bool		eviction_due;	/* by the next transaction that may */
+	bool		lacking;		/* no slot was free for one of them */
+	uint32		freed_seen;		/* slots that had been freed by then */
 } TrackedCache;
 
 extern TrackedCache tracked_cache;
@@ -65,6 +67,9 @@ tracked_may_be(Oid relid)
 	return !tracked_cache.valid || tracked_cache.eviction_due ||
 		tracked_cached(relid) != NULL;
 }
+
+/* Frees what nobody needs any more, unless the transaction has written. */
+extern void tracked_evict(void);
 
 /* Brings the cache up to date; true when anything is tracked at all. */
 extern bool tracked_refresh(void);

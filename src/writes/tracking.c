@@ -192,6 +192,8 @@ deploydb_track(PG_FUNCTION_ARGS)
 	bool		changed;
 
 	primary_or_error();
+	if (counters_there())
+		tracked_evict();
 	changed = change(&plan,
 					 "INSERT INTO deploydb.tracked AS t (schema, name, built_in, enabled, tracked_at, tracked_by)"
 					 " SELECT $1, $2, false, true, pg_catalog.clock_timestamp(), $3"

@@ -71,7 +71,7 @@ END $$;
 CREATE FUNCTION burning() RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(b.burning::text, ' ' ORDER BY b.severity) FROM deploydb.burn_rates('w') b $$;
 
-SELECT plan(172);
+SELECT plan(179);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -354,7 +354,7 @@ SELECT results_eq($$SELECT attempts, succeeded, rolled_back, prepared, unaccount
 	'VALUES (2::bigint, 1::bigint, 1::bigint, 1::bigint, 0::bigint, 2::bigint)', 'what was prepared is no attempt');
 SELECT deploydb.take_write_sample() AS taken \g /dev/null
 INSERT INTO deploydb.write_epoch
-SELECT e.target, e.since - interval '1 year', e.at - interval '1 minute', 100, 20, 3, 5, 6, 7, 9, 800, ''
+SELECT e.target, e.since - interval '1 year', e.at - interval '1 minute', 100, 20, 3, 5, 6, 7, 9, 800, '', NULL, e.database_oid, e.tracked_at
 FROM deploydb.write_epoch e JOIN deploydb.write_target t USING (target) WHERE t.name = 'apart' AND NOT t.others;
 INSERT INTO deploydb.write_sample
 SELECT e.target, e.at, e.since, e.succeeded, e.failed, e.rolled_back, e.rejected, e.swallowed, e.prepared, e.unaccounted,
@@ -370,6 +370,38 @@ SELECT results_eq(
 	FROM deploydb.write_history('1 day', '36525 days', 'apart')$$,
 	$$VALUES ('public.apart', 130::bigint, 101::bigint, 20::bigint, 4::bigint, 5::bigint, 802::bigint, 101 / 130::float8)$$,
 	'and in the history');
+-- a server that was the primary, and is again: another one's samples lie between
+CREATE TABLE turns (id integer CHECK (id > 0));
+SELECT deploydb.track('turns') AS tracked \g /dev/null
+INSERT INTO turns SELECT 1 FROM generate_series(1, 100);
+SELECT try('INSERT INTO turns VALUES (-1)') FROM generate_series(1, 4) \g /dev/null
+SELECT deploydb.take_write_sample() AS taken, clock_timestamp() AS own_sample \gset
+INSERT INTO deploydb.write_epoch
+SELECT t.target, clock_timestamp(), clock_timestamp(), 7, 1, 0, 0, 0, 0, 0, 7, '', '{"22012": 1}', 1, now()
+FROM deploydb.write_target t WHERE t.name = 'turns' AND NOT t.others;
+INSERT INTO deploydb.write_sample
+SELECT e.target, e.at, e.since, e.succeeded, e.failed, 0, 0, 0, 0, 0, e.rows_written, e.latency, e.failures FROM deploydb.write_epoch e
+WHERE e.succeeded = 7;
+SELECT clock_timestamp() AS other_sample \gset
+INSERT INTO turns VALUES (1);
+CREATE FUNCTION turns(since timestamptz) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE deploydb.write_target SET reset_at = since WHERE name = 'turns';
+	RETURN (SELECT concat_ws(' ', s.attempts, s.rows_written, (SELECT sum(f.attempts) FROM deploydb.write_failures('1 day', 'turns') f))
+		FROM deploydb.write_stats('1 day', 'turns') s);
+END $$;
+SELECT is(turns(:'other_sample'), '1 1', 'since the other one''s last sample');
+SELECT is((SELECT sum(attempts) FROM deploydb.write_history(format('%s microseconds', floor(extract(epoch FROM clock_timestamp() - :'other_sample') * 1000000)),
+	'36525 days', 'turns')), 1::numeric, 'in the history, too');
+SELECT is(turns(:'own_sample'), '9 8', 'since its own');
+SELECT is(turns('-infinity'), '14 108 4', 'all of it');
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+SELECT is(turns(:'other_sample'), '1 1', 'sampled, the same');
+SELECT is((SELECT deploydb.histogram_sum(array_agg(s.latency)) FROM deploydb.write_sample s JOIN deploydb.write_target t USING (target) WHERE t.name = 'turns'),
+	(SELECT c.latency FROM deploydb.write_counters() c WHERE c.name = 'turns' AND NOT c.others), 'durations, too, are those since its own last one');
+SELECT is((SELECT string_agg(kind, ' ') FROM deploydb.write_gap WHERE name = 'turns'), 'lost', 'what the other one counted after that is a gap');
+SELECT deploydb.untrack('turns') AS untracked \g /dev/null
+
 SELECT clock_timestamp() AS before
 \gset
 SELECT deploydb.reset_write_stats('apart') AS reset \g /dev/null

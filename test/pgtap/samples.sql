@@ -23,7 +23,7 @@ INSERT INTO deploydb.write_sample
 	FROM attempt, deploydb.write_target;
 INSERT INTO deploydb.write_epoch
 	SELECT target, since, at, succeeded, failed, rolled_back, rejected, swallowed, prepared, unaccounted,
-		rows_written, deploydb.histogram_sum(ARRAY(SELECT latency FROM deploydb.write_sample)), failures
+		rows_written, deploydb.histogram_sum(ARRAY(SELECT latency FROM deploydb.write_sample)), failures, 1, since
 	FROM deploydb.write_sample ORDER BY at DESC LIMIT 1;
 INSERT INTO deploydb.write_failure
 	SELECT target, since, jsonb_object_keys(failures), at
@@ -120,7 +120,7 @@ SELECT deploydb.add_webhook('g', 'generic', 'https://example.org/') \g /dev/null
 SELECT now() - interval '40 days' AS since \gset
 TRUNCATE deploydb.write_sample, deploydb.write_failure, deploydb.write_epoch;
 INSERT INTO deploydb.write_epoch
-	SELECT target, :'since', now(), 9, 9, 0, 0, 0, 0, 0, 9, '' FROM deploydb.write_target WHERE name = 'w';
+	SELECT target, :'since', now(), 9, 9, 0, 0, 0, 0, 0, 9, '', NULL, 1, :'since' FROM deploydb.write_target WHERE name = 'w';
 CREATE TEMPORARY TABLE age AS SELECT a, now() - a::interval AS at
 	FROM unnest('{32 days,30 days 1 hour,29 days 23 hours,1 day}'::text[]) a;
 INSERT INTO deploydb.write_sample

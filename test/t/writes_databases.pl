@@ -106,6 +106,8 @@ sql('late', 'CREATE EXTENSION deploydb; CREATE TABLE decision_insights (id int);
 is(sql('late', 'INSERT INTO decision_insights VALUES (1); SELECT count(*) FROM deploydb.write_stats()'), '0', 'a database that comes too late is not counted');
 like(sql('late', 'SELECT * FROM deploydb_status()'), qr/^writes\|warning\|no room to count/m, 'which its overview says');
 unlike(sql('late', 'SELECT * FROM deploydb_status()'), qr/no table\s+is tracked/, 'and nothing else');
+my $late = $node->background_psql('late');
+$late->query('INSERT INTO decision_insights VALUES (2)');
 
 sql('postgres', 'DROP DATABASE as_text');
 is($session->query(q{SELECT deploydb.track('ninth')}), 't', 'a dropped database\'s room is there at once, for a session too that was there before');
@@ -128,6 +130,56 @@ $session->quit;
 sql('in_parallel', 'CREATE EXTENSION deploydb');
 sql('in_parallel', 'INSERT INTO app.decision_insights VALUES (14)');
 is(counted('in_parallel', 'app.decision_insights'), '1|1|0|1', 'created again, it counts anew');
+
+# A session that found no room finds it once there is some
+sql('source', q{SELECT deploydb.untrack(name) FROM deploydb.tracked_table WHERE schema = 'public'});
+sql('source', 'SELECT count(*) FROM deploydb.write_counters()');
+sql('late', 'INSERT INTO decision_insights VALUES (3)');
+$late->query('INSERT INTO decision_insights VALUES (4)');
+is(counted('late', 'public.decision_insights'), '2|2|0|2', 'a session that was there before counts again');
+is($late->query('SELECT succeeded FROM deploydb.write_counters()'), '2', 'and shows it');
+$late->quit;
+
+# What a session had taken that has ended within its transaction is free
+my $ended = $node->background_psql('source');
+my $other = $node->background_psql('source');
+$other->query('INSERT INTO app.decision_insights VALUES (20)');
+$ended->query(q{BEGIN; DO $$ BEGIN FOR i IN 1 .. 9 LOOP BEGIN PERFORM deploydb.track('taken' || i); EXCEPTION WHEN OTHERS THEN EXIT; END; END LOOP; END $$});
+my $pid = $ended->query('SELECT pg_backend_pid()');
+like(($node->psql('source', q{SELECT deploydb.track('full')}))[2], qr/too many tables are tracked/, 'full, for the time of a transaction');
+sql('postgres', "SELECT pg_terminate_backend($pid, 60000)");
+is($other->query(q{SELECT deploydb.track('now')}), 't', 'and then not');
+$other->quit;
+
+# No gap where nothing was counted: a restore that has the table tracked by a
+# row of its own, and a copy of a database in which the extension was created.
+sql('postgres', 'CREATE DATABASE again');
+sql('again', q{CREATE TABLE decision_insights (id int); CREATE EXTENSION deploydb;
+	SELECT deploydb.untrack('decision_insights'); SELECT deploydb.track('decision_insights')});
+$node->command_ok([ 'pg_dump', '-f', "$dump.again.sql", 'again' ], 'dumped, tracked again');
+sql('postgres', 'DROP DATABASE again; CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', "$dump.again.sql", '-d', 'restored' ], 'restored');
+sql('postgres', 'CREATE DATABASE template');
+sql('template', 'CREATE EXTENSION deploydb; CREATE TABLE decision_insights (id int)');
+sql('postgres', 'CREATE DATABASE copied TEMPLATE template');
+foreach my $database (qw(restored copied))
+{
+	is(sql($database, q{INSERT INTO decision_insights VALUES (1); SELECT deploydb.take_write_sample() > 0;
+		SELECT attempts > 0, gaps FROM deploydb.write_stats()}), "t\nt|0", "no gap in a database that is $database");
+}
+
+# What bears the names of ours where we are not
+sql('postgres', 'CREATE ROLE somebody LOGIN; CREATE DATABASE foreign_one OWNER somebody');
+foreach my $relation ('TABLE deploydb.tracked (a int, b int, c int, d int, e int)', 'VIEW deploydb.tracked AS SELECT 1 AS a',
+	'TABLE deploydb.tracked (schema text, name text, built_in boolean, enabled boolean, tracked_at timestamptz) PARTITION BY LIST (name)',
+	'MATERIALIZED VIEW deploydb.tracked AS SELECT NULL::text AS schema, NULL::text AS name, false AS built_in, true AS enabled, now()')
+{
+	my ($status, $out, $err) = $node->psql('foreign_one', "BEGIN; CREATE SCHEMA deploydb; CREATE $relation; CREATE TABLE x (i int);"
+		. ($relation =~ /int\)/ ? ' INSERT INTO deploydb.tracked VALUES (7, 7, 7, 7, 7);' : '')
+		. ' COMMIT; INSERT INTO x VALUES (1); SELECT count(*) FROM x; DROP TABLE x; DROP SCHEMA deploydb CASCADE',
+		extra_params => [ '-U', 'somebody' ]);
+	is("$status $out", '0 1', "a $relation of somebody's") or diag($err);
+}
 
 $node->stop;
 done_testing();
