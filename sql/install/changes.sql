@@ -34,11 +34,12 @@ COMMENT ON FUNCTION deploydb.lost_changes() IS
 REVOKE ALL ON FUNCTION deploydb.lost_changes() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.lost_changes() TO pg_monitor, pg_database_owner;
 
+-- As facts call them; an event calls an enum or a domain a type.
 CREATE FUNCTION deploydb.watched_types()
 RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
-AS $$ SELECT '{table,view,materialized view,index,sequence,type}'::text[] $$;
+AS $$ SELECT '{table,view,materialized view,index,sequence,enum,domain,composite type,type}'::text[] $$;
 COMMENT ON FUNCTION deploydb.watched_types() IS
 	'Monitoring: types of the objects that are watched if a known migration made them';
 REVOKE ALL ON FUNCTION deploydb.watched_types() FROM PUBLIC;
@@ -80,12 +81,13 @@ COMMENT ON FUNCTION deploydb.is_watched(text, text) IS
 REVOKE ALL ON FUNCTION deploydb.is_watched(text, text) FROM PUBLIC;
 
 -- The relations that bear these names, their partitions, and the indexes of
--- both, so that one which is renamed or gone is known by what it was.  Kept by the monitor, and by each change.
+-- both, and the types, so that one which is renamed or gone is known by what it
+-- was.  Kept by the monitor, and by each change.
 CREATE TABLE deploydb.watched_relation (
 	relation bigint PRIMARY KEY
 );
 COMMENT ON TABLE deploydb.watched_relation IS
-	'Monitoring: oids of the relations that are watched now';
+	'Monitoring: oids of the relations and types that are watched now';
 GRANT SELECT ON deploydb.watched_relation TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.refresh_watched()
@@ -109,7 +111,14 @@ BEGIN
 	SELECT COALESCE(array_agg(w.oid::bigint), '{}') INTO now_watched
 	FROM (SELECT t.oid FROM watched t
 		  UNION ALL
-		  SELECT i.indexrelid FROM watched t JOIN pg_index i ON i.indrelid = t.oid) AS w;
+		  SELECT i.indexrelid FROM watched t JOIN pg_index i ON i.indrelid = t.oid
+		  UNION ALL
+		  SELECT t.oid
+		  FROM pg_type t
+			JOIN pg_namespace n ON n.oid = t.typnamespace
+		  WHERE t.typname IN (SELECT (parse_ident(w.name))[1] FROM deploydb.watched_object w
+				WHERE w.object_type IN ('enum', 'domain', 'composite type'))
+			AND n.nspname NOT IN ('deploydb', 'pg_catalog', 'information_schema')) AS w;
 	DELETE FROM deploydb.watched_relation r WHERE r.relation <> ALL (now_watched);
 	INSERT INTO deploydb.watched_relation
 	SELECT n FROM unnest(now_watched) n
@@ -119,7 +128,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.refresh_watched() IS
-	'Monitoring: looks which relations are watched; a part of collect_metrics()';
+	'Monitoring: looks which relations and types are watched; a part of collect_metrics()';
 REVOKE ALL ON FUNCTION deploydb.refresh_watched() FROM PUBLIC;
 SELECT deploydb.refresh_watched();
 
@@ -202,11 +211,13 @@ BEGIN
 	FOR command IN
 		-- By the indexes, whatever the plan that is kept was made for
 		SELECT c.command_tag, c.object_type, c.object_identity,
-			(SELECT k.relname FROM pg_class k WHERE k.oid = c.itself) AS name,
+			CASE WHEN c.is_type THEN (SELECT t.typname FROM pg_type t WHERE t.oid = c.itself)
+				ELSE (SELECT k.relname FROM pg_class k WHERE k.oid = c.itself) END AS name,
 			(SELECT k.relname FROM pg_class k WHERE k.oid = COALESCE(c.on_table, c.itself)) AS relation,
 			COALESCE(c.on_table, c.itself)::bigint AS oid, c.itself::bigint AS itself, c.schema
 		FROM (SELECT d.command_tag, d.object_type, d.object_identity,
-				CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid END AS itself,
+				d.classid = 'pg_type'::regclass AS is_type,
+				CASE WHEN d.classid IN ('pg_class'::regclass, 'pg_type'::regclass) THEN d.objid END AS itself,
 				CASE WHEN d.classid = 'pg_namespace'::regclass THEN d.objid END AS schema,
 				CASE d.classid
 					WHEN 'pg_class'::regclass THEN (SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = d.objid)
@@ -252,13 +263,13 @@ BEGIN
 		-- Looked up in what is read once, as thousands may go with a schema
 		WITH gone AS MATERIALIZED (
 			SELECT d.object_type, d.object_identity, d.object_name, d.address_names,
-				CASE WHEN d.classid = 'pg_class'::regclass THEN d.objid::bigint END AS oid,
+				CASE WHEN d.classid IN ('pg_class'::regclass, 'pg_type'::regclass) THEN d.objid::bigint END AS oid,
 				d.object_type IN ('table column', 'table constraint', 'default value', 'trigger', 'policy', 'rule') AS is_part
 			FROM pg_event_trigger_dropped_objects() d
 			WHERE NOT d.is_temporary),
 		whole AS (
 			SELECT g.object_identity, g.address_names FROM gone g
-			WHERE g.object_type IN ('table', 'view', 'materialized view'))
+			WHERE g.object_type IN ('table', 'view', 'materialized view', 'composite type'))
 		SELECT g.object_type, g.object_identity, g.object_name, g.oid,
 			CASE WHEN g.is_part THEN g.address_names[2] END AS relation
 		FROM gone g

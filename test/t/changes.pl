@@ -107,6 +107,26 @@ for my $preloaded (0, 1)
 	run_as_app('SET quote_all_identifiers = on; CREATE TABLE another (id int); DROP TABLE another', 'whatever is quoted');
 	is(noted(), 'CREATE TABLE "shop"."another", DROP TABLE "shop"."another"', 'a table of a known migration is known');
 	$node->safe_psql('app', q{SELECT deploydb.forget_migration('20990102_other')});
+
+	# Types of a known migration
+	$node->safe_psql('app', q{SELECT deploydb.register_migration('20990103_types', $$
+		CREATE TYPE "IngestionStatus" AS ENUM ('PENDING', 'SUCCESS'); CREATE DOMAIN confidence AS float8; CREATE TYPE factor AS (name text)$$)});
+	noted();
+	run_as_app(q{CREATE TYPE "IngestionStatus" AS ENUM ('PENDING'); ALTER TYPE "IngestionStatus" ADD VALUE 'FAILED';
+		ALTER TYPE "IngestionStatus" RENAME VALUE 'PENDING' TO 'WAITING'; ALTER TYPE "IngestionStatus" OWNER TO app;
+		ALTER TYPE "IngestionStatus" RENAME TO old; ALTER TYPE old RENAME TO "IngestionStatus"}, 'an enum');
+	is(noted(), 'CREATE TYPE shop."IngestionStatus", ALTER TYPE shop."IngestionStatus", ALTER TYPE shop."IngestionStatus", '
+		. 'ALTER TYPE shop."IngestionStatus", ALTER TYPE shop.old, ALTER TYPE shop."IngestionStatus"', 'each change is noted');
+	$node->safe_psql('app', 'DELETE FROM deploydb.watched_relation; SELECT deploydb.refresh_watched()');
+	run_as_app('ALTER TYPE "IngestionStatus" RENAME TO old; DROP TYPE old', 'one that was there before');
+	is(noted(), 'ALTER TYPE shop.old, DROP TYPE shop.old', 'is known by what it was');
+	run_as_app('CREATE DOMAIN confidence AS float8; ALTER DOMAIN confidence ADD CHECK (value >= 0); DROP DOMAIN confidence', 'a domain');
+	is(noted(), 'CREATE DOMAIN shop.confidence, ALTER DOMAIN shop.confidence, DROP DOMAIN shop.confidence', 'likewise');
+	run_as_app('CREATE TYPE factor AS (name text); ALTER TYPE factor ADD ATTRIBUTE weight float8; DROP TYPE factor', 'a composite type');
+	is(noted(), 'CREATE TYPE shop.factor, ALTER TYPE shop.factor, DROP TYPE shop.factor', 'likewise, once');
+	run_as_app(q{CREATE TYPE mood AS ENUM ('glad'); ALTER TYPE mood ADD VALUE 'sad'; DROP TYPE mood}, 'another type');
+	is(noted(), '', 'is not noted');
+	$node->safe_psql('app', q{SELECT deploydb.forget_migration('20990103_types')});
 }
 
 $node->stop;

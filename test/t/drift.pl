@@ -92,6 +92,14 @@ isnt(told_after('CREATE INDEX decision_insights_created_at_idx ON decision_insig
 isnt(told_after('CREATE INDEX decision_insights_feature_vector_hash_idx ON decision_insights (feature_vector_hash)', 'resolved'), '',
 	'both are');
 
+# A change of an enum
+sql(q{SET client_min_messages = error;
+	CREATE TYPE "IngestionStatus" AS ENUM ('PENDING', 'SUCCESS');
+	SELECT deploydb.register_migration('20260101000000_status', $$CREATE TYPE "IngestionStatus" AS ENUM ('PENDING', 'SUCCESS')$$);
+	SELECT deploydb_verify_migration('status')});
+isnt(told_after(q{ALTER TYPE "IngestionStatus" RENAME VALUE 'PENDING' TO 'WAITING'}, 'firing'), '', 'a renamed value of an enum');
+isnt(told_after(q{ALTER TYPE "IngestionStatus" RENAME VALUE 'WAITING' TO 'PENDING'}, 'resolved'), '', 'and that it is back');
+
 # What deviates from nothing pages nobody, at no tick
 $node->append_conf('postgresql.conf', "deploydb.metrics_collection_interval = '1s'\n");
 $node->reload;
