@@ -365,5 +365,5 @@ AS $$
 	ORDER BY w.name
 $$;
 COMMENT ON FUNCTION deploydb.heartbeats() IS
-	'Webhooks: addresses that get a request at each tick';
+	'Webhooks: addresses that get a request after each tick that went well';
 REVOKE ALL ON FUNCTION deploydb.heartbeats() FROM PUBLIC;

@@ -53,7 +53,7 @@ typedef struct Attempt
 	TimestampTz record_at;		/* not before */
 } Attempt;
 
-/* A webhook that is called at each tick, as far as we know of it. */
+/* A webhook that is called after each tick, as far as we know of it. */
 typedef struct Heartbeat
 {
 	char	   *webhook;
@@ -485,14 +485,13 @@ find_heartbeats(void *argument)
 	MemoryContextSwitchTo(before);
 }
 
-void
-sender_tick(void)
+static void
+send_heartbeats(void)
 {
 	static Unit looking = {.activity = "looking for heartbeats"};
 	MemoryContext before = enter();
 	ListCell   *lc;
 
-	claim_at = DT_NOBEGIN;
 	claimed = NIL;
 	if (unit_run(&looking, find_heartbeats, NULL))
 	{
@@ -510,6 +509,14 @@ sender_tick(void)
 	}
 	claimed = NIL;
 	leave(before);
+}
+
+void
+sender_tick(bool committed)
+{
+	claim_at = DT_NOBEGIN;
+	if (committed)
+		send_heartbeats();
 }
 
 /* ---- the loop ------------------------------------------------------------ */

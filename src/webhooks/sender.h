@@ -14,8 +14,11 @@
 #ifndef DEPLOYDB_SENDER_H
 #define DEPLOYDB_SENDER_H
 
-/* After each tick: sends the heartbeats, and has the outbox looked at. */
-extern void sender_tick(void);
+/*
+ * After each tick: has the outbox looked at, and sends the heartbeats, unless
+ * the tick failed: whoever waits for them is to notice.
+ */
+extern void sender_tick(bool committed);
 
 /*
  * Waits for the latch, which it resets, or for the time to pass, and meanwhile

@@ -304,15 +304,16 @@ tick(void)
 	static Unit in_scopes = {.activity = "tick"};
 	static Unit notifying = {.activity = "notifying"};
 	UnitError	error;
+	bool		committed;
 
 	/* Scopes take transaction ids: there are none unless something fails. */
-	(void) try_sql(&whole, "SELECT deploydb.tick(false)", &error);
+	committed = try_sql(&whole, "SELECT deploydb.tick(false)", &error);
 	if (error.sqlstate == ERRCODE_QUERY_CANCELED)
 		unit_record(&whole, &error);	/* another try would take as long */
 	else if (error.message != NULL)
-		(void) run_sql(&in_scopes, "SELECT deploydb.tick()");
+		committed = run_sql(&in_scopes, "SELECT deploydb.tick()");
 	(void) run_sql(&notifying, "SELECT deploydb.notify_events()");
-	sender_tick();
+	sender_tick(committed);
 }
 
 /*

@@ -209,6 +209,25 @@ cmp_ok(scalar beats(), '>', 2, 'a heartbeat is sent at each tick');
 is((beats())[0]{method}, 'GET', 'by GET');
 sql(q{SELECT deploydb.drop_webhook('beat')});
 
+# None is sent while ticks fail; messages are. What is counted is not rolled back.
+sub beats_of_failing { return grep { $_->{path} eq '/ok/failing' } $receiver->requests }
+sql(q{CREATE SEQUENCE failures;
+	CREATE FUNCTION breaks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.failures'); RAISE 'broken'; END $$;
+	CREATE TRIGGER breaks BEFORE UPDATE OF ticks ON deploydb.monitor_state FOR EACH ROW EXECUTE FUNCTION breaks()});
+wait_until('SELECT is_called FROM failures', 'ticks fail');
+sql(q{SELECT deploydb.add_webhook('failing', 'heartbeat', '} . $receiver->url('/ok/failing') . q{')});
+my $failures = sql('SELECT last_value FROM failures');
+add_webhook('meanwhile', $receiver->url('/ok/meanwhile'));
+notify('meanwhile', 'meanwhile');
+wait_until(newest('meanwhile', q{state = 'delivered'}), 'and messages are sent');
+# each fails twice, the second time part by part
+wait_until("SELECT last_value >= $failures + 6 FROM failures", 'more than two ticks have failed');
+is(scalar beats_of_failing(), 0, 'without a heartbeat');
+sql('DROP FUNCTION breaks CASCADE; DROP SEQUENCE failures');
+foreach (1 .. 600) { last if beats_of_failing(); select undef, undef, undef, 0.1 }
+cmp_ok(scalar beats_of_failing(), '>', 0, 'which comes once a tick goes well');
+sql(q{SELECT deploydb.drop_webhook('failing'), deploydb.drop_webhook('meanwhile')});
+
 # A database of another encoding
 $node->safe_psql('postgres', q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'});
 $node->safe_psql('latin', 'CREATE EXTENSION deploydb');
