@@ -8,7 +8,8 @@
  *
  * Locking: what the SELECT takes, given back with the subtransaction.
  * Errors: those of the query; one that takes too long raises
- * program_limit_exceeded, as a cancel request is something else.
+ * program_limit_exceeded, as a cancel request is something else.  It cannot
+ * catch that: whatever of it is caught is raised again.
  */
 #include "postgres.h"
 
@@ -171,15 +172,38 @@ execute_restricted(const UserQuery *q, MemoryContext context)
 	return value;
 }
 
+/* When the query that runs is to have ended; 0 where none does. */
+static TimestampTz query_ends_at = 0;
+
+/* An exception handler's subtransaction, too, ends so. */
+static void
+cancel_again(SubXactEvent event, SubTransactionId mySubid,
+			 SubTransactionId parentSubid, void *arg)
+{
+	(void) mySubid;
+	(void) parentSubid;
+	(void) arg;
+	if (event == SUBXACT_EVENT_ABORT_SUB && query_ends_at != 0 &&
+		GetCurrentTimestamp() >= query_ends_at)
+	{
+		QueryCancelPending = true;
+		InterruptPending = true;
+	}
+}
+
 /* Has the query end at that time; gives what was to end the statement. */
 static TimestampTz
 arm_timeout(TimestampTz deadline)
 {
+	static bool registered = false;
 	TimestampTz outer = get_timeout_active(STATEMENT_TIMEOUT) ?
 		get_timeout_finish_time(STATEMENT_TIMEOUT) : 0;
 
-	if (outer == 0 || deadline < outer)
-		enable_timeout_at(STATEMENT_TIMEOUT, deadline);
+	if (!registered)
+		RegisterSubXactCallback(cancel_again, NULL);
+	registered = true;
+	query_ends_at = outer == 0 ? deadline : Min(deadline, outer);
+	enable_timeout_at(STATEMENT_TIMEOUT, query_ends_at);
 	return outer;
 }
 
@@ -198,6 +222,7 @@ user_query(const UserQuery *q)
 	ResourceOwner owner = CurrentResourceOwner;
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   deploydb_metric_timeout);
+	TimestampTz caller_ends_at = query_ends_at;
 	volatile TimestampTz outer;
 	char	   *volatile value = NULL;
 	ErrorData  *volatile error = NULL;
@@ -217,8 +242,13 @@ user_query(const UserQuery *q)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
+
+		/* What was caught on the way has been raised. */
+		if (GetCurrentTimestamp() >= query_ends_at)
+			QueryCancelPending = false;
 	}
 	PG_END_TRY();
+	query_ends_at = caller_ends_at;
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;

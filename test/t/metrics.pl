@@ -144,6 +144,16 @@ is(sql(q{SELECT DISTINCT owner FROM deploydb.metric WHERE query IS NOT NULL}), '
 wait_for(q{SELECT value = 1 FROM deploydb.metric_value WHERE metric = 'job.count'}, 'the monitor runs a query');
 wait_for(q{SELECT fault LIKE '%took longer than 300 ms' FROM deploydb.metric WHERE name = 'job.slow'},
 	'a slow one is disabled, with the reason');
+# One that catches it ends, too: at once, or never by itself
+foreach my $then ('RETURN 1', 'NULL')
+{
+	sql(qq{SET ROLE clerk; CREATE OR REPLACE FUNCTION stubborn() RETURNS integer LANGUAGE plpgsql AS \$\$ BEGIN
+			LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN $then; END; END LOOP; END \$\$;
+		SELECT deploydb.add_metric('job.stubborn', 'SELECT 1')});
+	sql(q{UPDATE deploydb.metric SET query = 'SELECT stubborn()' WHERE name = 'job.stubborn'});
+	wait_for(q{SELECT fault LIKE '%took longer than 300 ms' FROM deploydb.metric WHERE name = 'job.stubborn'}, "one that catches the timeout: $then");
+	sql(q{SELECT deploydb.drop_metric('job.stubborn')});
+}
 wait_for(q{SELECT fault LIKE '%"nowhere" does not exist' FROM deploydb.metric WHERE name = 'job.gone'},
 	'and one that fails');
 $tick = sql('SELECT ticks FROM deploydb.worker_status');
@@ -169,6 +179,19 @@ wait_for(q{SELECT fault LIKE 'cannot set parameter "role" within security-restri
 wait_for(q{SELECT value = 6 FROM deploydb.metric_value WHERE metric = 'thief.sets'}, 'what it sets');
 wait_for(q{SELECT count(*) = 0 FROM deploydb.metric_latest WHERE metric <> 'thief.steals' AND error IS NOT NULL AND metric !~ '^job'},
 	'is set for it alone');
+
+# Nor can what the application stores hold up a tick
+
+is(sql(q{SET ROLE thief; CREATE TYPE trap AS (v float8);
+	CREATE FUNCTION spring(trap) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN
+		LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$;
+	CREATE CAST (trap AS float8) WITH FUNCTION spring(trap);
+	CREATE TABLE decision_records ("decisionId" text, "timestamp" timestamp(3), confidence trap, "ingestionStatus" text, "isSimulation" boolean);
+	INSERT INTO decision_records VALUES ('d', now() AT TIME ZONE 'UTC', ROW(1), 'SUCCESS', false) RETURNING true}), 't', 'a column with a cast that never ends');
+wait_for(q{SELECT error LIKE '%took longer than 300 ms' FROM deploydb.metric_latest WHERE metric = 'decision.confidence.p50'}, 'has no median');
+$tick = sql('SELECT ticks FROM deploydb.worker_status');
+wait_for("SELECT ticks > $tick + 1 FROM deploydb.worker_status", 'and ticks go on');
+sql('DROP TABLE decision_records; DROP TYPE trap CASCADE');
 
 # Locks of the session are given back, but for the monitor's own.
 
