@@ -55,7 +55,7 @@ DECLARE
 BEGIN
 	folded := ARRAY(
 		SELECT n.id FROM deploydb.next_message n
-		WHERE n.webhook = hook AND n.attempts = 0
+		WHERE n.webhook = hook AND n.attempts = 0 AND n.kind <> 'digest'
 		ORDER BY n.severity, n.id OFFSET keep);
 	IF cardinality(folded) < 2 THEN
 		RETURN NULL;

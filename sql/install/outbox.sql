@@ -35,6 +35,7 @@ CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attemp
 CREATE INDEX outbox_test_idx ON deploydb.outbox (webhook, id) WHERE state = 'pending' AND kind = 'test';
 CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic, id) WHERE state = 'pending';
 CREATE INDEX outbox_sending_idx ON deploydb.outbox (webhook, topic) WHERE state = 'sending';
+CREATE INDEX outbox_folded_idx ON deploydb.outbox (webhook, topic) WHERE state = 'folded';
 CREATE INDEX outbox_ends_at_idx ON deploydb.outbox (webhook, topic, id) WHERE ends_at IS NOT NULL;
 CREATE INDEX outbox_finished_at_idx ON deploydb.outbox (finished_at);
 COMMENT ON TABLE deploydb.outbox IS
@@ -51,13 +52,23 @@ COMMENT ON VIEW deploydb.notification IS
 	'Webhooks: messages and what became of them';
 GRANT SELECT ON deploydb.notification TO pg_monitor, pg_database_owner;
 
+-- What a digest has told or is to tell of a topic
+CREATE VIEW deploydb.folded_message AS
+	SELECT f.webhook, f.topic, d.state FROM deploydb.outbox f JOIN deploydb.outbox d ON d.id = f.told_by
+	WHERE f.state = 'folded';
+COMMENT ON VIEW deploydb.folded_message IS
+	'Webhooks: messages that were folded, with the state of the digest that tells them';
+GRANT SELECT ON deploydb.folded_message TO pg_monitor, pg_database_owner;
+
 -- Receivers see the messages of a topic in order: the oldest that waits comes
--- next, once none is under way.
+-- next, once none is under way, by itself or in a digest.
 CREATE VIEW deploydb.next_message AS
 	SELECT o.* FROM deploydb.outbox o
 	WHERE o.state = 'pending' AND o.kind <> 'test'
 		AND NOT EXISTS (SELECT FROM deploydb.outbox s
 			WHERE s.webhook = o.webhook AND s.topic = o.topic AND s.state = 'sending')
+		AND NOT EXISTS (SELECT FROM deploydb.folded_message f
+			WHERE f.webhook = o.webhook AND f.topic = o.topic AND f.state IN ('pending', 'sending'))
 		AND o.id = (SELECT b.id FROM deploydb.outbox b
 			WHERE b.webhook = o.webhook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1);
 COMMENT ON VIEW deploydb.next_message IS
@@ -269,8 +280,10 @@ BEGIN
 		CONTINUE WHEN event.silenced;
 		about := deploydb.alert_topic(event.rule, event.series);
 		FOR hook IN SELECT * FROM deploydb.webhooks_for(event.severity, NULL) LOOP
-			untold := event.status = 'resolved' AND EXISTS (
-				SELECT FROM deploydb.outbox o WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending');
+			untold := event.status = 'resolved' AND (
+				EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending')
+				OR EXISTS (SELECT FROM deploydb.folded_message f
+					WHERE f.webhook = hook.name AND f.topic = about AND f.state = 'pending'));
 			PERFORM deploydb.supersede_messages(hook.name, about,
 				deploydb.queue_message(hook.name, hook.format, deploydb.event_message(event, untold), about, event.id));
 			queued := queued + 1;

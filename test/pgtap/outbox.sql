@@ -244,6 +244,37 @@ SELECT is_empty('SELECT * FROM claim()', 'until there is room');
 SELECT ok(deploydb.next_claim_at() BETWEEN clock_timestamp() AND clock_timestamp() + interval '5 seconds', 'in five seconds');
 UPDATE deploydb.webhook_state SET tokens_at = tokens_at - interval '5 seconds';
 SELECT results_eq('SELECT attempt FROM claim()', 'VALUES (1)', 'for a digest of the three');
+-- what a digest tells that has not arrived is not resolved before it
+SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+CALL refill();
+SELECT fire('wave' || n, 'firing', 'P2') FROM generate_series(1, 30) n \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT claim() \g /dev/null
+SELECT record(id, CASE kind WHEN 'digest' THEN 503 ELSE 200 END) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+SELECT fire('wave' || n, 'resolved', 'P2') FROM generate_series(29, 30) n \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.outbox WHERE topic ~ 'wave' AND status = 'resolved' AND body::jsonb->>'message' ~ '\[2026.* - 2026.*\]$'), 2::bigint,
+	'it says since when');
+CALL refill();
+SELECT is_empty('SELECT * FROM claim()', 'and waits for it');
+SELECT cmp_ok(deploydb.next_claim_at(), '>', clock_timestamp(), 'as long as that waits');
+CALL make_due();
+SELECT results_eq('SELECT topic FROM claim()', $$VALUES ('digest')$$, 'the digest goes first');
+SELECT is_empty('SELECT * FROM claim()', 'and arrives');
+SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+SELECT set_eq('SELECT topic FROM claim()', $$VALUES ('wave29/'), ('wave30/')$$, 'then what is resolved since');
+-- nor is a digest folded into another one
+SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+CALL refill();
+SELECT fire('wave' || n, 'firing', 'P3') FROM generate_series(1, 30) n \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+UPDATE deploydb.webhook_state SET tokens = 0.5;
+SELECT deploydb.fold_messages('g', 'generic', 0) \g /dev/null
+SELECT fire('more' || n, 'firing', 'P0') FROM generate_series(1, 30) n \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT deploydb.fold_messages('g', 'generic', 0) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.outbox WHERE kind = 'digest' AND state = 'pending'), 2::bigint, 'two digests');
+UPDATE deploydb.outbox SET state = 'delivered' WHERE state = 'pending';
 -- what comes after one that is under way is not told by a digest before it
 SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
 CALL refill();
