@@ -15,9 +15,13 @@ BEGIN
 	ELSIF message !~ '[^[:space:]]' THEN
 		RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'message must not be empty';
 	ELSIF severity NOT IN ('P0', 'P1', 'P2', 'P3') THEN
+		IF deploydb.looks_secret(severity) THEN
+			PERFORM deploydb.hide_statement();
+		END IF;
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
-			MESSAGE = format('invalid severity: "%s"', severity),
+			MESSAGE = CASE WHEN deploydb.looks_secret(severity) THEN 'invalid severity'
+				ELSE format('invalid severity: "%s"', severity) END,
 			HINT = 'Severities are P0, P1, P2 and P3.';
 	END IF;
 	IF webhook IS NOT NULL AND deploydb.webhook_or_error(webhook) = 'heartbeat' THEN

@@ -40,6 +40,8 @@ my @failing = (
 	"SELECT deploydb.set_webhook_url('$url', '$url')",
 	"SELECT deploydb.set_webhook_secret('team', NULL, '$secret')",
 	"SELECT deploydb.notify('x', 'P3', '$url')",
+	"SELECT deploydb.notify('x', '$url')",
+	"PREPARE n AS SELECT deploydb.notify('x', \$1); EXECUTE n('$url')",
 	"CALL deploydb.test_webhook('$url')");
 # ... and without a function of ours being called
 my @others = (
@@ -48,7 +50,14 @@ my @others = (
 	"SELECT deploydb.add_webhook('team', 'slack' '$url')",
 	"SELECT deploydb.add_webhook('team', 'slack', '$url'::integer)",
 	"DO \$\$ BEGIN PERFORM deploydb.add_webhook('team', 'slack', '$url', 1, 2, 3, 4); END \$\$",
-	"EXPLAIN SELECT deploydb.set_webhook_url('team', '$url'), 1 / 0");
+	"EXPLAIN SELECT deploydb.set_webhook_url('team', '$url'), 1 / 0",
+	# misspelled, or taken for something else
+	"SELECT deploydb.add_web_hook('team', 'slack', '$url')",
+	"SELECT DeployDB.set_webhook('team', '$url')",
+	"SELECT deploydb.set_secret('team', 'whsec_$secret')",
+	"UPDATE deploydb.webhook SET url = '$url' WHERE name = 'team'",
+	"SELECT deploydb.drop_webhook('$url'), 1 / 0",
+	"SELECT deploydb.replay('$url')");
 
 for my $preloaded (0, 1)
 {
@@ -68,9 +77,10 @@ for my $preloaded (0, 1)
 			0, '... and its session does not show it');
 	}
 	$session->quit;
-	$node->psql('postgres', 'SELECT 1/0 AS marker');
+	$node->psql('postgres', $_) foreach 'SELECT 1/0 AS marker', q{SELECT 1/0, 'https://example.org/'};
 	my $log = slurp_file($node->logfile, $begun);
 	like($log, qr/STATEMENT:  SELECT 1\/0 AS marker/, "$how: other statements are logged");
+	like($log, qr{STATEMENT:  SELECT 1/0, 'https://example.org/'}, '... also with an address that is not for deploydb');
 	unlike($log, qr/\Q$secret\E/, "$how: the log has neither address nor key");
 	$node->stop;
 }
