@@ -42,6 +42,19 @@ sql('INSERT INTO decision_insights VALUES (1), (2)');
 $node->psql('postgres', 'INSERT INTO decision_insights VALUES (1)');
 sql(q{SET deploydb.slow_query_threshold = '500ms'; SELECT 1 FROM pg_sleep(0.6)});
 is(counted($node, 'decision_insights'), '1|1|2', 'counted');
+# another database, with attempts of others than the application's role
+sub kept { return $node->safe_psql('kept', shift) }
+sql('CREATE DATABASE kept; CREATE ROLE other LOGIN; CREATE ROLE app LOGIN; ALTER DATABASE kept SET deploydb.app_role = app');
+kept('CREATE EXTENSION deploydb; CREATE TABLE decision_insights (id int PRIMARY KEY); GRANT INSERT ON decision_insights TO app, other');
+foreach my $role (qw(app other))
+{
+	$node->psql('kept', "SET application_name = 'as $role'; INSERT INTO decision_insights SELECT n + length('$role') FROM generate_series(1, 3) n; "
+		. 'INSERT INTO decision_insights VALUES (5); INSERT INTO decision_insights VALUES (6)', extra_params => [ '-U', $role ], on_error_stop => 0);
+}
+my $all = q{SELECT * FROM deploydb.write_counters() ORDER BY others; SELECT * FROM deploydb.write_failure_counters() ORDER BY others, sqlstate;
+	SELECT * FROM deploydb.recent_failures(); SELECT * FROM deploydb.log_error WHERE in_database ORDER BY sqlstate_class};
+my $all_before = kept($all);
+like($all_before, qr/decision_insights\|f\|.*\ndecision_insights\|t\||decision_insights\|f\|.*decision_insights\|t\|/s, 'of the role, and of others');
 my $since = sql('SELECT since FROM deploydb.write_counters()');
 my $lines = sql(q{SELECT count FROM deploydb.log_error WHERE sqlstate_class = '23'});
 my $slow = sql('SELECT deploydb.slow_queries()');
@@ -49,6 +62,8 @@ cmp_ok($slow, '>=', 1, 'a slow statement');
 $node->restart;
 is(counted($node, 'decision_insights'), '1|1|2', 'a clean restart keeps every count');
 is(sql('SELECT since FROM deploydb.write_counters()'), $since, 'and the epoch');
+is(kept($all), $all_before, 'and all else, in another database, too');
+sql('DROP DATABASE kept; DROP ROLE other; DROP ROLE app');
 is(sql(q{SELECT count FROM deploydb.log_error WHERE sqlstate_class = '23'}), $lines, 'and the log\'s lines');
 cmp_ok(sql('SELECT deploydb.slow_queries()'), '>=', $slow, 'and the slow statements');
 is(sql('SELECT sqlstate, last_constraint, relation FROM deploydb.recent_failures()'),
