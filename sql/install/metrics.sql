@@ -415,11 +415,21 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+	rules text;
 BEGIN
 	PERFORM deploydb.metric_or_error(name);
 	DELETE FROM deploydb.metric m WHERE m.name = name;
 	DELETE FROM deploydb.metric_latest l
 	WHERE l.metric = name AND NOT EXISTS (SELECT FROM deploydb.builtin_metric b WHERE b.name = name);
+	SELECT string_agg(r.id, ', ' ORDER BY r.id) INTO rules FROM deploydb.alert_rule r
+	WHERE r.metric = name AND r.enabled AND NOT EXISTS (SELECT FROM deploydb.builtin_metric b WHERE b.name = name);
+	IF rules IS NOT NULL THEN
+		RAISE WARNING USING
+			MESSAGE = format('rules name metric "%s", which is dropped', name),
+			DETAIL = format('Without values from now on: %s.', rules),
+			HINT = 'deploydb.set_rule() gives a rule another metric or disables it, deploydb.reset_rule() forgets it.';
+	END IF;
 	RETURN true;
 END
 $$;

@@ -331,6 +331,13 @@ BEGIN
 			runbook = changed.runbook, enabled = changed.enabled
 		WHERE r.id = rule;
 	END IF;
+	-- no error, as rules may be made before their metrics
+	IF changed.enabled IS NOT false AND NOT EXISTS (SELECT FROM deploydb.metric m WHERE m.name = changed.metric) THEN
+		RAISE WARNING USING
+			MESSAGE = format('metric "%s" does not exist', changed.metric),
+			DETAIL = format('Rule "%s" has no values until there is one.', rule),
+			HINT = 'deploydb.add_metric() declares one; view deploydb.metric has all of them.';
+	END IF;
 	RETURN is_new;
 EXCEPTION WHEN check_violation THEN
 	GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;

@@ -53,6 +53,36 @@ is(sql("SELECT count(*) FROM deploydb.metric_latest WHERE metric = 'migration.de
 is(sql("SELECT deploydb.health() ->> 'status'"), 'ok', 'health is ok');
 wait_for(q{SELECT value > 0 AND value < 60 FROM deploydb.metric_value WHERE metric = 'worker.tick_seconds'}, 'how long a tick takes is measured, too');
 
+# Whoever leaves a rule without a metric is told, and health says so.
+
+sub told
+{
+	my (undef, undef, $stderr) = $node->psql('app', $_[0], extra_params => [ '-v', 'ON_ERROR_STOP=1' ]);
+	$stderr =~ s/^psql:\S+ //mg;
+	return $stderr;
+}
+my $idle_rules = q{SELECT status || ': ' || reason FROM deploydb.health_problem() WHERE reason LIKE 'rule %'};
+
+is(told(q{SELECT deploydb.set_rule('orders_fail', 'orders.eror_rate', comparison => '>', threshold => 0.05)}),
+	qq{WARNING:  metric "orders.eror_rate" does not exist\n}
+	. qq{DETAIL:  Rule "orders_fail" has no values until there is one.\n}
+	. qq{HINT:  deploydb.add_metric() declares one; view deploydb.metric has all of them.}, 'a rule over a metric that there is not');
+is(sql($idle_rules), 'degraded: rule orders_fail cannot be evaluated: metric orders.eror_rate does not exist', 'which health says, too');
+is(told(q{SELECT deploydb.add_metric('orders.error_rate', NULL, 'ratio'), deploydb.set_rule('orders_fail', metric => 'orders.error_rate')}), '',
+	'with a metric it is well');
+is(sql($idle_rules), '', 'for health, too');
+is(told(q{SELECT deploydb.drop_metric('orders.error_rate')}),
+	qq{WARNING:  rules name metric "orders.error_rate", which is dropped\n}
+	. qq{DETAIL:  Without values from now on: orders_fail.\n}
+	. qq{HINT:  deploydb.set_rule() gives a rule another metric or disables it, deploydb.reset_rule() forgets it.}, 'a metric that a rule names is dropped');
+is(sql($idle_rules), 'degraded: rule orders_fail cannot be evaluated: metric orders.error_rate does not exist', 'which health says, too');
+is(told(q{SELECT deploydb.set_rule('orders_fail', enabled => false)}), '', 'one that is disabled needs none');
+is(sql($idle_rules), '', 'for health, too');
+is(told(q{SELECT deploydb.add_metric('orders.error_rate', NULL, 'ratio'), deploydb.drop_metric('orders.error_rate');
+	UPDATE deploydb.metric SET stale_after_seconds = 60 WHERE name = 'api.up'; SELECT deploydb.drop_metric('api.up')}), '',
+	'nor is it a loss when only such a one names a metric, or a metric is again what it was');
+sql(q{SELECT deploydb.reset_rule('orders_fail')});
+
 # So is one where decisions without insights were made before.
 
 {
