@@ -10,7 +10,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') AS granted
 CREATE SCHEMA odd;
 CREATE SCHEMA "Sch.ema";
 
-SELECT plan(49);
+SELECT plan(53);
 
 SELECT is((SELECT format('%s.%s %s', schema, name, built_in) FROM deploydb.tracked_table),
 	'public.decision_insights t', 'the built-in table is tracked from the beginning');
@@ -81,6 +81,27 @@ CREATE TABLE late (id int);
 INSERT INTO late VALUES (1);
 SELECT is((SELECT succeeded FROM deploydb.write_stats(target => 'late')), 1::bigint, 'until it is a table');
 SELECT deploydb.untrack(t) AS untracked FROM unnest('{late,below}'::text[]) t \g /dev/null
+
+-- What is allowed, it says
+CREATE FUNCTION advice(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+	hint text;
+BEGIN
+	EXECUTE statement;
+	RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+	RETURN format('%s: %s %s', SQLERRM, detail, hint);
+END $$;
+SELECT is(advice(statement), expected, statement) FROM (VALUES
+	($$SELECT deploydb.track('a_view')$$, '"a_view" cannot be tracked: Tables and partitioned tables can be tracked; views, foreign tables, temporary tables and the like cannot. '),
+	($$SELECT deploydb.track('pg_catalog.pg_class')$$, '"pg_class" cannot be tracked: It is a table of schema "pg_catalog". '),
+	($$SELECT deploydb.write_success_rate('-1 day')$$,
+		'invalid period: "-1 day": A period is longer than nothing and not infinite. Write it as an interval, such as ''24 hours'' or ''7 days''.'),
+	($$SELECT deploydb.write_history('1 day', '0')$$,
+		'invalid bucket: "0": A bucket is of one second to 36525 days, without months and years. Write it as an interval, such as ''1 hour'' or ''5 minutes''.')
+	) AS v (statement, expected);
 
 -- Who may
 CREATE TABLE secret (id int);
