@@ -9,8 +9,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $sample = decode('UTF-8', slurp_file('deploydb.conf.sample'));
-(my $uncommented = $sample) =~ s/^#(?=[a-z_.]+ = )//mg;
+my $bytes = slurp_file('deploydb.conf.sample');
+my $sample = decode('UTF-8', $bytes);
+(my $uncommented = $bytes) =~ s/^#(?=[a-z_.]+ = )//mg;
 my %given = $uncommented =~ /^(deploydb\.\w+) = (.*)$/mg;
 
 my $node = PostgreSQL::Test::Cluster->new('settings');
