@@ -179,7 +179,8 @@ DECLARE
 	newer bigint;
 	result text;
 BEGIN
-	IF verdict = 'retry' AND message.kind = 'alert' THEN
+	-- a dead letter, too, where the last message counts: nobody is to replay it any more
+	IF message.kind = 'alert' AND (verdict = 'retry' OR (verdict = 'dead' AND message.ends_at IS NOT NULL)) THEN
 		SELECT max(o.id) INTO newer FROM deploydb.outbox o
 		WHERE o.webhook = message.webhook AND o.topic = message.topic AND o.state = 'pending' AND o.id > message.id;
 	END IF;

@@ -362,6 +362,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT w.name, x.url FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
 	WHERE w.enabled AND w.format = 'heartbeat' AND deploydb.suspended() IS NULL
+		AND NOT EXISTS (SELECT FROM deploydb.monitor_state m WHERE m.last_error_at >= m.last_tick_at)
 	ORDER BY w.name
 $$;
 COMMENT ON FUNCTION deploydb.heartbeats() IS

@@ -72,9 +72,9 @@ BEGIN
 	IF deploydb.suspended() IS NULL THEN
 		RETURN false;
 	END IF;
+	PERFORM deploydb.bury_messages();
 	DELETE FROM deploydb.installation;
 	PERFORM deploydb.bind_installation();
-	PERFORM deploydb.bury_messages();
 	PERFORM deploydb.wake_monitor();
 	RETURN true;
 END

@@ -35,7 +35,7 @@ CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attemp
 CREATE INDEX outbox_test_idx ON deploydb.outbox (webhook, id) WHERE state = 'pending' AND kind = 'test';
 CREATE INDEX outbox_topic_idx ON deploydb.outbox (webhook, topic, id) WHERE state = 'pending';
 CREATE INDEX outbox_sending_idx ON deploydb.outbox (webhook, topic) WHERE state = 'sending';
-CREATE INDEX outbox_folded_idx ON deploydb.outbox (webhook, topic) WHERE state = 'folded';
+CREATE INDEX outbox_folded_idx ON deploydb.outbox (webhook, topic, told_by) WHERE state = 'folded';
 CREATE INDEX outbox_ends_at_idx ON deploydb.outbox (webhook, topic, id) WHERE ends_at IS NOT NULL;
 CREATE INDEX outbox_finished_at_idx ON deploydb.outbox (finished_at);
 COMMENT ON TABLE deploydb.outbox IS
@@ -52,23 +52,26 @@ COMMENT ON VIEW deploydb.notification IS
 	'Webhooks: messages and what became of them';
 GRANT SELECT ON deploydb.notification TO pg_monitor, pg_database_owner;
 
--- What a digest has told or is to tell of a topic
-CREATE VIEW deploydb.folded_message AS
-	SELECT f.webhook, f.topic, d.state FROM deploydb.outbox f JOIN deploydb.outbox d ON d.id = f.told_by
-	WHERE f.state = 'folded';
-COMMENT ON VIEW deploydb.folded_message IS
-	'Webhooks: messages that were folded, with the state of the digest that tells them';
-GRANT SELECT ON deploydb.folded_message TO pg_monitor, pg_database_owner;
+-- Few, unlike what they tell
+CREATE VIEW deploydb.open_digest AS
+	SELECT d.webhook, d.id, d.state FROM deploydb.outbox d WHERE d.topic = 'digest' AND d.state = 'pending'
+	UNION ALL
+	SELECT d.webhook, d.id, d.state FROM deploydb.outbox d WHERE d.topic = 'digest' AND d.state = 'sending';
+COMMENT ON VIEW deploydb.open_digest IS
+	'Webhooks: digests that have not arrived yet';
+GRANT SELECT ON deploydb.open_digest TO pg_monitor, pg_database_owner;
 
 -- Receivers see the messages of a topic in order: the oldest that waits comes
--- next, once none is under way, by itself or in a digest.
+-- next, once none is under way, by itself or in a digest.  With LIMIT 1, where a
+-- join would go through all that was ever folded.
 CREATE VIEW deploydb.next_message AS
 	SELECT o.* FROM deploydb.outbox o
 	WHERE o.state = 'pending' AND o.kind <> 'test'
 		AND NOT EXISTS (SELECT FROM deploydb.outbox s
 			WHERE s.webhook = o.webhook AND s.topic = o.topic AND s.state = 'sending')
-		AND NOT EXISTS (SELECT FROM deploydb.folded_message f
-			WHERE f.webhook = o.webhook AND f.topic = o.topic AND f.state IN ('pending', 'sending'))
+		AND (SELECT f.id FROM deploydb.outbox f
+			WHERE f.webhook = o.webhook AND f.topic = o.topic AND f.state = 'folded'
+				AND f.told_by = ANY (ARRAY(SELECT d.id FROM deploydb.open_digest d WHERE d.webhook = o.webhook)) LIMIT 1) IS NULL
 		AND o.id = (SELECT b.id FROM deploydb.outbox b
 			WHERE b.webhook = o.webhook AND b.topic = o.topic AND b.state = 'pending' ORDER BY b.topic, b.id LIMIT 1);
 COMMENT ON VIEW deploydb.next_message IS
@@ -282,8 +285,8 @@ BEGIN
 		FOR hook IN SELECT * FROM deploydb.webhooks_for(event.severity, NULL) LOOP
 			untold := event.status = 'resolved' AND (
 				EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending')
-				OR EXISTS (SELECT FROM deploydb.folded_message f
-					WHERE f.webhook = hook.name AND f.topic = about AND f.state = 'pending'));
+				OR EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'folded'
+					AND o.told_by = ANY (ARRAY(SELECT d.id FROM deploydb.open_digest d WHERE d.webhook = hook.name AND d.state = 'pending'))));
 			PERFORM deploydb.supersede_messages(hook.name, about,
 				deploydb.queue_message(hook.name, hook.format, deploydb.event_message(event, untold), about, event.id));
 			queued := queued + 1;
@@ -312,8 +315,10 @@ BEGIN
 	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of'
 	WHERE o.state IN ('pending', 'sending');
 	GET DIAGNOSTICS buried = ROW_COUNT;
-	-- what Alertmanager has is of that one's alerts
-	UPDATE deploydb.outbox SET ends_at = NULL WHERE ends_at IS NOT NULL;
+	-- what Alertmanager has is of that one's alerts, but after pg_upgrade, which keeps the OID
+	UPDATE deploydb.outbox SET ends_at = NULL
+	WHERE ends_at IS NOT NULL AND NOT EXISTS (
+		SELECT FROM deploydb.installation i WHERE i.database_oid = deploydb.own_database_oid());
 	RETURN buried;
 END
 $$;
@@ -333,7 +338,7 @@ DECLARE
 	buried bigint;
 BEGIN
 	UPDATE deploydb.outbox o
-	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'the webhook was dropped'
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'the webhook was dropped', ends_at = NULL
 	WHERE o.id = ANY (ARRAY(
 		SELECT p.id FROM deploydb.outbox p
 		WHERE p.state = 'pending' AND NOT EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = p.webhook)

@@ -76,11 +76,9 @@ COMMENT ON FUNCTION deploydb.counted_or_error() IS
 REVOKE ALL ON FUNCTION deploydb.counted_or_error() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.counted_or_error() TO pg_monitor, pg_database_owner;
 
--- The difference of two points in each epoch: what is counted by now, or was
--- at the epoch's end, and the last sample at or before the start.
 -- Where a period begins to count in an epoch.  The epoch's last sample until then
 -- is the target's, or there is none; but a server that was the primary before, and
--- is again, goes on with its epoch: samples of later ones lie between.
+-- is again, goes on with its epoch: samples of another one's lie between.
 CREATE FUNCTION deploydb.last_sample_at(target integer, since timestamptz, until timestamptz)
 RETURNS timestamptz
 LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -93,7 +91,7 @@ BEGIN
 	SELECT s.at, s.since INTO last FROM deploydb.write_sample s
 	WHERE s.target = target AND s.at <= until
 	ORDER BY s.at DESC LIMIT 1;
-	IF last.since > since THEN
+	IF last.since <> since THEN
 		SELECT s.at, s.since INTO last FROM deploydb.write_sample s
 		WHERE s.target = target AND s.at <= until AND s.since = since AND s.at >= since
 		ORDER BY s.at DESC LIMIT 1;
@@ -106,6 +104,8 @@ COMMENT ON FUNCTION deploydb.last_sample_at(integer, timestamptz, timestamptz) I
 REVOKE ALL ON FUNCTION deploydb.last_sample_at(integer, timestamptz, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.last_sample_at(integer, timestamptz, timestamptz) TO pg_monitor, pg_database_owner;
 
+-- The difference of two points in each epoch: what is counted by now, or was
+-- at the epoch's end, and the last sample at or before the start.
 CREATE FUNCTION deploydb.write_window(start timestamptz, target text)
 RETURNS TABLE (schema text, name text, others boolean, since timestamptz,
 	succeeded bigint, failed bigint, rolled_back bigint, rejected bigint,

@@ -153,12 +153,13 @@ REVOKE ALL ON FUNCTION deploydb.begin_first_epoch(text, text) FROM PUBLIC;
 -- only a beginning was noted: a copy, or a restore that has the table tracked.
 CREATE FUNCTION deploydb.is_gap(last deploydb.write_epoch, since timestamptz, database_oid bigint, tracked_at timestamptz)
 RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT last.since <> since
 		AND (last.database_oid = database_oid AND last.tracked_at = tracked_at
-			OR last.succeeded + last.failed + last.rolled_back + last.rejected + last.swallowed + last.prepared + last.unaccounted > 0)
+			OR last.succeeded + last.failed + last.rolled_back + last.rejected + last.swallowed + last.prepared + last.unaccounted > 0
+			OR EXISTS (SELECT FROM deploydb.write_epoch e WHERE e.target = last.target AND e.since <> last.since))
 $$;
 COMMENT ON FUNCTION deploydb.is_gap(deploydb.write_epoch, timestamptz, bigint, timestamptz) IS
 	'Writes: whether something may have been counted since an epoch''s last sample that is lost; a part of take_write_sample()';

@@ -239,13 +239,17 @@ user_query(const UserQuery *q)
 	}
 	PG_CATCH();
 	{
+		bool		late = GetCurrentTimestamp() >= query_ends_at;
+
+		query_ends_at = caller_ends_at;
+		disable_timeout(STATEMENT_TIMEOUT, true);
+
+		/* What was caught on the way has been raised. */
+		if (late)
+			QueryCancelPending = false;
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-
-		/* What was caught on the way has been raised. */
-		if (GetCurrentTimestamp() >= query_ends_at)
-			QueryCancelPending = false;
 	}
 	PG_END_TRY();
 	query_ends_at = caller_ends_at;

@@ -169,6 +169,15 @@ SELECT is(deploydb.renew_alerts(), 1::bigint, 'a newer one');
 SELECT is(states(), 'superseded pending', 'stands for a dead letter');
 SELECT is(deploydb.replay_since('-infinity'), 0::bigint, 'which is not replayed any more: it would end what goes on');
 SELECT is(deliver(), 'data P1 goes on', 'and it has it still');
+-- nor one that is refused once a newer one waits
+SELECT elapse('31 minutes') \g /dev/null
+SELECT deploydb.renew_alerts() \g /dev/null
+CALL refill();
+SELECT count(*) FROM claim() \g /dev/null
+SELECT is(measure(20, '', 'news'), 2::bigint, 'something new meanwhile');
+SELECT record(id, 400) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
+SELECT is(states(), 'superseded pending', 'what is refused is told by it');
+SELECT is(deliver(), 'data P1 goes on', 'which arrives');
 SELECT elapse('31 minutes') \g /dev/null
 SELECT deploydb.renew_alerts() \g /dev/null
 CALL refill();
@@ -209,6 +218,10 @@ UPDATE deploydb.webhook SET enabled = true WHERE name = 'am';
 SELECT deploydb.bind_installation() \g /dev/null
 UPDATE deploydb.installation SET database_oid = 1;
 SELECT is(deploydb.renew_alerts(), 0::bigint, 'nor is one by a copy');
+BEGIN;
+UPDATE deploydb.installation SET database_oid = (SELECT oid FROM pg_database WHERE datname = current_database()), system_identifier = 1;
+SELECT is(deploydb.renew_alerts() || deploydb.adopt()::text || deploydb.renew_alerts(), '0true1', 'but after pg_upgrade, once it is adopted');
+ROLLBACK;
 SELECT is(deploydb.adopt(), true, 'which is adopted');
 SELECT is(deploydb.renew_alerts(), 0::bigint, 'and says nothing of the original''s alerts');
 SELECT deploydb.set_rule('long_queue', labels => '{"team": "copy"}') \g /dev/null

@@ -274,7 +274,18 @@ SELECT fire('more' || n, 'firing', 'P0') FROM generate_series(1, 30) n \g /dev/n
 SELECT deploydb.enqueue_events() \g /dev/null
 SELECT deploydb.fold_messages('g', 'generic', 0) \g /dev/null
 SELECT is((SELECT count(*) FROM deploydb.outbox WHERE kind = 'digest' AND state = 'pending'), 2::bigint, 'two digests');
-UPDATE deploydb.outbox SET state = 'delivered' WHERE state = 'pending';
+-- what was folded long ago is not gone through, whether it has been analyzed or not
+TRUNCATE deploydb.outbox;
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, state, body, told_by)
+SELECT 'g', 'alert', 'topic' || n % 100 || '/', 'P2', 'firing', 'folded', '{}', -1 FROM generate_series(1, 3000) n;
+INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body)
+SELECT 'g', 'alert', 'topic' || n || '/', 'P2', 'firing', '{}' FROM generate_series(0, 99) n;
+CALL refill();
+BEGIN;
+SELECT count(*) FROM claim() \g /dev/null
+SELECT cmp_ok(seq_tup_read + idx_tup_fetch, '<', 10000::bigint, 'few rows are read') FROM pg_stat_xact_all_tables WHERE relid = 'deploydb.outbox'::regclass;
+COMMIT;
+DELETE FROM deploydb.outbox;
 -- what comes after one that is under way is not told by a digest before it
 SELECT record(id, 200) FROM deploydb.outbox WHERE state = 'sending' \g /dev/null
 CALL refill();
@@ -377,6 +388,12 @@ SELECT throws_ok(format('SELECT deploydb.notify(%L, %L, %L)', m, s, w), c, NULL,
 FROM (VALUES (NULL, 'P1', NULL, '22004'), ('x', NULL, NULL, '22004'), (' ', 'P1', NULL, '22023'), ('x', 'P5', NULL, '22023'),
 	('x', 'P1', 'nobody', '42704'), ('x', 'P1', 'beat', '22023')) v (m, s, w, c);
 SELECT results_eq('SELECT * FROM deploydb.heartbeats()', $$VALUES ('beat', 'https://example.org/beat')$$, 'heartbeats');
+BEGIN;
+UPDATE deploydb.monitor_state SET last_tick_at = now(), last_error_at = now();
+SELECT is_empty('SELECT * FROM deploydb.heartbeats()', 'none after a tick a part of which failed');
+UPDATE deploydb.monitor_state SET last_tick_at = now() + interval '1 second';
+SELECT isnt_empty('SELECT * FROM deploydb.heartbeats()', 'again after one that went well');
+ROLLBACK;
 
 -- another address, keys
 SELECT is(deploydb.set_webhook_url('g', 'https://example.net/other'), true, 'another address');

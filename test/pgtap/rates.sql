@@ -71,7 +71,7 @@ END $$;
 CREATE FUNCTION burning() RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(b.burning::text, ' ' ORDER BY b.severity) FROM deploydb.burn_rates('w') b $$;
 
-SELECT plan(179);
+SELECT plan(183);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -400,7 +400,27 @@ SELECT is(turns(:'other_sample'), '1 1', 'sampled, the same');
 SELECT is((SELECT deploydb.histogram_sum(array_agg(s.latency)) FROM deploydb.write_sample s JOIN deploydb.write_target t USING (target) WHERE t.name = 'turns'),
 	(SELECT c.latency FROM deploydb.write_counters() c WHERE c.name = 'turns' AND NOT c.others), 'durations, too, are those since its own last one');
 SELECT is((SELECT string_agg(kind, ' ') FROM deploydb.write_gap WHERE name = 'turns'), 'lost', 'what the other one counted after that is a gap');
+-- and where it began to count before
+UPDATE deploydb.write_epoch SET since = '2026-01-01' WHERE succeeded = 7;
+UPDATE deploydb.write_sample SET since = '2026-01-01' WHERE succeeded = 7;
+SELECT is(turns(:'other_sample'), '1 1', 'since the last sample of one that began to count before');
+SELECT is(turns(:'own_sample'), '9 8', 'since its own');
+SELECT is(turns('-infinity'), '14 108 4', 'all of it');
 SELECT deploydb.untrack('turns') AS untracked \g /dev/null
+
+-- each time without tracking is a gap, also where nothing was written between
+CREATE TABLE on_and_off (id integer);
+SELECT deploydb.track('on_and_off') AS tracked \g /dev/null
+INSERT INTO on_and_off VALUES (1);
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+SELECT deploydb.untrack('on_and_off') AS untracked \g /dev/null
+SELECT deploydb.track('on_and_off') AS tracked \g /dev/null
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+SELECT deploydb.untrack('on_and_off') AS untracked \g /dev/null
+SELECT deploydb.track('on_and_off') AS tracked \g /dev/null
+SELECT deploydb.take_write_sample() AS taken \g /dev/null
+SELECT is((SELECT string_agg(kind, ' ') FROM deploydb.write_gap WHERE name = 'on_and_off'), 'untracked untracked', 'untracked twice');
+SELECT deploydb.untrack('on_and_off') AS untracked \g /dev/null
 
 SELECT clock_timestamp() AS before
 \gset
