@@ -52,9 +52,11 @@ COMMENT ON VIEW deploydb.notification IS
 	'Webhooks: messages and what became of them';
 GRANT SELECT ON deploydb.notification TO pg_monitor, pg_database_owner;
 
--- Few, unlike what they tell
+-- Few, unlike what they tell, and unlike what else waits: the order says by which
+-- index.
 CREATE VIEW deploydb.open_digest AS
-	SELECT d.webhook, d.id, d.state FROM deploydb.outbox d WHERE d.topic = 'digest' AND d.state = 'pending'
+	(SELECT d.webhook, d.id, d.state FROM deploydb.outbox d WHERE d.topic = 'digest' AND d.state = 'pending'
+	 ORDER BY d.topic, d.id)
 	UNION ALL
 	SELECT d.webhook, d.id, d.state FROM deploydb.outbox d WHERE d.topic = 'digest' AND d.state = 'sending';
 COMMENT ON VIEW deploydb.open_digest IS
