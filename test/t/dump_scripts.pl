@@ -289,7 +289,7 @@ sub scratch { return join ' ', glob "$scratch/*" }
 
 program('psql', qq{exec $bindir/psql "\$@" > >(exec perl -MTime::HiRes=usleep -e '
 	while (sysread STDIN, my \$answer, 65536) { syswrite STDOUT, \$answer; if (\$answer =~ /"rows"/) { $interrupt } }' \$PPID)\n});
-program('pg_dump', $version . qq{echo \$\$ >"$programs/pid"\nexec sleep 30\n});
+program('pg_dump', $version . qq{echo \$\$ >"$programs/pid.new"\nmv "$programs/pid.new" "$programs/pid"\nexec sleep 30\n});
 for my $n (1 .. $interrupts)
 {
 	local @ENV{qw(DELAY TMPDIR)} = (int(10_000 * $n / $interrupts), $scratch);
