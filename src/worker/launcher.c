@@ -386,12 +386,15 @@ deploydb_launcher_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
+		slots_launcher_looks();
 		check_start();
 		read_slots();
 		read_databases();
 		forget_dropped();
 		MemoryContextSwitchTo(TopMemoryContext);
 		timeout = start_those_due();
+		if (slots_launcher_called() || ConfigReloadPending)
+			timeout = 0;
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, compat_wait_event("DeploydbLauncher"));

@@ -17,6 +17,7 @@
 typedef struct WorkerShared
 {
 	int			launcher_pid;
+	bool		launcher_called;	/* since it last began to look around */
 	uint32		last_ticket;
 	bool		everything;		/* monitors are wanted, slots do not say where */
 	int			nslots;
@@ -141,6 +142,25 @@ slots_launcher_ends(void)
 	if (shared->launcher_pid == MyProcPid)
 		shared->launcher_pid = 0;
 	LWLockRelease(lock);
+}
+
+void
+slots_launcher_looks(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	shared->launcher_called = false;
+	LWLockRelease(lock);
+}
+
+bool
+slots_launcher_called(void)
+{
+	bool		called;
+
+	LWLockAcquire(lock, LW_SHARED);
+	called = shared->launcher_called;
+	LWLockRelease(lock);
+	return called;
 }
 
 int
@@ -317,11 +337,12 @@ slot_pid(Oid database)
 }
 
 int
-slots_launcher_pid(void)
+slots_call_launcher(void)
 {
 	int			pid;
 
-	LWLockAcquire(lock, LW_SHARED);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	shared->launcher_called = true;
 	pid = shared->launcher_pid;
 	LWLockRelease(lock);
 	return pid;

@@ -65,6 +65,13 @@ extern void slots_launcher_begins(void);
 extern void slots_launcher_ends(void);
 
 /*
+ * Called since it began to look around?  Its latch alone cannot tell, as what
+ * waits meanwhile, for a lock or a page, takes what sets it.
+ */
+extern void slots_launcher_looks(void);
+extern bool slots_launcher_called(void);
+
+/*
  * Copies those in use into slots[], of slots_size() elements, and frees those
  * wanted or gone.  *everything is true when somebody found no free slot to
  * want a monitor in.
@@ -93,9 +100,11 @@ extern void slot_leave(Oid database, MonitorExit why);
 
 /* ---- for everybody -------------------------------------------------------- */
 
-/* Of the monitor, or of the launcher; 0 where there is none. */
+/* Of the monitor; 0 where there is none. */
 extern int	slot_pid(Oid database);
-extern int	slots_launcher_pid(void);
+
+/* The pid of the launcher, whose latch is to be set; or 0. */
+extern int	slots_call_launcher(void);
 
 /* The pid of the monitor to be woken; 0 where one is wanted now. */
 extern int	slot_wake(Oid database);
