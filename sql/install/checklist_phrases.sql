@@ -267,6 +267,8 @@ INSERT INTO deploydb.builtin_phrase (english, chinese) VALUES
 		deploydb.from_utf8('\xe79b91e68ea7e8bf9be7a88be887aa20257320e8b5b7e6b2a1e69c89e8bf90e8a18c')),
 	('rule %s cannot be evaluated: %s',
 		deploydb.from_utf8('\xe8a784e5889920257320e697a0e6b395e8af84e4bcb0efbc9a2573')),
+	('metric %s does not exist',
+		deploydb.from_utf8('\xe68c87e6a08720257320e4b88de5ad98e59ca8')),
 	('metric %s cannot be measured: %s',
 		deploydb.from_utf8('\xe68c87e6a08720257320e697a0e6b395e6b58be9878fefbc9a2573')),
 	('the last evaluation took %s ms',

@@ -39,8 +39,9 @@ BEGIN
 	SELECT m.* INTO s FROM deploydb.monitor_state m;
 	at := s.last_tick_at;
 	SELECT string_agg(p.problem, '; ' ORDER BY p.problem) INTO problem
-	FROM (SELECT format(deploydb.phrase('rule %s cannot be evaluated: %s'), r.id, r.fault)
-			FROM deploydb.alert_rule r WHERE r.enabled AND r.fault IS NOT NULL AND item = 'post.alert_engine'
+	FROM (SELECT format(deploydb.phrase('rule %s cannot be evaluated: %s'), r.rule,
+				COALESCE(r.fault, format(deploydb.phrase('metric %s does not exist'), r.metric)))
+			FROM deploydb.idle_rule r WHERE item = 'post.alert_engine'
 		UNION ALL
 		SELECT format(deploydb.phrase('metric %s cannot be measured: %s'), l.metric, l.error)
 			FROM deploydb.metric_latest l JOIN deploydb.metric m ON m.name = l.metric AND m.enabled

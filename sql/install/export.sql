@@ -101,10 +101,9 @@ AS $$
 		FROM deploydb.metric_latest l JOIN deploydb.metric m ON m.name = l.metric AND m.enabled
 		WHERE l.error IS NOT NULL
 		UNION ALL
-		SELECT 'degraded', 6, format('rule %s cannot be evaluated: %s', r.id,
+		SELECT 'degraded', 6, format('rule %s cannot be evaluated: %s', r.rule,
 			COALESCE(r.fault, format('metric %s does not exist', r.metric)))
-		FROM deploydb.alert_rule r
-		WHERE r.enabled AND (r.fault IS NOT NULL OR NOT EXISTS (SELECT FROM deploydb.metric m WHERE m.name = r.metric))
+		FROM deploydb.idle_rule r
 		UNION ALL
 		SELECT 'degraded', 7, deploydb.suspended() WHERE deploydb.suspended() IS NOT NULL
 	) AS p

@@ -185,6 +185,14 @@ COMMENT ON VIEW deploydb.alert_rule IS
 	'Alerts: every rule as it is evaluated; INSERT, UPDATE and DELETE of rows change people''s rules, and a changed built-in one comes back by DELETE';
 GRANT SELECT ON deploydb.alert_rule TO pg_monitor, pg_database_owner;
 
+CREATE VIEW deploydb.idle_rule AS
+	SELECT r.id AS rule, r.metric, r.fault
+	FROM deploydb.alert_rule r
+	WHERE r.enabled AND (r.fault IS NOT NULL OR NOT EXISTS (SELECT FROM deploydb.metric m WHERE m.name = r.metric));
+COMMENT ON VIEW deploydb.idle_rule IS
+	'Alerts: enabled rules that are not evaluated: for a fault, or as their metric does not exist';
+GRANT SELECT ON deploydb.idle_rule TO pg_monitor, pg_database_owner;
+
 -- Rows are written as they are: what a restore brings goes to own_rule itself.
 CREATE FUNCTION deploydb.alert_rule_changed()
 RETURNS trigger

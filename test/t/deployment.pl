@@ -101,6 +101,11 @@ is(state_of('post.insight_write'), 'met', 'an insight is written by the applicat
 is(state_of('post.insight_read'), 'met', 'and read back');
 ok($node->poll_query_until('app', "SELECT deploydb.monitor_silent() IS NULL"), 'the monitor ticks');
 is(state_of($_), 'met', "$_ is met") for 'env.sampling', 'step3.alerts', 'post.alert_engine', 'post.metrics', 'alert.active';
+$node->safe_psql('app', q{SET client_min_messages = error; SELECT deploydb.set_rule('nothing', metric => 'no.such', comparison => '>', threshold => 1)});
+is(scalar line_of('ci', q{SELECT state, evidence FROM deploydb.checklist() WHERE item = 'post.alert_engine'}),
+	'unmet|rule nothing cannot be evaluated: metric no.such does not exist', 'until a rule has no metric');
+$node->safe_psql('app', q{SELECT deploydb.set_rule('nothing', enabled => false)});
+is(state_of('post.alert_engine'), 'met', 'unless it is disabled');
 is(state_of('post.no_errors'), 'met', 'there are no new errors');
 line_of('app', 'SELECT 1 / 0');
 is(state_of('post.no_errors'), 'unmet', 'until there are');
