@@ -30,6 +30,18 @@ COMMENT ON FUNCTION deploydb.primary_or_error() IS
 REVOKE ALL ON FUNCTION deploydb.primary_or_error() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.primary_or_error() TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION deploydb.own_database_oid()
+RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d.oid::bigint FROM pg_database d WHERE d.datname = current_database()
+$$;
+COMMENT ON FUNCTION deploydb.own_database_oid() IS
+	'Monitoring: the OID of this database, which a copy of it does not have';
+REVOKE ALL ON FUNCTION deploydb.own_database_oid() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.own_database_oid() TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.grant_access(role text, access text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

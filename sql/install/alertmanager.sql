@@ -103,7 +103,6 @@ DECLARE
 	hook text;
 	about text;
 	last deploydb.outbox;
-	number bigint;
 	renewed bigint := 0;
 BEGIN
 	IF deploydb.suspended() IS NOT NULL THEN
@@ -121,11 +120,9 @@ BEGIN
 		-- what is later was written before the clock was set back
 		CONTINUE WHEN last.id IS NULL OR last.status <> 'firing' OR last.state = 'sending'
 			OR last.ends_at BETWEEN ends - interval '30 minutes' AND ends;
-		INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, ends_at, body)
-		VALUES (hook, 'alert', about, last.severity, 'firing', ends, deploydb.end_former_alerts(hook, about,
-			jsonb_build_array(last.body::jsonb->-1 || jsonb_build_object('endsAt', deploydb.iso_time(ends)))::text))
-		RETURNING o.id INTO number;
-		PERFORM deploydb.supersede_messages(hook, about, number);
+		PERFORM deploydb.supersede_messages(hook, about, deploydb.queue_body(hook, 'alertmanager',
+			jsonb_build_object('kind', 'alert', 'severity', last.severity, 'status', 'firing'), about, NULL,
+			jsonb_build_array(last.body::jsonb->-1 || jsonb_build_object('endsAt', deploydb.iso_time(ends)))::text));
 		renewed := renewed + 1;
 	END LOOP;
 	RETURN renewed;

@@ -44,9 +44,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT format('This is a copy of database %s of system %s: it sends nothing before deploydb.adopt().',
 		i.database_oid, i.system_identifier)
-	FROM deploydb.installation i, pg_control_system() s, pg_database d
-	WHERE d.datname = current_database()
-		AND (i.system_identifier, i.database_oid) <> (s.system_identifier, d.oid::bigint)
+	FROM deploydb.installation i, pg_control_system() s
+	WHERE (i.system_identifier, i.database_oid) <> (s.system_identifier, deploydb.own_database_oid())
 	ORDER BY i.installed_at
 	LIMIT 1
 $$;
@@ -90,9 +89,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	INSERT INTO deploydb.installation (system_identifier, database_oid)
-	SELECT s.system_identifier, d.oid::bigint
-	FROM pg_control_system() s, pg_database d
-	WHERE d.datname = current_database() AND NOT EXISTS (SELECT FROM deploydb.installation);
+	SELECT s.system_identifier, deploydb.own_database_oid()
+	FROM pg_control_system() s
+	WHERE NOT EXISTS (SELECT FROM deploydb.installation);
 	RETURN FOUND;
 END
 $$;

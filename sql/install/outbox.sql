@@ -112,20 +112,42 @@ COMMENT ON VIEW deploydb.webhook_health IS
 	'Webhooks: each receiver and how the last attempts to reach it went; open: it keeps failing, and is only probed';
 GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
 
--- What a message says of where it comes from.
-CREATE FUNCTION deploydb.message_source()
-RETURNS jsonb
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+-- Queues a message as it is written for a webhook; what Alertmanager is told comes
+-- with the ends of what it was told before, and with its own end.  Without a body
+-- it is a dead letter.
+CREATE FUNCTION deploydb.queue_body(hook text, format text, message jsonb, topic text, event bigint, body text,
+	problem text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_variable
+DECLARE
+	ends_at timestamptz;
+	number bigint;
 BEGIN
-	RETURN jsonb_build_object('cluster_name', current_setting('cluster_name'), 'database', current_database(),
-		'environment', deploydb.setting('environment'));
+	IF num_nulls(hook, topic, message->>'kind', message->>'severity', message->>'status') > 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'a message needs a webhook, a topic, kind, severity and status';
+	END IF;
+	IF format = 'alertmanager' AND message->>'kind' = 'alert' THEN
+		ends_at := (body::jsonb->-1->>'endsAt')::timestamptz;
+		body := deploydb.end_former_alerts(hook, topic, body);
+	END IF;
+	INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, event, body, state, finished_at, last_error,
+		ends_at)
+	VALUES (hook, message->>'kind', topic, message->>'severity', message->>'status', event, COALESCE(body, ''),
+		CASE WHEN body IS NULL THEN 'dead' ELSE 'pending' END,
+		CASE WHEN body IS NULL THEN clock_timestamp() END,
+		CASE WHEN body IS NULL THEN COALESCE(problem, 'the message could not be written') END, ends_at)
+	RETURNING o.id INTO number;
+	RETURN number;
 END
 $$;
-COMMENT ON FUNCTION deploydb.message_source() IS
-	'Webhooks: cluster_name, database and environment';
-REVOKE ALL ON FUNCTION deploydb.message_source() FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.queue_body(text, text, jsonb, text, bigint, text, text) IS
+	'Webhooks: queues a message that is written already, and returns its id; a part of queue_message()';
+REVOKE ALL ON FUNCTION deploydb.queue_body(text, text, jsonb, text, bigint, text, text) FROM PUBLIC;
 
 -- Queues one message for one webhook.  One that cannot be written, as it holds
 -- bytes that are no text, is written in ASCII.  If that fails, too, it is a dead
@@ -137,38 +159,19 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-	document jsonb := deploydb.message_source() || message;
-	body text;
+	document jsonb := deploydb.common_labels() || message;
 	problem text;
-	number bigint;
-	to_alertmanager CONSTANT boolean := format = 'alertmanager' AND message->>'kind' = 'alert';
 BEGIN
-	IF num_nulls(hook, topic, message->>'kind', message->>'severity', message->>'status') > 0 THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'null_value_not_allowed',
-			MESSAGE = 'a message needs a webhook, a topic, kind, severity and status';
-	END IF;
 	FOR attempt IN 1 .. 2 LOOP
 		BEGIN
-			body := deploydb.render_message(format, CASE attempt WHEN 1 THEN document
-				ELSE regexp_replace(document::text, '[^ -~]', '?', 'g')::jsonb END);
-			IF to_alertmanager THEN
-				body := deploydb.end_former_alerts(hook, topic, body);
-			END IF;
-			EXIT;
+			RETURN deploydb.queue_body(hook, format, message, topic, event,
+				deploydb.render_message(format, CASE attempt WHEN 1 THEN document
+					ELSE regexp_replace(document::text, '[^ -~]', '?', 'g')::jsonb END));
 		EXCEPTION WHEN OTHERS THEN
 			problem := format('the message could not be written: %s', SQLERRM);
 		END;
 	END LOOP;
-	INSERT INTO deploydb.outbox AS o (webhook, kind, topic, severity, status, event, body, state, finished_at, last_error,
-		ends_at)
-	VALUES (hook, message->>'kind', topic, message->>'severity', message->>'status', event, COALESCE(body, ''),
-		CASE WHEN body IS NULL THEN 'dead' ELSE 'pending' END,
-		CASE WHEN body IS NULL THEN clock_timestamp() END,
-		CASE WHEN body IS NULL THEN COALESCE(problem, 'the message could not be written') END,
-		CASE WHEN to_alertmanager THEN (body::jsonb->-1->>'endsAt')::timestamptz END)
-	RETURNING o.id INTO number;
-	RETURN number;
+	RETURN deploydb.queue_body(hook, format, message, topic, event, NULL, problem);
 END
 $$;
 COMMENT ON FUNCTION deploydb.queue_message(text, text, jsonb, text, bigint) IS

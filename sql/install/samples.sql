@@ -113,17 +113,6 @@ COMMENT ON FUNCTION deploydb.write_target_of(text, text, boolean) IS
 	'Writes: the number of a table''s samples; a part of take_write_sample()';
 REVOKE ALL ON FUNCTION deploydb.write_target_of(text, text, boolean) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.own_database_oid()
-RETURNS bigint
-LANGUAGE sql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT d.oid::bigint FROM pg_database d WHERE d.datname = current_database()
-$$;
-COMMENT ON FUNCTION deploydb.own_database_oid() IS
-	'Writes: the OID of this database, which a copy of it does not have';
-REVOKE ALL ON FUNCTION deploydb.own_database_oid() FROM PUBLIC;
-
 -- Where counting begins, and there is no sample to tell what a crash took.
 CREATE FUNCTION deploydb.begin_first_epoch(schema text, name text)
 RETURNS boolean
