@@ -556,13 +556,12 @@ wait_for_anything(long timeout_ms)
 }
 
 void
-sender_run(long timeout_ms)
+sender_run(long timeout_ms, bool (*called) (void))
 {
 	instr_time	start;
-	bool		latched = false;
 
 	INSTR_TIME_SET_CURRENT(start);
-	while (!latched)
+	for (;;)
 	{
 		long		wanted = step();
 		instr_time	spent;
@@ -572,12 +571,10 @@ sender_run(long timeout_ms)
 		INSTR_TIME_SUBTRACT(spent, start);
 		left = timeout_ms - (long) INSTR_TIME_GET_MILLISEC(spent);
 		if (left <= 0)
+			return;
+		if (called() || wait_for_anything(wanted < 0 ? left : Min(wanted, left)))
 			break;
-		latched = wait_for_anything(wanted < 0 ? left : Min(wanted, left));
 	}
-	if (latched)
-	{
-		ResetLatch(MyLatch);
-		claim_at = DT_NOBEGIN;
-	}
+	ResetLatch(MyLatch);
+	claim_at = DT_NOBEGIN;
 }

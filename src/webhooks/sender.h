@@ -21,9 +21,10 @@
 extern void sender_tick(bool committed);
 
 /*
- * Waits for the latch, which it resets, or for the time to pass, and meanwhile
- * claims, sends and records.  Errors become log lines.
+ * Until the time has passed or somebody calls: claims, sends, records and waits.
+ * called() tells what the latch alone cannot, as waiting for a lock or a page
+ * resets it.  Errors become log lines.
  */
-extern void sender_run(long timeout_ms);
+extern void sender_run(long timeout_ms, bool (*called) (void));
 
 #endif							/* DEPLOYDB_SENDER_H */

@@ -339,7 +339,7 @@ next_interval(void)
 
 /* Everything that is due; gives the milliseconds until more is. */
 static long
-work(bool *begun)
+work(bool *begun, bool was_woken)
 {
 	static int64 next_ms = 0;
 	static int64 last_ms = 0;
@@ -349,9 +349,7 @@ work(bool *begun)
 	static Unit beginning = {.activity = "beginning"};
 	int64		now = clock_ms();
 
-	if (woken)
-		asked = true;
-	woken = false;
+	asked = asked || was_woken;
 
 	/* The interval may have become shorter. */
 	if (last_ms != 0)
@@ -390,6 +388,12 @@ work(bool *begun)
 	return (long) Max(Max(next_ms, ended_ms + GAP_MS) - clock_ms(), 0);
 }
 
+static bool
+called(void)
+{
+	return woken || ConfigReloadPending || InterruptPending;
+}
+
 static void
 session_begin(void)
 {
@@ -411,7 +415,13 @@ loop(void)
 	for (;;)
 	{
 		long		timeout = deploydb_metrics_collection_interval;
+		bool		was_woken = false;
 
+		if (woken)
+		{
+			woken = false;
+			was_woken = true;
+		}
 		MemoryContextReset(unit_context);
 		QueryCancelPending = false; /* there is nothing to cancel */
 		CHECK_FOR_INTERRUPTS();
@@ -441,7 +451,7 @@ loop(void)
 				break;
 			case EXTENSION_READY:
 				waiting = false;
-				timeout = work(&begun);
+				timeout = work(&begun, was_woken);
 				break;
 		}
 		if (slots_there() && slot_runs(MyDatabaseId))
@@ -449,8 +459,8 @@ loop(void)
 		if (!slots_there())
 			timeout = Min(timeout, ALONE_LOOK_MS);
 		if (begun)
-			sender_run(timeout);
-		else
+			sender_run(timeout, called);
+		else if (!called())
 		{
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 timeout, compat_wait_event("DeploydbMonitor"));
