@@ -314,10 +314,13 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	soon CONSTANT timestamptz := clock_timestamp() + interval '30 minutes';
 	buried bigint;
 BEGIN
+	-- which Alertmanager may have or not: soon enough for renew_alerts() to tell it at once
 	UPDATE deploydb.outbox o
-	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of'
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of',
+		ends_at = CASE WHEN o.ends_at > soon THEN soon ELSE o.ends_at END
 	WHERE o.state IN ('pending', 'sending');
 	GET DIAGNOSTICS buried = ROW_COUNT;
 	-- what Alertmanager has is of that one's alerts, but after pg_upgrade, which keeps the OID

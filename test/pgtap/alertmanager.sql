@@ -221,6 +221,11 @@ SELECT is(deploydb.renew_alerts(), 0::bigint, 'nor is one by a copy');
 BEGIN;
 UPDATE deploydb.installation SET database_oid = (SELECT oid FROM pg_database WHERE datname = current_database()), system_identifier = 1;
 SELECT is(deploydb.renew_alerts() || deploydb.adopt()::text || deploydb.renew_alerts(), '0true1', 'but after pg_upgrade, once it is adopted');
+UPDATE deploydb.installation SET system_identifier = 2;
+SELECT is(deploydb.adopt()::text || deploydb.renew_alerts() || deploydb.renew_alerts(), 'true10', 'at once, where one that waited is a dead letter');
+UPDATE deploydb.installation SET system_identifier = 3;
+SELECT deploydb.adopt(), deploydb.set_rule('long_queue', labels => '{"team": "upgraded"}') \g /dev/null
+SELECT is(measure(20, '', 'z') || deliver(), '2ops P0 ends, upgraded P0 goes on', 'which may have arrived, and ends where labels change');
 ROLLBACK;
 SELECT is(deploydb.adopt(), true, 'which is adopted');
 SELECT is(deploydb.renew_alerts(), 0::bigint, 'and says nothing of the original''s alerts');

@@ -1,13 +1,15 @@
 # A real pg_upgrade, with the monitor: what is registered comes along, what
 # was derived is derived again, what was captured is stale; rules, webhooks and
-# what waits are there, and nothing is sent before adopt().  From an older
-# major where one is installed beside this one with its headers, otherwise from
-# this one to itself.
+# what waits are there, and nothing is sent before adopt(); then Alertmanager is
+# told of what goes on, and of what has ended.  From an older major where one is
+# installed beside this one with its headers, otherwise from this one to itself.
 use strict;
 use warnings;
 
 use lib 'test/lib';
 use File::Glob qw(bsd_glob);
+use JSON::PP;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
@@ -73,6 +75,34 @@ ok($old->poll_query_until('postgres', q{SELECT count(*) = 1 FROM deploydb.notifi
 	'a message waits');
 ok($old->poll_query_until('postgres', q{SELECT succeeded = 1 FROM deploydb.write_stats('1 hour')}), 'a write was counted');
 
+# Alertmanager knows alerts by their labels, until it is told of their end.
+sub told
+{
+	my ($rule) = @_;
+	return grep { $_->{labels}{alertname} eq $rule } map { @{ JSON::PP->new->utf8->decode($_->{body}) } }
+	  grep { $_->{path} eq '/ok/alertmanager' } $receiver->requests;
+}
+
+sub known
+{
+	my ($rule) = @_;
+	my $now = POSIX::strftime('%Y-%m-%dT%H:%M:%S.999Z', gmtime);
+	my %ends = map { JSON::PP->new->canonical->encode($_->{labels}) => $_->{endsAt} } told($rule);
+	return [ sort grep { $ends{$_} gt $now } keys %ends ];
+}
+
+$old->safe_psql('postgres', sprintf q{
+	SELECT deploydb.add_webhook('am', 'alertmanager', '%s');
+	CREATE TABLE queue AS SELECT 20 AS length;
+	SELECT deploydb.add_metric('queue', 'SELECT length FROM queue', 'jobs', 'Jobs that wait');
+	SELECT deploydb.set_rule(rule, 'queue', severity => 'P1', comparison => '>', threshold => 10, consecutive_periods => 1,
+		labels => '{"team": "data"}') FROM unnest('{long_queue,given_up}'::text[]) rule;
+}, $receiver->url('/ok/alertmanager'));
+ok($old->poll_query_until('postgres', q{SELECT count(*) = 2 FROM deploydb.outbox WHERE webhook = 'am' AND topic IN ('long_queue/', 'given_up/') AND state = 'delivered'}),
+	'two alerts are told to Alertmanager');
+my %known = map { $_ => known($_) } qw(long_queue given_up);
+is_deeply([ map { scalar @{ $known{$_} } } sort keys %known ], [ 1, 1 ], 'which knows both');
+
 my $dump = "$directory/old.sql";
 command_ok([ 'pg_dump', '-d', $old->connstr('postgres'), '-f', $dump ], 'the older server is dumped');
 my $fingerprint = $old->safe_psql('postgres', q{SELECT deploydb.migration_fingerprint('insights')});
@@ -98,6 +128,7 @@ chdir $directory or die;
 command_ok([ @upgrade, '--check' ], "pg_upgrade --check from $old_major to $here");
 command_ok([ @upgrade, '--retain' ], "pg_upgrade from $old_major to $here");
 
+my $sent = () = $receiver->requests;
 my $starts = qr/starting background worker process "deploydb/;
 my @logs = bsd_glob $new->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_server.log';
 ok(@logs > 0 && !grep({ slurp_file($_) =~ $starts } @logs), 'no monitor runs meanwhile');
@@ -133,14 +164,32 @@ is($new->safe_psql('postgres', q{
 		SELECT deploydb_verify_migration()}), "t\nt", 'captured again, everything verifies');
 is($new->safe_psql('postgres', 'SELECT count(*) > 2 FROM deploydb.verification_history'), 't', 'history came along');
 
-# The receiver is there, and nothing is sent before adopt().
-my $sent = () = $receiver->requests;
-$new->safe_psql('postgres', "SELECT deploydb.set_webhook_url('hook', '$hook')");
+# The receiver is there, one rule is given up, what was told to Alertmanager is
+# to be told again, and nothing is sent before adopt().
+$new->safe_psql('postgres', qq{
+	SELECT deploydb.set_webhook_url('hook', '$hook'), deploydb.reset_rule('given_up');
+	UPDATE deploydb.outbox SET ends_at = ends_at - interval '31 minutes' WHERE ends_at IS NOT NULL;
+});
+poll(q{SELECT count(*) = 1 FROM deploydb.alert_event WHERE rule = 'given_up' AND status = 'resolved'}, 'a rule is given up');
 $ticks = $new->safe_psql('postgres', 'SELECT ticks FROM deploydb.monitor_state');
 poll("SELECT ticks > $ticks + 2 FROM deploydb.monitor_state", 'it ticks on');
 is(scalar(() = $receiver->requests), $sent, 'and sends nothing');
 is($new->safe_psql('postgres', q{SELECT deploydb.adopt(); SELECT deploydb.notify('it is new', 'P0', 'hook') > 0}), "t\nt", 'adopted');
 poll(q{SELECT count(*) = 1 FROM deploydb.outbox WHERE body LIKE '%it is new%' AND state = 'delivered'}, 'it sends');
+
+# What goes on is told again, and ends, as what has ended meanwhile does, whatever
+# labels it has here: that of the cluster's name, and of the rule.
+my $delivered = q{SELECT count(*) = 1 FROM deploydb.outbox WHERE webhook = 'am' AND event %s AND topic = '%s/' AND status = '%s' AND state = 'delivered'};
+poll(sprintf($delivered, 'IS NULL', 'long_queue', 'firing'), 'Alertmanager is told again');
+my ($first, $again, @more) = told('long_queue');
+is_deeply([ $again->{labels}, scalar @more ], [ $first->{labels}, 0 ], 'once, with the same labels');
+cmp_ok($again->{endsAt}, 'gt', $first->{endsAt}, 'so that it keeps the alert');
+poll(sprintf($delivered, 'IS NOT NULL', 'given_up', 'resolved'), 'and is told an end');
+is_deeply([ known('long_queue'), known('given_up') ], [ $known{long_queue}, [] ], 'it has what goes on, and no more');
+$new->safe_psql('postgres', 'UPDATE queue SET length = 0');
+poll(sprintf($delivered, 'IS NOT NULL', 'long_queue', 'resolved'), 'that is resolved');
+isnt((told('long_queue'))[-1]{labels}{cluster_name}, $first->{labels}{cluster_name}, 'in a cluster of another name');
+is_deeply(known('long_queue'), [], 'and Alertmanager has it no more');
 is($new->safe_psql('postgres', q{SELECT state FROM deploydb.outbox WHERE body LIKE '%it waits%'}), 'dead', 'not what waited');
 $new->safe_psql('postgres', q{SELECT deploydb.replay_since(now() - interval '1 hour')});
 poll(q{SELECT count(*) = 1 FROM deploydb.outbox WHERE body LIKE '%it waits%' AND state = 'delivered'}, 'which can be sent, too');
