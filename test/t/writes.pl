@@ -286,4 +286,87 @@ is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $sl
 cmp_ok($watcher->{dbh}->selectrow_array(q{SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'deploydb%' HAVING count(*) > 1}), '<', 1024 * 1024,
 	'shared memory at the defaults is under 1 MB');
 $_->{dbh}->disconnect foreach $client, $watcher, $other;
+
+# What is tracked by a transaction that is prepared is so from COMMIT PREPARED on,
+# whoever sends it, also for sessions that were there before.
+my ($preparer, $bystander) = map { Writes::connect_client($node, ++$number) } 1, 2;
+sub each_writes { my $table = shift; Writes::good($_->{dbh}, "INSERT INTO $table VALUES (1)") foreach $preparer, $bystander; return }
+
+sub prepare_transaction
+{
+	my ($name, @statements) = @_;
+	Writes::good($preparer->{dbh}, $_) foreach 'BEGIN', @statements, "PREPARE TRANSACTION '$name'";
+	return;
+}
+
+# succeeded and prepared
+sub each_counts
+{
+	my ($table, $expected, $what) = @_;
+	my $query = "SELECT succeeded, prepared FROM deploydb.write_counters() WHERE name = '$table'";
+	return is_deeply([ map { join ' ', $_->{dbh}->selectrow_array($query) } $preparer, $bystander ], [ ($expected) x 2 ], $what);
+}
+
+sub gaps_of
+{
+	my ($table) = @_;
+	Writes::good($bystander->{dbh}, 'SELECT deploydb.take_write_sample()');
+	return $bystander->{dbh}->selectrow_array("SELECT count(*) FROM deploydb.write_gap WHERE name = '$table'");
+}
+Writes::good($preparer->{dbh}, $_) foreach 'CREATE TABLE two_phases (id int)', 'CREATE TABLE restarted (id int)';
+each_writes('two_phases');
+prepare_transaction('track', q{SELECT deploydb.track('two_phases')}, 'INSERT INTO two_phases VALUES (1)');
+each_writes('two_phases');
+each_counts('two_phases', '', 'nothing is tracked before COMMIT PREPARED');
+Writes::good($bystander->{dbh}, q{COMMIT PREPARED 'track'});
+each_writes('two_phases');
+each_counts('two_phases', '2 1', 'and then it is, by what was made for it');
+prepare_transaction('untrack', q{SELECT deploydb.untrack('two_phases')});
+each_writes('two_phases');
+each_counts('two_phases', '4 1', 'what is to be untracked is counted on');
+Writes::good($bystander->{dbh}, q{SET lock_timeout = '100ms'});
+Writes::bad($bystander->{dbh}, 'SELECT deploydb.take_write_sample()', '55P03');
+Writes::good($bystander->{dbh}, $_) foreach 'RESET lock_timeout', q{ROLLBACK PREPARED 'untrack'};
+each_writes('two_phases');
+each_counts('two_phases', '6 1', 'also when it is not, after all');
+is(gaps_of('two_phases'), 0, 'without a gap');
+prepare_transaction('reset', q{SELECT deploydb.reset_write_stats('two_phases')});
+each_writes('two_phases');
+Writes::good($bystander->{dbh}, q{COMMIT PREPARED 'reset'});
+is(join(' ', $bystander->{dbh}->selectrow_array(q{SELECT attempts, prepared FROM deploydb.write_stats(target => 'two_phases')})), '2 0',
+	'a reset holds from when it was called');
+
+# The server is restarted before it is decided
+prepare_transaction('untrack', q{SELECT deploydb.untrack('two_phases')});
+prepare_transaction('track', q{SELECT deploydb.track('restarted')}, 'INSERT INTO restarted VALUES (1)');
+$_->{dbh}->disconnect foreach $preparer, $bystander;
+$node->restart;
+$_->{dbh} = $_->{connect}->() foreach $preparer, $bystander;
+each_writes($_) foreach qw(two_phases restarted);
+each_counts('two_phases', '10 1', 'after a restart: still tracked');
+each_counts('restarted', '', 'and not tracked yet');
+Writes::good($bystander->{dbh}, "COMMIT PREPARED '$_'") foreach qw(untrack track);
+each_writes($_) foreach qw(two_phases restarted);
+each_counts('two_phases', '', 'not tracked any more');
+each_counts('restarted', '2 1', 'tracked, by what was made before');
+is(gaps_of('restarted'), 0, 'without a gap');
+$_->{dbh}->disconnect foreach $preparer, $bystander;
+
+# The same with the extension
+$node->safe_psql('postgres', 'CREATE DATABASE prepared');
+($preparer, $bystander) = map { Writes::connect_client($node, 0, 'prepared') } 1, 2;
+Writes::good($preparer->{dbh}, 'CREATE TABLE decision_insights (id int)');
+each_writes('decision_insights');
+prepare_transaction('create', 'CREATE EXTENSION deploydb', 'INSERT INTO decision_insights VALUES (1)');
+each_writes('decision_insights');
+Writes::good($bystander->{dbh}, q{COMMIT PREPARED 'create'});
+each_writes('decision_insights');
+each_counts('decision_insights', '2 1', 'created by COMMIT PREPARED, it counts from then on');
+is(gaps_of('decision_insights'), 0, 'without a gap');
+prepare_transaction('drop', 'DROP EXTENSION deploydb');
+each_writes('decision_insights');
+Writes::good($bystander->{dbh}, q{ROLLBACK PREPARED 'drop'});
+each_writes('decision_insights');
+each_counts('decision_insights', '6 1', 'nobody waits for it to be dropped, and it counts on');
+$_->{dbh}->disconnect foreach $preparer, $bystander;
 done_testing();

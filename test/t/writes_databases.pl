@@ -13,6 +13,7 @@ $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb'
 deploydb.monitor = off
 deploydb.max_tracked = 8
+max_prepared_transactions = 1
 });
 $node->start;
 
@@ -149,6 +150,12 @@ my $pid = $ended->query('SELECT pg_backend_pid()');
 like(($node->psql('source', q{SELECT deploydb.track('full')}))[2], qr/too many tables are tracked/, 'full, for the time of a transaction');
 sql('postgres', "SELECT pg_terminate_backend($pid, 60000)");
 is($other->query(q{SELECT deploydb.track('now')}), 't', 'and then not');
+$other->query(q{SELECT deploydb.untrack('now')});
+sql('source', q{BEGIN; DO $$ BEGIN FOR i IN 1 .. 9 LOOP BEGIN PERFORM deploydb.track('taken' || i); EXCEPTION WHEN OTHERS THEN EXIT; END; END LOOP; END $$;
+	PREPARE TRANSACTION 'taken'});
+like(($node->psql('source', q{SELECT deploydb.track('full')}))[2], qr/too many tables are tracked/, 'full, for the time of one that is prepared');
+sql('source', q{ROLLBACK PREPARED 'taken'});
+is($other->query(q{SELECT deploydb.track('now')}), 't', 'and then not, either');
 $other->quit;
 
 # No gap where nothing was counted: a restore that has the table tracked by a
