@@ -329,17 +329,21 @@ COMMENT ON FUNCTION deploydb.measure_confidence(timestamptz) IS
 REVOKE ALL ON FUNCTION deploydb.measure_confidence(timestamptz) FROM PUBLIC;
 
 -- A counter's growth in the last minute, by the readings before this one, an
--- array of [epoch, count], oldest first.  A counter that began anew has counted
--- since then.  Readings go on from the last that is a minute old.
+-- array of [epoch, count, timeline], oldest first.  A counter that began anew has
+-- counted since then; that of another server, before a promotion, tells nothing of
+-- this one's.  Readings go on from the last that is a minute old.
 CREATE FUNCTION deploydb.growth_per_min(metric text, at timestamptz, count bigint,
 	OUT value double precision, OUT readings jsonb)
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	WITH reading AS (
+	WITH this AS (
+		SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS timeline
+	), reading AS (
 		SELECT (r ->> 0)::double precision AS epoch, (r ->> 1)::bigint AS count
 		FROM deploydb.metric_latest l, jsonb_array_elements(l.readings) r
 		WHERE l.metric = growth_per_min.metric AND l.series = ''
+			AND r ->> 2 = (SELECT t.timeline FROM this t)
 			AND (r ->> 0)::double precision < extract(epoch FROM growth_per_min.at)
 		UNION ALL
 		SELECT extract(epoch FROM growth_per_min.at)::double precision, growth_per_min.count
@@ -353,7 +357,7 @@ AS $$
 		WINDOW w AS (ORDER BY r.epoch)
 	)
 	SELECT sum(g.more) * 60 / GREATEST(max(g.epoch) - min(g.epoch), 60),
-		jsonb_agg(jsonb_build_array(g.epoch, g.count) ORDER BY g.epoch)
+		jsonb_agg(jsonb_build_array(g.epoch, g.count, (SELECT t.timeline FROM this t)) ORDER BY g.epoch)
 	FROM growth g
 $$;
 COMMENT ON FUNCTION deploydb.growth_per_min(text, timestamptz, bigint) IS

@@ -86,7 +86,7 @@ CREATE TABLE deploydb.write_gap (
 );
 CREATE INDEX write_gap_at_idx ON deploydb.write_gap (at);
 COMMENT ON TABLE deploydb.write_gap IS
-	'Writes: what was not counted: between the last sample before a crash and the counters'' new beginning (lost), while a table was not tracked; and where somebody reset the counters';
+	'Writes: what was not counted: between the last sample before a crash or a promotion and the counters'' new beginning, or their first sample then (lost), while a table was not tracked; and where somebody reset the counters';
 GRANT SELECT ON deploydb.write_gap TO pg_monitor, pg_database_owner;
 
 -- The row of a target, made where it is missing.
@@ -214,7 +214,8 @@ BEGIN
 		WHERE e.target = live.target ORDER BY e.at DESC LIMIT 1;
 		IF deploydb.is_gap(last, live.since, database_oid, live.tracked_at) AND NOT live.others THEN
 			INSERT INTO deploydb.write_gap (schema, name, at, until, kind, marked_by)
-			VALUES (live.schema, live.name, last.at, GREATEST(last.at, live.since),
+			-- another server's ended some time before now, if this one's began before
+			VALUES (live.schema, live.name, last.at, CASE WHEN live.since > last.at THEN live.since ELSE moment END,
 				CASE WHEN live.tracked_at > last.at THEN 'untracked' ELSE 'lost' END, session_user);
 		END IF;
 		CONTINUE WHEN last.since = live.since
@@ -323,7 +324,8 @@ COMMENT ON FUNCTION deploydb.thin_write_samples(timestamptz) IS
 REVOKE ALL ON FUNCTION deploydb.thin_write_samples(timestamptz) FROM PUBLIC;
 
 -- Of what is older, an epoch that goes on keeps its last sample: periods begin
--- there.
+-- there.  Any of the last 16 may: that of a server which was the primary before
+-- goes on when it is again.
 CREATE FUNCTION deploydb.purge_writes(before timestamptz, max_rows integer)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -336,7 +338,7 @@ DECLARE
 BEGIN
 	DELETE FROM deploydb.write_epoch e
 	WHERE e.at < before
-		AND EXISTS (SELECT FROM deploydb.write_epoch n WHERE n.target = e.target AND n.at > e.at);
+		AND e.at < (SELECT n.at FROM deploydb.write_epoch n WHERE n.target = e.target ORDER BY n.at DESC OFFSET 15 LIMIT 1);
 	DELETE FROM deploydb.write_sample s
 	WHERE s.ctid = ANY (ARRAY(
 		SELECT o.ctid FROM deploydb.write_target t

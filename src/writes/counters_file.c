@@ -3,17 +3,21 @@
  *		The counters across a clean restart of the server.
  *
  * The file holds good for the very shutdown that wrote it: it names the
- * shutdown's checkpoint, so that neither an immediate stop, nor a copy of the
- * data directory that is recovered further, nor time spent without this
- * library can bring old counts back.  It is removed once it is read.
+ * shutdown's checkpoint, so that neither an immediate stop nor time spent
+ * without this library can bring old counts back.  It names itself, too, by its
+ * inode: a copy of the data directory that becomes a standby, or is recovered
+ * further, must not go on with the counters of the server that was copied.
+ * It is removed once it is read.
  *
  * Locking: none; only the postmaster comes here, alone.  Errors: a file that
  * cannot be written or read is a LOG line, and counting begins anew.
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "catalog/pg_control.h"
 #include "common/controldata_utils.h"
 #include "miscadmin.h"
@@ -25,7 +29,7 @@
 #include "writes/counters.h"
 
 #define COUNTERS_FILE "pg_stat/deploydb.stat"
-#define COUNTERS_MAGIC 0x64646202	/* the last byte is the format */
+#define COUNTERS_MAGIC 0x64646203	/* the last byte is the format */
 
 typedef struct CountersHeader
 {
@@ -33,6 +37,7 @@ typedef struct CountersHeader
 	uint32		server_version;
 	uint64		system_identifier;
 	uint64		checkpoint;		/* the shutdown's, 0 when it was none */
+	uint64		inode;			/* the file's own, which a copy does not have */
 	int32		nslots;
 	uint64		size;			/* of what follows */
 	pg_crc32c	crc;			/* of that */
@@ -56,6 +61,22 @@ header_shutdown(CountersHeader *header)
 				   control->state == DB_SHUTDOWNED_IN_RECOVERY))
 		header->checkpoint = control->checkPoint;
 	pfree(control);
+}
+
+static uint64
+inode_of(FILE *file)
+{
+	struct stat self;
+
+	return fstat(fileno(file), &self) == 0 ? (uint64) self.st_ino : 0;
+}
+
+/* Will this start go on with WAL that it need not have written itself? */
+static bool
+start_recovers(void)
+{
+	return access(STANDBY_SIGNAL_FILE, F_OK) == 0 ||
+		access(RECOVERY_SIGNAL_FILE, F_OK) == 0;
 }
 
 static void
@@ -83,6 +104,8 @@ counters_save(void)
 	if (header.checkpoint == 0)
 		return;
 	file = AllocateFile(COUNTERS_FILE ".tmp", PG_BINARY_W);
+	if (file != NULL)
+		header.inode = inode_of(file);
 	written = file != NULL &&
 		fwrite(&header, sizeof(header), 1, file) == 1 &&
 		fwrite(writes_shared, header.size, 1, file) == 1;
@@ -176,6 +199,7 @@ file_load(FILE *file)
 			header.system_identifier == expected.system_identifier &&
 			header.checkpoint != 0 &&
 			header.checkpoint == expected.checkpoint &&
+			(header.inode == inode_of(file) || !start_recovers()) &&
 			EQ_CRC32C(header.crc, expected.crc);
 	}
 	if (loaded)

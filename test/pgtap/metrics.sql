@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(122);
+SELECT plan(124);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -138,6 +138,9 @@ SELECT is(grow(120, 7), 7::double precision, 'a counter that begins anew has cou
 SELECT is(grow(240, 8), 0.5::double precision, 'over two minutes it is half of what came');
 SELECT is((SELECT jsonb_array_length(readings) FROM deploydb.metric_latest WHERE metric = 'grown'), 2,
 	'of readings no more than a minute''s are kept');
+UPDATE deploydb.metric_latest SET readings = replace(readings::text, '"00000001"', '"00000009"')::jsonb WHERE metric = 'grown';
+SELECT is(grow(300, 9), NULL, 'what was read on another timeline is of another server');
+SELECT is(grow(360, 10), 1::double precision, 'from then on it grows again');
 
 -- A database without anything: no value, and no failure
 

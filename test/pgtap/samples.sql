@@ -42,7 +42,7 @@ CREATE TEMPORARY TABLE hourly AS SELECT * FROM counted('1 hour');
 CREATE TEMPORARY TABLE fine AS SELECT * FROM counted('5 minutes');
 CREATE TEMPORARY TABLE failure AS SELECT * FROM failures();
 
-SELECT plan(42);
+SELECT plan(44);
 
 SELECT is((SELECT count(*) FROM deploydb.write_sample), 6121::bigint, 'as many samples as attempts');
 SELECT is((SELECT sum(attempts) FROM hourly), 6121::numeric, 'all of them in the history');
@@ -97,8 +97,18 @@ SELECT is((SELECT count(*) FROM deploydb.write_sample), 1::bigint, 'with its las
 INSERT INTO w VALUES (1);
 SELECT is(deploydb.take_write_sample(), 1, 'a new epoch begins');
 SELECT count(deploydb.purge_writes('2026-11-20', 100000)) FROM generate_series(1, 2) \g /dev/null
-SELECT is((SELECT count(*) FROM deploydb.write_epoch JOIN deploydb.write_target USING (target) WHERE name = 'w'), 1::bigint,
-	'and the one before is gone');
+SELECT is((SELECT min(succeeded) || ' of ' || count(*) FROM deploydb.write_sample), '1 of 2', 'the one before may be another server''s, and go on');
+INSERT INTO deploydb.write_epoch
+	SELECT e.target, e.since + make_interval(days => n), e.at + make_interval(mins => n), 0, 0, 0, 0, 0, 0, 0, 0, '', NULL, 1, e.since
+	FROM deploydb.write_epoch e, generate_series(1, 14) n WHERE e.succeeded > 1;
+SELECT count(deploydb.purge_writes('2026-11-20', 100000)) FROM generate_series(1, 2) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.write_epoch JOIN deploydb.write_target USING (target) WHERE name = 'w'), 16::bigint,
+	'the last 16 stay');
+INSERT INTO deploydb.write_epoch
+	SELECT e.target, clock_timestamp(), clock_timestamp(), 0, 0, 0, 0, 0, 0, 0, 0, '', NULL, 1, e.since
+	FROM deploydb.write_epoch e WHERE e.succeeded > 1;
+SELECT count(deploydb.purge_writes('2026-11-20', 100000)) FROM generate_series(1, 2) \g /dev/null
+SELECT ok(NOT EXISTS (SELECT FROM deploydb.write_epoch e WHERE e.succeeded > 1), 'the one before them is gone');
 SELECT is((SELECT min(succeeded) || ' of ' || count(*) FROM deploydb.write_sample), '1 of 1', 'with all of its samples');
 
 -- a day of a table whose writes take every time there is and fail in every way
