@@ -118,8 +118,8 @@ COMMENT ON FUNCTION deploydb.message_lines(jsonb, text) IS
 	'Webhooks: what a message says below its title';
 REVOKE ALL ON FUNCTION deploydb.message_lines(jsonb, text) FROM PUBLIC;
 
--- As above, for what shows Markdown: names that others chose make no links, and
--- mention nobody.
+-- As above, for what shows Markdown, or tags as Feishu does: names that others
+-- chose make no links, and mention nobody.
 CREATE FUNCTION deploydb.plain_markdown(content text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
@@ -222,8 +222,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN json_build_object('msg_type', 'text', 'content', json_build_object('text',
-		deploydb.cut_text(format('%s%s%s', deploydb.message_title(message), E'\n',
-			deploydb.message_lines(message, E'\n')), 8000)))::text;
+		deploydb.cut_text(deploydb.plain_markdown(format('%s%s%s', deploydb.message_title(message), E'\n',
+			deploydb.message_lines(message, E'\n'))), 8000)))::text;
 END
 $$;
 COMMENT ON FUNCTION deploydb.render_feishu(jsonb) IS

@@ -75,7 +75,10 @@ SELECT is(deploydb.plain_markdown(c), p, c)
 FROM (VALUES ('index [x](https://example.org)', 'index [x] (https://example.org)'), ('![](https://example.org/x)', '![] (https://example.org/x)'),
 	('<@all> <font color="x">', '< @all> < font color="x">'), ('a < b <= 3, t[1] f(x)', 'a < b <= 3, t[1] f(x)')) v (c, p);
 SELECT unalike(deploydb.render_message(f, message('{"rule": "[a](https://x)", "message": "[b](https://y) <@all>"}')), '%](%', f || ' makes no links')
-FROM unnest('{teams,dingtalk,wecom}'::text[]) f;
+FROM unnest('{teams,dingtalk,feishu,wecom}'::text[]) f;
+SELECT is(split_part(deploydb.render_feishu(message('{"message": "index <at user_id=\"all\">all</at> <AT"}'))::jsonb #>> '{content,text}', E'\n', 3),
+	'index < at user_id="all">all< /at> < AT', 'feishu mentions nobody');
+SELECT unalike(deploydb.render_feishu(message(jsonb_build_object('message', repeat(E'\t<at', 2000)))), '%<at%', 'nor where it is cut');
 SELECT unalike(deploydb.render_slack(message('{"rule": "<https://x|a>", "message": "<!channel>"}')), '%<%', 'nor does slack');
 
 -- Alertmanager takes what has the same labels for the same alert
