@@ -21,9 +21,9 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 50
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH exported AS (
-		SELECT regexp_replace(replace(v.metric, '.', '_'), '_ms$', '_seconds') AS name, v.help,
+		SELECT deploydb.exported_name(v.metric) AS name, v.help,
 			ARRAY['series', NULLIF(v.series, '')] AS labels,
-			CASE WHEN v.metric LIKE '%\_ms' THEN v.value / 1000 ELSE v.value END AS value
+			CASE WHEN v.metric ~ '[._]ms$' THEN v.value / 1000 ELSE v.value END AS value
 		FROM deploydb.metric_value v
 		UNION ALL
 		SELECT 'alert_state', '1 while the rule fires, and 0 while it does not',

@@ -43,6 +43,19 @@ INSERT INTO deploydb.builtin_metric (name, unit, help) VALUES
 	('http.request.duration.p99', 'seconds', 'Longest time that an HTTP request took, but for one in a hundred'),
 	('http.error_rate.5xx', 'ratio', 'Share of the HTTP requests that were answered with 5xx');
 
+-- Prometheus knows no dots in names, and wants base units.
+CREATE FUNCTION deploydb.exported_name(name text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT regexp_replace(replace(name, '.', '_'), '_ms$', '_seconds')
+$$;
+COMMENT ON FUNCTION deploydb.exported_name(text) IS
+	'Monitoring: what a metric is called in prometheus_metrics(), without the prefix';
+REVOKE ALL ON FUNCTION deploydb.exported_name(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.exported_name(text) TO pg_monitor, pg_database_owner;
+
 -- What people add and change; a row stands over the built-in one of its name,
 -- so that a restore never clashes with what CREATE EXTENSION makes.
 CREATE TABLE deploydb.own_metric (
@@ -57,17 +70,16 @@ CREATE TABLE deploydb.own_metric (
 	changed_at timestamptz NOT NULL,
 	changed_by text NOT NULL,
 	CONSTRAINT metric_name CHECK (name ~ '^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$' AND length(name) <= 100
-		AND name !~ '^alert[._]state$'),
+		AND deploydb.exported_name(name) <> ALL ('{alert_state,worker_last_tick_timestamp_seconds}')),
 	CONSTRAINT metric_texts CHECK (length(unit) <= 100 AND length(help) <= 1000 AND length(query) <= 100000
 		AND query ~ '[^[:space:]]'),
 	CONSTRAINT metric_stale_after CHECK (stale_after_seconds BETWEEN 1 AND 604800)
 );
--- Prometheus knows no dots in names.
-CREATE UNIQUE INDEX own_metric_exported_idx ON deploydb.own_metric (pg_catalog.replace(name, '.', '_'));
+CREATE UNIQUE INDEX own_metric_exported_idx ON deploydb.own_metric (deploydb.exported_name(name));
 COMMENT ON TABLE deploydb.own_metric IS
 	'Monitoring: metrics that people added, and built-in ones as they changed them; without a query a metric is pushed';
 COMMENT ON CONSTRAINT metric_name ON deploydb.own_metric IS
-	'A name is of at most 100 small letters, digits, _ and dots, each part not empty, and begins with a letter.';
+	'A name is of at most 100 small letters, digits, _ and dots, each part not empty, and begins with a letter; to Prometheus it is neither alert_state nor worker_last_tick_timestamp_seconds.';
 COMMENT ON CONSTRAINT metric_texts ON deploydb.own_metric IS
 	'A unit has at most 100 characters, a help 1000, a query 100000.';
 COMMENT ON CONSTRAINT metric_stale_after ON deploydb.own_metric IS
@@ -347,11 +359,11 @@ BEGIN
 
 	built_in := EXISTS (SELECT FROM deploydb.builtin_metric b WHERE b.name = NEW.name);
 	IF TG_OP = 'INSERT' THEN
-		IF EXISTS (SELECT FROM deploydb.metric m WHERE replace(m.name, '.', '_') = replace(NEW.name, '.', '_')) THEN
+		IF EXISTS (SELECT FROM deploydb.metric m WHERE deploydb.exported_name(m.name) = deploydb.exported_name(NEW.name)) THEN
 			RAISE EXCEPTION USING
 				ERRCODE = 'duplicate_object',
 				MESSAGE = format('metric "%s" already exists', NEW.name),
-				DETAIL = 'A dot and _ are the same to Prometheus.';
+				DETAIL = 'A dot and _ are the same to Prometheus, and milliseconds are seconds.';
 		END IF;
 	ELSIF NEW.name <> OLD.name THEN
 		RAISE EXCEPTION USING

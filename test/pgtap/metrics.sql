@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(124);
+SELECT plan(130);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -96,8 +96,11 @@ FROM (VALUES ('SELECT 1, 2', '42804'), ('SELECT ''a''', '42804'), ('SELECT 1 WHE
 	('SELEC', '42601'), ('', '42601')) AS v (q, state);
 SELECT throws_ok($$SELECT add_metric('queue_length', 'SELECT 1')$$, '42710', NULL, 'a name that Prometheus cannot tell from another');
 SELECT throws_ok($$SELECT add_metric('db.size_bytes', 'SELECT 1')$$, '42710', NULL, 'nor a built-in one''s');
+SELECT add_metric('queue.wait.ms', NULL) \g /dev/null
+SELECT throws_ok(format('SELECT add_metric(%L, NULL)', n), '42710', NULL, 'nor one that differs by its unit: ' || n)
+	FROM unnest('{queue.wait_ms,queue.wait_seconds,alert.evaluation_seconds}'::text[]) n;
 SELECT throws_ok(format('SELECT add_metric(%L, ''SELECT 1'')', n), '22023', NULL, 'no name: ' || n)
-	FROM unnest('{"",Big,.a,a..b,a-b,1a,alert.state}'::text[]) n;
+	FROM unnest('{"",Big,.a,a..b,a-b,1a,alert.state,worker.last_tick_timestamp_seconds,worker_last_tick.timestamp.ms}'::text[]) n;
 SELECT throws_ok($$SELECT add_metric(NULL, 'SELECT 1')$$, '22004');
 SELECT is((SELECT array_agg(name) FROM due_metric()), '{queue.length}', 'the monitor is to run it');
 SELECT ok(record_own_metric('queue.length', 2, NULL, false), 'and keeps what it gives');
@@ -271,6 +274,8 @@ DELETE FROM deploydb.outbox;
 DELETE FROM deploydb.alert_event;
 SELECT matches(deploydb.prometheus_metrics(), E'# TYPE deploydb_api_up gauge\ndeploydb_api_up\\{database="[a-z0-9_]+"\\} 1\n',
 	'a metric as Prometheus reads it');
+SELECT push_metric('queue.wait.ms', 1500) \g /dev/null
+SELECT matches(deploydb.prometheus_metrics(), E'\ndeploydb_queue_wait_seconds\\{database="[a-z0-9_]+"\\} 1\\.5\n', 'milliseconds are seconds');
 
 -- a restore goes past the view's checks
 INSERT INTO deploydb.own_rule (id, metric, comparison, threshold, parent, changed_at, changed_by)
