@@ -193,6 +193,54 @@ COMMENT ON VIEW deploydb.idle_rule IS
 	'Alerts: enabled rules that are not evaluated: for a fault, or as their metric does not exist';
 GRANT SELECT ON deploydb.idle_rule TO pg_monitor, pg_database_owner;
 
+-- Of a rule that was changed, or is no more.
+CREATE FUNCTION deploydb.check_parents(rule text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	parent text;
+	children text;
+BEGIN
+	SELECT r.parent INTO parent FROM deploydb.alert_rule r WHERE r.id = rule;
+	IF NOT FOUND THEN
+		SELECT string_agg(r.id, ', ' ORDER BY r.id) INTO children FROM deploydb.alert_rule r WHERE r.parent = rule;
+		IF children IS NOT NULL THEN
+			RAISE EXCEPTION USING
+				ERRCODE = 'dependent_objects_still_exist',
+				MESSAGE = format('rule "%s" is a parent', rule),
+				DETAIL = format('Its children: %s.', children),
+				HINT = 'deploydb.set_rule() gives them another parent, or clears it.';
+		END IF;
+		RETURN true;
+	END IF;
+	IF parent IS NOT NULL AND NOT EXISTS (SELECT FROM deploydb.alert_rule r WHERE r.id = parent) THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = format('rule "%s" does not exist', parent),
+			HINT = 'It would be the parent. Table deploydb.alert_rule has the rules.';
+	END IF;
+	IF EXISTS (
+		WITH RECURSIVE ancestor AS (
+			SELECT r.parent AS id FROM deploydb.alert_rule r WHERE r.id = rule
+			UNION
+			SELECT r.parent FROM ancestor a JOIN deploydb.alert_rule r ON r.id = a.id)
+		SELECT FROM ancestor a WHERE a.id = rule)
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('rule "%s" cannot have the parent "%s"', rule, parent),
+			DETAIL = 'It would be among its own parent''s parents.';
+	END IF;
+	RETURN true;
+END
+$$;
+COMMENT ON FUNCTION deploydb.check_parents(text) IS
+	'Alerts: raises an error where a rule''s parent does not exist or is below it, or where it is gone and is a parent';
+REVOKE ALL ON FUNCTION deploydb.check_parents(text) FROM PUBLIC;
+
 -- Rows are written as they are: what a restore brings goes to own_rule itself.
 CREATE FUNCTION deploydb.alert_rule_changed()
 RETURNS trigger
@@ -212,6 +260,7 @@ BEGIN
 				DETAIL = 'It has not been changed, either.',
 				HINT = format('Disable it: SELECT deploydb.set_rule(%L, enabled => false);', OLD.id);
 		END IF;
+		PERFORM deploydb.check_parents(OLD.id);
 		RETURN OLD;
 	END IF;
 
@@ -226,27 +275,6 @@ BEGIN
 			ERRCODE = 'feature_not_supported',
 			MESSAGE = 'the id of a rule cannot be changed',
 			HINT = 'Make another rule, and disable this one.';
-	END IF;
-	IF NEW.parent IS NOT NULL THEN
-		IF NOT EXISTS (SELECT FROM deploydb.alert_rule r WHERE r.id = NEW.parent) AND NEW.parent <> NEW.id THEN
-			RAISE EXCEPTION USING
-				ERRCODE = 'undefined_object',
-				MESSAGE = format('rule "%s" does not exist', NEW.parent),
-				HINT = 'It would be the parent. Table deploydb.alert_rule has the rules.';
-		END IF;
-		IF EXISTS (
-			WITH RECURSIVE ancestor AS (
-				SELECT NEW.parent AS id
-				UNION
-				SELECT r.parent FROM ancestor a JOIN deploydb.alert_rule r ON r.id = a.id
-				WHERE r.parent IS NOT NULL AND r.id <> NEW.id)
-			SELECT FROM ancestor a WHERE a.id = NEW.id AND NEW.parent <> NEW.id)
-		THEN
-			RAISE EXCEPTION USING
-				ERRCODE = 'invalid_parameter_value',
-				MESSAGE = format('rule "%s" cannot have the parent "%s"', NEW.id, NEW.parent),
-				DETAIL = 'It would be among its own parent''s parents.';
-		END IF;
 	END IF;
 
 	INSERT INTO deploydb.own_rule AS o (id, metric, kind, severity, comparison, threshold, direction, min_slope,
@@ -268,6 +296,7 @@ BEGIN
 		labels = EXCLUDED.labels, message_en = EXCLUDED.message_en, message_zh = EXCLUDED.message_zh,
 		runbook = EXCLUDED.runbook, enabled = EXCLUDED.enabled, changed_at = EXCLUDED.changed_at,
 		changed_by = EXCLUDED.changed_by;
+	PERFORM deploydb.check_parents(NEW.id);
 	RETURN NEW;
 END
 $$;
@@ -380,7 +409,7 @@ BEGIN
 			HINT = 'View deploydb.alert_rule has the rules.';
 	END IF;
 	DELETE FROM deploydb.rule_fault;
-	DELETE FROM deploydb.own_rule o WHERE o.id = rule;
+	DELETE FROM deploydb.alert_rule r WHERE r.id = rule AND NOT r.built_in;
 	RETURN FOUND;
 END
 $$;

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(109);
+SELECT plan(122);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -119,6 +119,22 @@ SELECT throws_ok('SELECT deploydb.set_rule(''a rule'', ''m'', comparison => ''>'
 SELECT throws_ok('UPDATE deploydb.alert_rule SET threshold = ''NaN'' WHERE id = ''api_down''', '23514', NULL, 'nor by the view');
 SELECT throws_ok('SELECT deploydb.set_rule(''insight_write_success_low'', parent => ''insight_missing'')', '22023', NULL,
 	'parents form no circle');
+SELECT deploydb.set_rule('insight_missing', clear => '{parent}') \g /dev/null
+SELECT is(deploydb.set_rule('insight_write_success_low', parent => 'insight_missing'), false, 'another parent than what is built in');
+SELECT throws_ok(c, '22023', 'rule "insight_missing" cannot have the parent "insight_write_success_low"', c)
+FROM unnest(ARRAY['SELECT deploydb.reset_rule(''insight_missing'')', 'DELETE FROM deploydb.alert_rule WHERE id = ''insight_missing''']) c;
+SELECT is(rule_as_text('insight_missing'), 'P1 insight.coverage < 0.99 3 0 900 ok', 'nothing was changed');
+SELECT is(deploydb.reset_rule(r), true, 'the other one first: ' || r)
+FROM unnest('{insight_write_success_low,insight_missing}'::text[]) WITH ORDINALITY AS u (r, n) ORDER BY n;
+SELECT deploydb.set_rule('v', 'm', comparison => '>', threshold => 1) \g /dev/null
+SELECT deploydb.set_rule('w', 'm', comparison => '>', threshold => 1, parent => 'v') \g /dev/null
+SELECT throws_ok(c, '2BP01', 'rule "v" is a parent', c)
+FROM unnest(ARRAY['SELECT deploydb.reset_rule(''v'')', 'DELETE FROM deploydb.alert_rule WHERE id = ''v''']) c;
+SELECT is(deploydb.set_rule('w', threshold => 2), false, 'its child can be changed');
+SELECT is(deploydb.reset_rule(r), true, 'the child first: ' || r)
+FROM unnest('{w,v}'::text[]) WITH ORDINALITY AS u (r, n) ORDER BY n;
+SELECT is(deploydb.set_rule('insight_write_success_low', threshold => 0.9), false, 'a built-in parent is changed');
+SELECT is(deploydb.reset_rule('insight_write_success_low'), true, 'and reset');
 
 -- what would become of samples
 SELECT is(transitions('http_latency_p95_p0', '0.5 1.5 1.5 1.5 0.5'), '01 ok, 02 pending, 03 firing new, 05 ok resolved', 'transitions');
@@ -156,6 +172,7 @@ SELECT is(deploydb.evaluate_rules('2030-01-01 00:01Z'), 0::bigint, 'once');
 SELECT is(deploydb.set_rule('bad', threshold => 1), false, 'a bad one is mended');
 SELECT is((SELECT count(*) FROM deploydb.alert_rule WHERE fault IS NOT NULL), 0::bigint, 'so that all are tried again');
 SELECT is(deploydb.evaluate_rules('2030-01-01 00:02Z'), 1::bigint, 'and it fires');
+SELECT deploydb.set_rule('circle_b', clear => '{parent}') \g /dev/null
 SELECT is(deploydb.reset_rule(r), true, 'without ' || r) FROM unnest('{bad,worse,circle_a,circle_b,good}'::text[]) r;
 SELECT is(deploydb.evaluate_rules('2030-01-01 00:03Z'), 3::bigint, 'what fired ends with its rule');
 SELECT is((SELECT count(*) FROM deploydb.alert_state), 0::bigint, 'and nothing is left of it');
