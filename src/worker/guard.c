@@ -205,7 +205,10 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 		Oid			database = database_to_empty(statement);
 
 		wake_launcher_at_end();
-		if (OidIsValid(database) && database != MyDatabaseId)
+
+		/* One's own can be copied, and nothing else of these. */
+		if (OidIsValid(database) &&
+			(database != MyDatabaseId || IsA(statement, CreatedbStmt)))
 			hold(database);
 	}
 	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
