@@ -103,7 +103,8 @@ isnt(told_after(q{ALTER TYPE "IngestionStatus" RENAME VALUE 'WAITING' TO 'PENDIN
 # What deviates from nothing pages nobody, at no tick
 $node->append_conf('postgresql.conf', "deploydb.metrics_collection_interval = '1s'\n");
 $node->reload;
-my $events = sql('SELECT count(*) FROM deploydb.alert_event');
+my $event = sql('SELECT max(id) FROM deploydb.alert_event');
+my $events = qq{SELECT string_agg(concat_ws(' ', rule, series, status, message), '; ') FROM deploydb.alert_event WHERE id > $event};
 my $ticks = sql('SELECT ticks FROM deploydb.monitor_state');
 sql('CREATE INDEX CONCURRENTLY more ON decision_insights (triggers)');
 sql('REINDEX INDEX CONCURRENTLY decision_insights_created_at_idx');
@@ -111,7 +112,7 @@ sql('CREATE TABLE other (id int); ALTER TABLE other ADD COLUMN n int; DROP TABLE
 sql('BEGIN; DROP INDEX decision_insights_created_at_idx; ROLLBACK');
 sql('DROP INDEX more');
 $node->poll_query_until('postgres', "SELECT ticks >= $ticks + 2 FROM deploydb.monitor_state");
-is(sql('SELECT count(*) FROM deploydb.alert_event'), $events, 'an online index build, and what is rolled back, page nobody');
+is(sql($events), '', 'an online index build, and what is rolled back, page nobody');
 
 # Somebody's old snapshot holds an online build up for some ticks.
 sub hold_up
@@ -129,7 +130,7 @@ sub hold_up
 	$builder->finish;
 	return $out;
 }
-my $nobody_is_told = sub { is(sql('SELECT count(*) FROM deploydb.alert_event'), $events, 'nobody is told') };
+my $nobody_is_told = sub { is(sql($events), '', 'nobody is told') };
 hold_up('REINDEX INDEX CONCURRENTLY decision_insights_created_at_idx', $nobody_is_told);
 hold_up('CREATE INDEX CONCURRENTLY more ON decision_insights (triggers)', $nobody_is_told);
 sql('DROP INDEX more');
