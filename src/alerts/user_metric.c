@@ -50,20 +50,13 @@ PG_FUNCTION_INFO_V1(deploydb_query_as_owner);
 
 typedef struct DueMetric
 {
-	char	   *name;
+	MemoryContext context;		/* of all of this */
+	char	   *name;			/* NULL where none is due */
 	UserQuery	query;
 	char	   *value;			/* NULL for none */
 	char	   *error;			/* NULL for none */
 	bool		hopeless;		/* the next time it fails again */
-	bool		was_run;
-	MemoryContext context;		/* of all of this */
 } DueMetric;
-
-typedef struct DueMetrics
-{
-	MemoryContext context;
-	List	   *metrics;
-} DueMetrics;
 
 /* ---- one query ------------------------------------------------------------ */
 
@@ -343,30 +336,28 @@ deploydb_query_as_owner(PG_FUNCTION_ARGS)
 static void
 load_due(void *argument)
 {
-	DueMetrics *due = argument;
+	DueMetric  *metric = argument;
 	MemoryContext before;
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	bool		isnull;
+	Datum		role;
 
 	if (SPI_execute("SELECT name, query, search_path, owner_oid"
-					" FROM deploydb.due_metric()", true, 0) != SPI_OK_SELECT)
+					" FROM deploydb.due_metric() LIMIT 1", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look which metrics are due");
-	before = MemoryContextSwitchTo(due->context);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		DueMetric  *metric = palloc0(sizeof(DueMetric));
-		bool		isnull;
-		Datum		role = SPI_getbinval(tuple, desc, 4, &isnull);
-
-		metric->name = SPI_getvalue(tuple, desc, 1);
-		metric->query.query = SPI_getvalue(tuple, desc, 2);
-		metric->query.search_path = SPI_getvalue(tuple, desc, 3);
-		metric->query.role = isnull ? InvalidOid : (Oid) DatumGetInt64(role);
-		metric->query.gives = USER_QUERY_NUMBER;
-		metric->query.what = QUERY_OF_METRIC;
-		metric->context = due->context;
-		due->metrics = lappend(due->metrics, metric);
-	}
+	if (SPI_processed == 0)
+		return;
+	tuple = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	role = SPI_getbinval(tuple, desc, 4, &isnull);
+	before = MemoryContextSwitchTo(metric->context);
+	metric->name = SPI_getvalue(tuple, desc, 1);
+	metric->query.query = SPI_getvalue(tuple, desc, 2);
+	metric->query.search_path = SPI_getvalue(tuple, desc, 3);
+	metric->query.role = isnull ? InvalidOid : (Oid) DatumGetInt64(role);
+	metric->query.gives = USER_QUERY_NUMBER;
+	metric->query.what = QUERY_OF_METRIC;
 	MemoryContextSwitchTo(before);
 }
 
@@ -388,7 +379,6 @@ run_due(DueMetric *metric)
 	};
 	UnitError	error;
 
-	metric->was_run = true;
 	metric->hopeless = !OidIsValid(metric->query.role);
 	if (metric->hopeless)
 		metric->error = "the role that owns the metric was dropped";
@@ -399,61 +389,44 @@ run_due(DueMetric *metric)
 static void
 record_due(void *argument)
 {
-	const DueMetrics *due = argument;
+	const DueMetric *metric = argument;
 	Oid			types[4] = {TEXTOID, TEXTOID, TEXTOID, BOOLOID};
-	ListCell   *lc;
+	Datum		values[4];
+	char		nulls[4] = {' ', ' ', ' ', ' '};
 
-	foreach(lc, due->metrics)
-	{
-		const DueMetric *metric = lfirst(lc);
-		Datum		values[4];
-		char		nulls[4] = {' ', ' ', ' ', ' '};
-
-		if (!metric->was_run)
-			break;
-
-		values[0] = CStringGetTextDatum(metric->name);
-		values[1] = metric->value ? CStringGetTextDatum(metric->value) : (Datum) 0;
-		nulls[1] = metric->value ? ' ' : 'n';
-		values[2] = metric->error ? CStringGetTextDatum(metric->error) : (Datum) 0;
-		nulls[2] = metric->error ? ' ' : 'n';
-		values[3] = BoolGetDatum(metric->hopeless);
-		if (SPI_execute_with_args("SELECT deploydb.record_own_metric($1,"
-								  " $2::pg_catalog.float8, $3, $4)",
-								  4, types, values, nulls, false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not keep a metric's value");
-	}
+	values[0] = CStringGetTextDatum(metric->name);
+	values[1] = metric->value ? CStringGetTextDatum(metric->value) : (Datum) 0;
+	nulls[1] = metric->value ? ' ' : 'n';
+	values[2] = metric->error ? CStringGetTextDatum(metric->error) : (Datum) 0;
+	nulls[2] = metric->error ? ' ' : 'n';
+	values[3] = BoolGetDatum(metric->hopeless);
+	if (SPI_execute_with_args("SELECT deploydb.record_own_metric($1,"
+							  " $2::pg_catalog.float8, $3, $4)",
+							  4, types, values, nulls, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not keep a metric's value");
 }
 
 bool
-user_metrics_run(void)
+user_metric_run(bool *ran)
 {
 	static Unit looking = {.activity = "looking for metrics"};
-	static Unit keeping = {.activity = "keeping metrics"};
+	static Unit keeping = {.activity = "keeping a metric"};
 	MemoryContext caller = CurrentMemoryContext;
-	DueMetrics	due = {NULL, NIL};
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													   deploydb_metric_timeout);
-	bool		any;
+	DueMetric	due = {0};
+	bool		kept = false;
 
-	due.context = AllocSetContextCreate(TopMemoryContext, "deploydb metrics",
+	due.context = AllocSetContextCreate(TopMemoryContext, "deploydb metric",
 										ALLOCSET_SMALL_SIZES);
 	MemoryContextSwitchTo(due.context);
-	any = unit_run(&looking, load_due, &due) && due.metrics != NIL;
-	if (any)
+	*ran = unit_run(&looking, load_due, &due) && due.name != NULL;
+	if (*ran)
 	{
-		ListCell   *lc;
+		run_due(&due);
 
-		foreach(lc, due.metrics)
-		{
-			/* Messages wait meanwhile: what is left is due at the next tick. */
-			if (GetCurrentTimestamp() >= deadline)
-				break;
-			run_due(lfirst(lc));
-		}
-		(void) unit_run(&keeping, record_due, &due);
+		/* What cannot be kept is due at once again: not before the next tick. */
+		kept = unit_run(&keeping, record_due, &due);
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(due.context);
-	return any;
+	return kept;
 }

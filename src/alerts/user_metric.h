@@ -2,7 +2,7 @@
  * user_metric.h
  *		Queries of metrics, run with the rights of whom they belong to.
  *
- * Gives: user_metrics_run() for the monitor; user_query() for others who keep
+ * Gives: user_metric_run() for the monitor; user_query() for others who keep
  * queries of users; add_metric() and query_as_owner() in SQL.
  * Needs: settings, owner, units.
  */
@@ -29,10 +29,11 @@ typedef struct UserQuery
 extern char *user_query(const UserQuery *q);
 
 /*
- * Outside of any transaction: runs what is due, each query in a transaction
- * of its own, and keeps what they gave in one more.  No error but a FATAL one
- * rises.  True when a query was run, which may have left locks of the session.
+ * Outside of any transaction: runs the query that is due longest, in a
+ * transaction of its own, and keeps what it gave in another.  No error but a
+ * FATAL one rises.  *ran: a query was run, which may have left locks of the
+ * session.  True when there may be more to run.
  */
-extern bool user_metrics_run(void);
+extern bool user_metric_run(bool *ran);
 
 #endif							/* DEPLOYDB_USER_METRIC_H */

@@ -578,3 +578,9 @@ sender_run(long timeout_ms, bool (*called) (void))
 	ResetLatch(MyLatch);
 	claim_at = DT_NOBEGIN;
 }
+
+bool
+sender_is_busy(void)
+{
+	return under_way > 0;
+}

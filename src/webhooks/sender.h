@@ -27,4 +27,7 @@ extern void sender_tick(bool committed);
  */
 extern void sender_run(long timeout_ms, bool (*called) (void));
 
+/* Requests are under way, whose answers nobody reads meanwhile. */
+extern bool sender_is_busy(void);
+
 #endif							/* DEPLOYDB_SENDER_H */

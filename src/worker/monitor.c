@@ -312,7 +312,9 @@ tick(void)
 		unit_record(&whole, &error);	/* another try would take as long */
 	else if (error.message != NULL)
 		committed = run_sql(&in_scopes, "SELECT deploydb.tick()");
-	(void) run_sql(&notifying, "SELECT deploydb.notify_events()");
+
+	/* Whoever commits a NOTIFY and waits for a standby has the lock for that. */
+	(void) run_sql(&notifying, "SELECT pg_catalog.set_config('lock_timeout', '50ms', true), deploydb.notify_events()");
 	sender_tick(committed);
 }
 
@@ -337,6 +339,29 @@ next_interval(void)
 	return (int64) (deploydb_metrics_collection_interval * (1.0 + jitter));
 }
 
+/*
+ * One query of a metric at a time, as messages wait meanwhile; and those that
+ * are under way come first, as nobody would read their answers in time.  True
+ * while there may be more to measure.
+ */
+static bool
+measure_one(int64 *waits_since_ms)
+{
+	bool		ran;
+	bool		more;
+
+	if (sender_is_busy() &&
+		clock_ms() < *waits_since_ms + deploydb_webhook_timeout)
+		return true;
+	more = user_metric_run(&ran);
+	if (ran)
+		monitor_lock_alone();
+	if (!more)
+		give_back_memory();
+	*waits_since_ms = clock_ms();
+	return more;
+}
+
 /* Everything that is due; gives the milliseconds until more is. */
 static long
 work(bool *begun, bool was_woken)
@@ -345,6 +370,8 @@ work(bool *begun, bool was_woken)
 	static int64 last_ms = 0;
 	static int64 ended_ms = 0;
 	static int64 metrics_ms = 0;
+	static int64 measured_ms = 0;
+	static bool measuring = false;
 	static bool asked = false;
 	static Unit beginning = {.activity = "beginning"};
 	int64		now = clock_ms();
@@ -374,17 +401,23 @@ work(bool *begun, bool was_woken)
 		if (!asked || now >= metrics_ms + deploydb_metrics_collection_interval)
 		{
 			metrics_ms = now;
-			if (user_metrics_run())
-				monitor_lock_alone();
+			measuring = true;
 		}
 		pgstat_report_stat(true);
 		give_back_memory();
 		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
-		ended_ms = clock_ms();
+		measured_ms = ended_ms = clock_ms();
 		asked = false;
 	}
 	else if (!*begun)
+	{
+		measuring = false;
 		next_ms = now + next_interval();
+	}
+	else if (measuring)
+		measuring = measure_one(&measured_ms);
+	if (measuring)
+		return sender_is_busy() ? GAP_MS : 0;	/* no shorter than between ticks */
 	return (long) Max(Max(next_ms, ended_ms + GAP_MS) - clock_ms(), 0);
 }
 
