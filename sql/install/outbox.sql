@@ -131,7 +131,7 @@ BEGIN
 			ERRCODE = 'null_value_not_allowed',
 			MESSAGE = 'a message needs a webhook, a topic, kind, severity and status';
 	END IF;
-	IF format = 'alertmanager' AND message->>'kind' = 'alert' THEN
+	IF body IS NOT NULL AND format = 'alertmanager' AND message->>'kind' = 'alert' THEN
 		ends_at := (body::jsonb->-1->>'endsAt')::timestamptz;
 		body := deploydb.end_former_alerts(hook, topic, body);
 	END IF;
@@ -160,18 +160,20 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	document jsonb := deploydb.common_labels() || message;
+	body text;
 	problem text;
 BEGIN
+	-- what takes a transaction id comes after, outside of this scope
 	FOR attempt IN 1 .. 2 LOOP
 		BEGIN
-			RETURN deploydb.queue_body(hook, format, message, topic, event,
-				deploydb.render_message(format, CASE attempt WHEN 1 THEN document
-					ELSE regexp_replace(document::text, '[^ -~]', '?', 'g')::jsonb END));
+			body := deploydb.render_message(format, CASE attempt WHEN 1 THEN document
+				ELSE regexp_replace(document::text, '[^ -~]', '?', 'g')::jsonb END);
+			EXIT;
 		EXCEPTION WHEN OTHERS THEN
 			problem := format('the message could not be written: %s', SQLERRM);
 		END;
 	END LOOP;
-	RETURN deploydb.queue_body(hook, format, message, topic, event, NULL, problem);
+	RETURN deploydb.queue_body(hook, format, message, topic, event, body, problem);
 END
 $$;
 COMMENT ON FUNCTION deploydb.queue_message(text, text, jsonb, text, bigint) IS

@@ -235,4 +235,9 @@ SELECT deploydb.drop_webhook('am'), deploydb.add_webhook('am', 'alertmanager', '
 SELECT deploydb.set_rule('long_queue', labels => '{"team": "new"}') \g /dev/null
 SELECT is(deploydb.renew_alerts() || ' ' || measure(20, '', 'zz') || deliver(), '0 2new P0 goes on', 'another webhook has none of them');
 
+-- What could not be written is a dead letter, with the reason
+SELECT deploydb.queue_body('am', 'alertmanager', '{"kind": "alert", "severity": "P0", "status": "firing"}', 'none/', NULL, NULL, 'it was not text') AS id \gset
+SELECT is((SELECT concat_ws('|', state, body, last_error, ends_at) FROM deploydb.outbox WHERE id = :id), 'dead||it was not text',
+	'what cannot be written is a dead letter');
+
 SELECT * FROM finish();
