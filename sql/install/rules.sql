@@ -248,6 +248,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	-- two changes could make a circle of parents together
+	LOCK TABLE deploydb.own_rule IN SHARE ROW EXCLUSIVE MODE;
 	-- a rule that was disabled for a fault may do now, another's change too
 	DELETE FROM deploydb.rule_fault;
 
