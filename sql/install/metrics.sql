@@ -454,7 +454,7 @@ REVOKE ALL ON FUNCTION deploydb.drop_metric(text) FROM PUBLIC;
 --
 
 -- Each once in an interval, though a tick can come in between.
-CREATE FUNCTION deploydb.due_metric()
+CREATE FUNCTION deploydb.due_metric(round timestamptz)
 RETURNS TABLE (name text, query text, search_path text, owner_oid bigint)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
 SET search_path = pg_catalog, pg_temp
@@ -466,12 +466,12 @@ AS $$
 		LEFT JOIN pg_roles r ON CASE WHEN s.owner_oid IS NULL THEN r.rolname = o.owner ELSE r.oid::bigint = s.owner_oid END
 	WHERE o.query IS NOT NULL AND o.enabled AND s.disabled_at IS NULL
 		AND (l.at IS NULL OR l.at > clock_timestamp()
-			OR l.at <= clock_timestamp() - deploydb.setting('metrics_collection_interval')::interval / 2)
+			OR l.at <= LEAST(round, clock_timestamp()) - deploydb.setting('metrics_collection_interval')::interval / 2)
 	ORDER BY l.at NULLS FIRST, o.name
 $$;
-COMMENT ON FUNCTION deploydb.due_metric() IS
-	'Monitoring: the queries of metrics that are to be run now; owner_oid is NULL where the role was dropped';
-REVOKE ALL ON FUNCTION deploydb.due_metric() FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.due_metric(timestamptz) IS
+	'Monitoring: the queries of metrics that are to be run in the round that began then; owner_oid is NULL where the role was dropped';
+REVOKE ALL ON FUNCTION deploydb.due_metric(timestamptz) FROM PUBLIC;
 
 -- The third failure in a row disables the metric.
 CREATE FUNCTION deploydb.record_own_metric(name text, value double precision, error text, hopeless boolean)
@@ -487,7 +487,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
 	END IF;
 	-- dropped meanwhile
-	PERFORM FROM deploydb.own_metric o WHERE o.name = name FOR SHARE;
+	PERFORM FROM deploydb.own_metric o WHERE o.name = name FOR KEY SHARE;
 	IF NOT FOUND THEN
 		RETURN false;
 	END IF;

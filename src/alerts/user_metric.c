@@ -51,6 +51,7 @@ PG_FUNCTION_INFO_V1(deploydb_query_as_owner);
 typedef struct DueMetric
 {
 	MemoryContext context;		/* of all of this */
+	const MetricRound *round;
 	char	   *name;			/* NULL where none is due */
 	UserQuery	query;
 	char	   *value;			/* NULL for none */
@@ -337,14 +338,17 @@ static void
 load_due(void *argument)
 {
 	DueMetric  *metric = argument;
+	Oid			types[2] = {TIMESTAMPTZOID, INT4OID};
+	Datum		values[2] = {TimestampTzGetDatum(metric->round->begun), Int32GetDatum(metric->round->unkept)};
 	MemoryContext before;
 	HeapTuple	tuple;
 	TupleDesc	desc;
 	bool		isnull;
 	Datum		role;
 
-	if (SPI_execute("SELECT name, query, search_path, owner_oid"
-					" FROM deploydb.due_metric() LIMIT 1", true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args("SELECT name, query, search_path, owner_oid"
+							  " FROM deploydb.due_metric($1) LIMIT 1 OFFSET $2",
+							  2, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look which metrics are due");
 	if (SPI_processed == 0)
 		return;
@@ -400,33 +404,33 @@ record_due(void *argument)
 	values[2] = metric->error ? CStringGetTextDatum(metric->error) : (Datum) 0;
 	nulls[2] = metric->error ? ' ' : 'n';
 	values[3] = BoolGetDatum(metric->hopeless);
-	if (SPI_execute_with_args("SELECT deploydb.record_own_metric($1,"
-							  " $2::pg_catalog.float8, $3, $4)",
+	/* Somebody may just be dropping it, and have not committed. */
+	if (SPI_execute_with_args("SELECT pg_catalog.set_config('lock_timeout', '" LOCK_TIMEOUT "', true),"
+							  " deploydb.record_own_metric($1, $2::pg_catalog.float8, $3, $4)",
 							  4, types, values, nulls, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not keep a metric's value");
 }
 
 bool
-user_metric_run(bool *ran)
+user_metric_run(MetricRound *round)
 {
 	static Unit looking = {.activity = "looking for metrics"};
 	static Unit keeping = {.activity = "keeping a metric"};
 	MemoryContext caller = CurrentMemoryContext;
-	DueMetric	due = {0};
-	bool		kept = false;
+	DueMetric	due = {.round = round};
+	bool		ran;
 
 	due.context = AllocSetContextCreate(TopMemoryContext, "deploydb metric",
 										ALLOCSET_SMALL_SIZES);
 	MemoryContextSwitchTo(due.context);
-	*ran = unit_run(&looking, load_due, &due) && due.name != NULL;
-	if (*ran)
+	ran = unit_run(&looking, load_due, &due) && due.name != NULL;
+	if (ran)
 	{
 		run_due(&due);
-
-		/* What cannot be kept is due at once again: not before the next tick. */
-		kept = unit_run(&keeping, record_due, &due);
+		if (!unit_run(&keeping, record_due, &due))
+			round->unkept++;
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(due.context);
-	return kept;
+	return ran;
 }

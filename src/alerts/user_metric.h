@@ -9,6 +9,8 @@
 #ifndef DEPLOYDB_USER_METRIC_H
 #define DEPLOYDB_USER_METRIC_H
 
+#include "datatype/timestamp.h"
+
 /* Who runs what; search_path is NULL for the one that there is. */
 typedef struct UserQuery
 {
@@ -28,12 +30,19 @@ typedef struct UserQuery
  */
 extern char *user_query(const UserQuery *q);
 
+/* Each metric is run once in a round. */
+typedef struct MetricRound
+{
+	TimestampTz begun;
+	int			unkept;			/* run, and could not be kept: still due */
+} MetricRound;
+
 /*
  * Outside of any transaction: runs the query that is due longest, in a
  * transaction of its own, and keeps what it gave in another.  No error but a
- * FATAL one rises.  *ran: a query was run, which may have left locks of the
- * session.  True when there may be more to run.
+ * FATAL one rises.  True when a query was run, which may have left locks of the
+ * session; else the round is over.
  */
-extern bool user_metric_run(bool *ran);
+extern bool user_metric_run(MetricRound *round);
 
 #endif							/* DEPLOYDB_USER_METRIC_H */

@@ -331,35 +331,31 @@ give_back_memory(void)
 }
 
 /* A tenth more or less, so that databases do not tick all at once. */
-static int64
-next_interval(void)
+static double
+next_stretch(void)
 {
-	double		jitter = pg_prng_double(&pg_global_prng_state) * 0.2 - 0.1;
-
-	return (int64) (deploydb_metrics_collection_interval * (1.0 + jitter));
+	return 0.9 + 0.2 * pg_prng_double(&pg_global_prng_state);
 }
 
 /*
  * One query of a metric at a time, as messages wait meanwhile; and those that
- * are under way come first, as nobody would read their answers in time.  True
- * while there may be more to measure.
+ * are under way come first, as nobody would read their answers in time.  False
+ * when the round is over.
  */
 static bool
-measure_one(int64 *waits_since_ms)
+measure_one(MetricRound *round, int64 *waits_since_ms)
 {
-	bool		ran;
-	bool		more;
-
 	if (sender_is_busy() &&
 		clock_ms() < *waits_since_ms + deploydb_webhook_timeout)
 		return true;
-	more = user_metric_run(&ran);
-	if (ran)
+	if (user_metric_run(round))
+	{
 		monitor_lock_alone();
-	if (!more)
-		give_back_memory();
-	*waits_since_ms = clock_ms();
-	return more;
+		*waits_since_ms = clock_ms();
+		return true;
+	}
+	give_back_memory();
+	return false;
 }
 
 /* Everything that is due; gives the milliseconds until more is. */
@@ -369,18 +365,22 @@ work(bool *begun, bool was_woken)
 	static int64 next_ms = 0;
 	static int64 last_ms = 0;
 	static int64 ended_ms = 0;
+	static double stretch = 1.0;
 	static int64 metrics_ms = 0;
 	static int64 measured_ms = 0;
 	static bool measuring = false;
+	static MetricRound metrics;
 	static bool asked = false;
 	static Unit beginning = {.activity = "beginning"};
 	int64		now = clock_ms();
+	int64		interval = (int64) (deploydb_metrics_collection_interval * stretch);
+	int64		left_ms;
 
 	asked = asked || was_woken;
 
 	/* The interval may have become shorter. */
 	if (last_ms != 0)
-		next_ms = Min(next_ms, last_ms + next_interval());
+		next_ms = Min(next_ms, last_ms + interval);
 	if (!*begun)
 	{
 		*begun = run_sql(&beginning, "SELECT deploydb.monitor_begins()");
@@ -393,32 +393,38 @@ work(bool *begun, bool was_woken)
 	{
 		last_ms = now;
 		tick();
+		ended_ms = clock_ms();
 
 		/*
 		 * Whoever asked waits for messages, and the next tick is near; but
 		 * where somebody asks all the time, each interval has its turn.
 		 */
-		if (!asked || now >= metrics_ms + deploydb_metrics_collection_interval)
+		if (!measuring &&
+			(!asked || now >= metrics_ms + deploydb_metrics_collection_interval))
 		{
 			metrics_ms = now;
+			measured_ms = ended_ms;
+			metrics = (MetricRound) {.begun = GetCurrentTimestamp()};
 			measuring = true;
 		}
 		pgstat_report_stat(true);
 		give_back_memory();
-		next_ms = now + (asked ? LOOK_AGAIN_MS : next_interval());
-		measured_ms = ended_ms = clock_ms();
+		stretch = next_stretch();
+		next_ms = now + (asked ? LOOK_AGAIN_MS :
+						 (int64) (deploydb_metrics_collection_interval * stretch));
 		asked = false;
 	}
 	else if (!*begun)
 	{
 		measuring = false;
-		next_ms = now + next_interval();
+		next_ms = now + interval;
 	}
 	else if (measuring)
-		measuring = measure_one(&measured_ms);
+		measuring = measure_one(&metrics, &measured_ms);
+	left_ms = Max(next_ms, ended_ms + GAP_MS) - clock_ms();
 	if (measuring)
-		return sender_is_busy() ? GAP_MS : 0;	/* no shorter than between ticks */
-	return (long) Max(Max(next_ms, ended_ms + GAP_MS) - clock_ms(), 0);
+		left_ms = Min(left_ms, sender_is_busy() ? GAP_MS : 0);
+	return (long) Max(left_ms, 0);
 }
 
 static bool

@@ -102,9 +102,9 @@ SELECT throws_ok(format('SELECT add_metric(%L, NULL)', n), '42710', NULL, 'nor o
 SELECT throws_ok(format('SELECT add_metric(%L, ''SELECT 1'')', n), '22023', NULL, 'no name: ' || n)
 	FROM unnest('{"",Big,.a,a..b,a-b,1a,alert.state,worker.last_tick_timestamp_seconds,worker_last_tick.timestamp.ms}'::text[]) n;
 SELECT throws_ok($$SELECT add_metric(NULL, 'SELECT 1')$$, '22004');
-SELECT is((SELECT array_agg(name) FROM due_metric()), '{queue.length}', 'the monitor is to run it');
+SELECT is((SELECT array_agg(name) FROM due_metric(clock_timestamp())), '{queue.length}', 'the monitor is to run it');
 SELECT ok(record_own_metric('queue.length', 2, NULL, false), 'and keeps what it gives');
-SELECT is((SELECT array_agg(name) FROM due_metric()), NULL, 'once an interval');
+SELECT is((SELECT array_agg(name) FROM due_metric(clock_timestamp())), NULL, 'once an interval');
 SELECT record_own_metric('queue.length', NULL, 'division by zero', false) FROM generate_series(1, 2) \g /dev/null
 SELECT is((SELECT fault FROM deploydb.metric WHERE name = 'queue.length'), NULL, 'it may fail twice');
 SET client_min_messages = error;

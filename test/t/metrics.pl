@@ -318,7 +318,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE copy');
 $node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 'copy' ], 'restored');
 ok($node->poll_query_until('copy', q{SELECT value = 6 FROM deploydb.metric_value WHERE metric = 'thief.sets'}),
 	'the copy\'s monitor runs the query');
-is($node->safe_psql('copy', q{SELECT owner_oid FROM deploydb.due_metric() UNION
+is($node->safe_psql('copy', q{SELECT owner_oid FROM deploydb.due_metric(clock_timestamp()) UNION
 	SELECT r.oid FROM pg_roles r WHERE r.rolname = 'thief'}), $node->safe_psql('copy', q{SELECT oid FROM pg_roles WHERE rolname = 'thief'}),
 	'as the same role');
 $node->safe_psql('postgres', 'DROP DATABASE copy');

@@ -44,6 +44,42 @@ wait_until(q{SELECT count(*) > 5 FROM deploydb.notification WHERE topic = 'flips
 is(sql(q{SELECT DISTINCT value FROM deploydb.metric_sample WHERE metric = 'under_way'}), '0', 'which has gone before metrics are measured');
 sql(q{SELECT deploydb.set_rule('flips', enabled => false)});
 
+# Each of them is measured once an interval, however long the others take.
+
+sql(join ';', map { "SELECT deploydb.add_metric('slow.$_', 'SELECT extract(epoch FROM clock_timestamp()) FROM pg_sleep(0.3)')" } 1 .. 3);
+my ($ticks, $samples) = split /\|/, sql(q{SELECT ticks, (SELECT count(*) FROM deploydb.metric_sample WHERE metric = 'slow.1') FROM deploydb.worker_status});
+wait_until("SELECT ticks >= $ticks + 12 FROM deploydb.worker_status", 'some ticks');
+cmp_ok(sql("SELECT count(*) - $samples - (SELECT ticks - $ticks FROM deploydb.worker_status) FROM deploydb.metric_sample WHERE metric = 'slow.1'"),
+	'<=', 1, 'slow metrics are measured once each');
+
+# One that cannot be kept, as somebody is just dropping it, holds up no other.
+
+sub measured
+{
+	my ($what, @metrics) = @_;
+	my $now = sql('SELECT clock_timestamp()');
+	wait_until("SELECT bool_and(at > timestamptz '$now' + interval '1.1 seconds') FROM deploydb.metric_latest WHERE metric IN ('"
+		  . join("', '", @metrics) . "')", $what);
+	return;
+}
+my $dropper = $node->background_psql('postgres');
+$dropper->query(q{BEGIN; DELETE FROM deploydb.metric WHERE name = 'slow.2'});
+measured('others are measured', 'slow.1', 'slow.3');
+$dropper->query('COMMIT');
+$dropper->quit;
+
+# Nor do receivers that hang at all times.
+
+sql(q{ALTER SYSTEM SET deploydb.webhook_timeout = '3s'; SELECT pg_reload_conf()});
+foreach my $n (1 .. 4)
+{
+	sql("SELECT deploydb.add_webhook('beat $n', 'heartbeat', '" . $receiver->url('/hang') . "')");
+	my $tick = sql('SELECT ticks FROM deploydb.worker_status');
+	wait_until("SELECT ticks > $tick FROM deploydb.worker_status", 'a tick');
+}
+measured('while receivers hang', 'slow.1', 'slow.3');
+sql(q{SELECT deploydb.drop_webhook('beat ' || n) FROM generate_series(1, 4) n});
+
 # Somebody's commit has NOTIFY's lock, and waits for a standby that is gone.
 
 sql(q{CREATE TABLE written (n integer); SELECT deploydb.add_metric('ready', NULL, 'a number', 'whether it is')});
