@@ -404,7 +404,8 @@ work(bool *begun, bool was_woken)
 		{
 			metrics_ms = now;
 			measured_ms = ended_ms;
-			metrics = (MetricRound) {.begun = GetCurrentTimestamp()};
+			metrics.begun = GetCurrentTimestamp();
+			metrics.unkept = 0;
 			measuring = true;
 		}
 		pgstat_report_stat(true);
