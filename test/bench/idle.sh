@@ -38,6 +38,7 @@ backend_of_ours()
 	read -r backend <&"${COPROC[0]}"
 }
 
+start_monitor
 psql -X -q -d "$PGDATABASE" <<<'SELECT ddl FROM deploydb.builtin_migrations() \gexec'
 sql "SELECT deploydb_verify_migration()" >/dev/null
 set_server metrics_collection_interval 1s

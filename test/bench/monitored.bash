@@ -1,6 +1,7 @@
 # monitored.bash
-#		Sourced by measurements of the monitor: a database that has one, and a
-#		receiver on this machine; all of it is undone at exit.
+#		Sourced by measurements of the monitor: a database whose monitor begins
+#		when it is told to, and a receiver on this machine; all of it is undone at
+#		exit.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
@@ -29,6 +30,13 @@ trap undo EXIT
 
 wait_until() { until [ "$(sql "SELECT $1")" = t ]; do sleep 0.05; done; }
 
+# With the settings as they are by now: what is set later it reads when it comes to it
+start_monitor()
+{
+	set_server monitor on
+	wait_until "count(*) = 1 FROM deploydb.worker_status WHERE state = 'running'"
+}
+
 start_receiver()
 {
 	perl -I"$here/../lib" -MReceiver -e '
@@ -45,5 +53,4 @@ sql "CREATE EXTENSION deploydb"
 start_receiver
 set_server webhook_allow 127.0.0.1
 set_server databases "$PGDATABASE"
-set_server monitor on
 sql "SELECT deploydb.add_webhook('bench', 'generic', '$(cat "$work/url")')" >/dev/null

@@ -27,6 +27,7 @@ median()
 }
 
 set_server webhook_max_per_minute 0
+start_monitor
 deliver 50 >/dev/null
 off=$(median off)
 on=$(median on)
