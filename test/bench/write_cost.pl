@@ -5,10 +5,11 @@
 #
 # The servers take turns.  Where a server's memory and files happen to lie makes
 # some percent of difference, so that all of them start again after some rounds,
-# and a second server without anything tells how much of a ratio is luck.  So
-# there is another ratio, of the hooks: that to the same backend with its hooks
-# taken off (what is called at the end of each transaction stays).  A ratio is
-# the median over the starts of the medians over the rounds of each.
+# and two servers are without anything: there are pairs with both, and the ratio
+# of the one to the other tells how much is luck.  There is another ratio, of the
+# hooks: that to the same backend with its hooks taken off (what is called at the
+# end of each transaction stays).  A ratio is the median over the starts of the
+# medians over the pairs of each.
 #
 # Backend and client share a processor: where one wakes the other up on another,
 # that takes most of the time, and never the same.
@@ -21,12 +22,12 @@ use File::Temp;
 use List::Util qw(shuffle);
 use Time::HiRes;
 
-my $starts = $ENV{DEPLOYDB_BENCH_STARTS} || 61;
-my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 150;
+my $starts = $ENV{DEPLOYDB_BENCH_STARTS} || 91;
+my $rounds = $ENV{DEPLOYDB_BENCH_ROUNDS} || 60;
 my $transactions = $ENV{DEPLOYDB_BENCH_TRANSACTIONS} || 30;
 my %libraries = (
 	without => '',
-	control => '',
+	again => '',
 	deploydb => 'deploydb',
 	pg_stat_statements => 'pg_stat_statements',
 );
@@ -109,24 +110,30 @@ sub measure
 	return ((cpu_time($server->{dbh}) - $start) / $transactions / 1000, $transactions / (Time::HiRes::time() - $began));
 }
 
-# {cpu}, {tps}, {ratio} and {hooks} of a workload: those of each server
+# {cpu}, {tps}, {ratio}, {hooks} and {luck} of a workload: those of each server.
+# Each has two turns in a round, with and without its hooks, also where it has
+# none: what was used lately is in the processor's caches.
 sub measure_rounds
 {
 	my $sql = shift;
 	my %rounds;
 	foreach my $round (1 .. $rounds)
 	{
-		my %took;
-		foreach my $name (shuffle(@names, map { "$_ off" } @preloading))
+		my (%on, %off);
+		foreach my $turn (shuffle(map { [ $_, \%on, 1 ], [ $_, \%off, 0 ] } @names))
 		{
-			my ($server, $off) = split ' ', $name;
-			$server{$server}{dbh}->do('SELECT switch_hooks($1)', undef, $off ? 0 : 1);
-			($took{$name}, my $tps) = measure($server{$server}, $sql);
-			push @{ $rounds{tps}{$name} }, $tps;
+			my ($name, $took, $hooks) = @$turn;
+			$server{$name}{dbh}->do('SELECT switch_hooks($1)', undef, $hooks);
+			($took->{$name}, my $tps) = measure($server{$name}, $sql);
+			push @{ $rounds{tps}{$name} }, $tps if $hooks;
 		}
-		push @{ $rounds{cpu}{$_} }, $took{$_} foreach @names;
-		push @{ $rounds{ratio}{$_} }, $took{$_} / $took{without} foreach @names;
-		push @{ $rounds{hooks}{$_} }, $took{$_} / $took{"$_ off"} foreach @preloading;
+		push @{ $rounds{cpu}{$_} }, $on{$_} foreach @names;
+		push @{ $rounds{hooks}{$_} }, $on{$_} / $off{$_} foreach @preloading;
+		foreach my $without (map { $_->{without}, $_->{again} } \%on, \%off)
+		{
+			push @{ $rounds{ratio}{$_} }, $on{$_} / $without foreach @preloading;
+		}
+		push @{ $rounds{luck}{without} }, map { $_->{again} / $_->{without} } \%on, \%off;
 	}
 	return \%rounds;
 }
@@ -167,7 +174,7 @@ foreach my $workload (sort keys %workload)
 	}
 	printf "%s, CPU|%.3f|us|without|%.3f\n", $workload, @{ $median{cpu} }{qw(deploydb without)};
 	printf "%s, CPU ratio|%.4f|x|pg_stat_statements|%.4f\n", $workload, @{ $median{ratio} }{qw(deploydb pg_stat_statements)};
-	printf "%s, CPU ratio|%.4f|x|none, of two servers|%.4f\n", $workload, @{ $median{ratio} }{qw(deploydb control)};
+	printf "%s, CPU ratio|%.4f|x|none, of two servers|%.4f\n", $workload, $median{ratio}{deploydb}, $median{luck}{without};
 	printf "%s, CPU of hooks|%.4f|x|pg_stat_statements|%.4f\n", $workload, @{ $median{hooks} }{qw(deploydb pg_stat_statements)};
 	printf "%s, throughput|%.0f|tps|without|%.0f\n", $workload, @{ $median{tps} }{qw(deploydb without)};
 }
