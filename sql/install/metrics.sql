@@ -454,7 +454,7 @@ REVOKE ALL ON FUNCTION deploydb.drop_metric(text) FROM PUBLIC;
 --
 
 -- Each once in an interval, though a tick can come in between.
-CREATE FUNCTION deploydb.due_metric(round timestamptz)
+CREATE FUNCTION deploydb.due_metric(round_begun timestamptz)
 RETURNS TABLE (name text, query text, search_path text, owner_oid bigint)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
 SET search_path = pg_catalog, pg_temp
@@ -466,7 +466,7 @@ AS $$
 		LEFT JOIN pg_roles r ON CASE WHEN s.owner_oid IS NULL THEN r.rolname = o.owner ELSE r.oid::bigint = s.owner_oid END
 	WHERE o.query IS NOT NULL AND o.enabled AND s.disabled_at IS NULL
 		AND (l.at IS NULL OR l.at > clock_timestamp()
-			OR l.at <= LEAST(round, clock_timestamp()) - deploydb.setting('metrics_collection_interval')::interval / 2)
+			OR l.at <= LEAST(round_begun, clock_timestamp()) - deploydb.setting('metrics_collection_interval')::interval / 2)
 	ORDER BY l.at NULLS FIRST, o.name
 $$;
 COMMENT ON FUNCTION deploydb.due_metric(timestamptz) IS

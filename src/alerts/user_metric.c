@@ -43,9 +43,6 @@
 PG_FUNCTION_INFO_V1(deploydb_add_metric);
 PG_FUNCTION_INFO_V1(deploydb_query_as_owner);
 
-/* A query that waits for a lock would hold up whoever wants it next. */
-#define LOCK_TIMEOUT "50ms"
-
 #define QUERY_OF_METRIC "the query of a metric"
 
 typedef struct DueMetric
@@ -148,7 +145,7 @@ execute_restricted(const UserQuery *q, MemoryContext context)
 	char	   *value;
 
 	GetUserIdAndSecContext(&user, &security_context);
-	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_SUSET,
+	(void) set_config_option("lock_timeout", SHORT_LOCK_TIMEOUT, PGC_SUSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (q->search_path != NULL)
 		(void) set_config_option("search_path", q->search_path, PGC_USERSET,
@@ -235,7 +232,6 @@ user_query(const UserQuery *q)
 	{
 		bool		late = GetCurrentTimestamp() >= query_ends_at;
 
-		query_ends_at = caller_ends_at;
 		disable_timeout(STATEMENT_TIMEOUT, true);
 
 		/* What was caught on the way has been raised. */
@@ -404,9 +400,7 @@ record_due(void *argument)
 	values[2] = metric->error ? CStringGetTextDatum(metric->error) : (Datum) 0;
 	nulls[2] = metric->error ? ' ' : 'n';
 	values[3] = BoolGetDatum(metric->hopeless);
-	/* Somebody may just be dropping it, and have not committed. */
-	if (SPI_execute_with_args("SELECT pg_catalog.set_config('lock_timeout', '" LOCK_TIMEOUT "', true),"
-							  " deploydb.record_own_metric($1, $2::pg_catalog.float8, $3, $4)",
+	if (SPI_execute_with_args("SELECT deploydb.record_own_metric($1, $2::pg_catalog.float8, $3, $4)",
 							  4, types, values, nulls, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not keep a metric's value");
 }
@@ -415,7 +409,12 @@ bool
 user_metric_run(MetricRound *round)
 {
 	static Unit looking = {.activity = "looking for metrics"};
-	static Unit keeping = {.activity = "keeping a metric"};
+
+	/* Somebody may just be dropping it, and have not committed. */
+	static Unit keeping = {
+		.activity = "keeping a metric",
+		.lock_timeout = SHORT_LOCK_TIMEOUT
+	};
 	MemoryContext caller = CurrentMemoryContext;
 	DueMetric	due = {.round = round};
 	bool		ran;

@@ -556,7 +556,7 @@ wait_for_anything(long timeout_ms)
 }
 
 void
-sender_run(long timeout_ms, bool (*called) (void))
+sender_run(long timeout_ms, bool (*interrupted) (void))
 {
 	instr_time	start;
 
@@ -572,7 +572,7 @@ sender_run(long timeout_ms, bool (*called) (void))
 		left = timeout_ms - (long) INSTR_TIME_GET_MILLISEC(spent);
 		if (left <= 0)
 			return;
-		if (called() || wait_for_anything(wanted < 0 ? left : Min(wanted, left)))
+		if (interrupted() || wait_for_anything(wanted < 0 ? left : Min(wanted, left)))
 			break;
 	}
 	ResetLatch(MyLatch);
@@ -580,7 +580,7 @@ sender_run(long timeout_ms, bool (*called) (void))
 }
 
 bool
-sender_is_busy(void)
+sender_has_requests(void)
 {
 	return under_way > 0;
 }

@@ -21,13 +21,13 @@
 extern void sender_tick(bool committed);
 
 /*
- * Until the time has passed or somebody calls: claims, sends, records and waits.
- * called() tells what the latch alone cannot, as waiting for a lock or a page
- * resets it.  Errors become log lines.
+ * Until the time has passed or somebody interrupts: claims, sends, records and
+ * waits.  interrupted() tells what the latch alone cannot, as waiting for a lock
+ * or a page resets it.  Errors become log lines.
  */
-extern void sender_run(long timeout_ms, bool (*called) (void));
+extern void sender_run(long timeout_ms, bool (*interrupted) (void));
 
-/* Requests are under way, whose answers nobody reads meanwhile. */
-extern bool sender_is_busy(void);
+/* Are requests under way, whose answers nobody reads meanwhile? */
+extern bool sender_has_requests(void);
 
 #endif							/* DEPLOYDB_SENDER_H */

@@ -118,7 +118,8 @@ database_to_empty(Node *statement)
 			break;
 	}
 	database = name != NULL ? get_database_oid(name, true) : InvalidOid;
-	if (!OidIsValid(database))
+	/* One's own can be copied, and nothing else of these. */
+	if (!OidIsValid(database) || (database == MyDatabaseId && !copies))
 		return InvalidOid;
 	if (copies && may_create_databases() && is_template(database))
 		return database;
@@ -205,10 +206,7 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 		Oid			database = database_to_empty(statement);
 
 		wake_launcher_at_end();
-
-		/* One's own can be copied, and nothing else of these. */
-		if (OidIsValid(database) &&
-			(database != MyDatabaseId || IsA(statement, CreatedbStmt)))
+		if (OidIsValid(database))
 			hold(database);
 	}
 	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,

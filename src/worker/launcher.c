@@ -393,7 +393,7 @@ deploydb_launcher_main(Datum arg)
 		forget_dropped();
 		MemoryContextSwitchTo(TopMemoryContext);
 		timeout = start_those_due();
-		if (slots_launcher_called() || ConfigReloadPending)
+		if (slots_launcher_woken() || ConfigReloadPending)
 			timeout = 0;
 		pgstat_report_activity(STATE_IDLE, NULL);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

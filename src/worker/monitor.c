@@ -70,6 +70,25 @@ static MonitorExit exit_reason = EXIT_FAILED;
 static Oid	extension = InvalidOid; /* as it was when we began */
 static MemoryContext unit_context = NULL;
 
+/* When the monitor ticks; times are those of clock_ms(). */
+static struct
+{
+	int64		next_ms;
+	int64		last_ms;		/* 0 before the first */
+	int64		ended_ms;
+	double		stretch;		/* of the interval */
+	bool		asked;			/* somebody waits for the next one */
+}			ticks = {.stretch = 1.0};
+
+/* The round of people's metrics. */
+static struct
+{
+	bool		under_way;
+	int64		begun_ms;
+	int64		waits_since_ms; /* for the answers to requests */
+	MetricRound round;
+}			metrics;
+
 typedef struct SessionSetting
 {
 	const char *name;
@@ -302,7 +321,12 @@ tick(void)
 {
 	static Unit whole = {.activity = "tick"};
 	static Unit in_scopes = {.activity = "tick"};
-	static Unit notifying = {.activity = "notifying"};
+
+	/* Whoever commits a NOTIFY and waits for a standby has the lock for that. */
+	static Unit notifying = {
+		.activity = "notifying",
+		.lock_timeout = SHORT_LOCK_TIMEOUT
+	};
 	UnitError	error;
 	bool		committed;
 
@@ -313,8 +337,7 @@ tick(void)
 	else if (error.message != NULL)
 		committed = run_sql(&in_scopes, "SELECT deploydb.tick()");
 
-	/* Whoever commits a NOTIFY and waits for a standby has the lock for that. */
-	(void) run_sql(&notifying, "SELECT pg_catalog.set_config('lock_timeout', '50ms', true), deploydb.notify_events()");
+	(void) run_sql(&notifying, "SELECT deploydb.notify_events()");
 	sender_tick(committed);
 }
 
@@ -330,6 +353,43 @@ give_back_memory(void)
 #endif
 }
 
+/*
+ * Whoever asked for a tick waits for messages, and the next tick is near; but
+ * where somebody asks all the time, each interval has its round.
+ */
+static void
+round_may_begin(int64 now)
+{
+	if (metrics.under_way ||
+		(ticks.asked && now < metrics.begun_ms + deploydb_metrics_collection_interval))
+		return;
+	metrics.under_way = true;
+	metrics.begun_ms = now;
+	metrics.waits_since_ms = clock_ms();
+	metrics.round.begun = GetCurrentTimestamp();
+	metrics.round.unkept = 0;
+}
+
+/*
+ * One query at a time, as messages wait meanwhile; and those that are under way
+ * come first, as nobody would read their answers in time.
+ */
+static void
+round_goes_on(void)
+{
+	if (sender_has_requests() &&
+		clock_ms() < metrics.waits_since_ms + deploydb_webhook_timeout)
+		return;
+	metrics.under_way = user_metric_run(&metrics.round);
+	if (metrics.under_way)
+	{
+		monitor_lock_alone();
+		metrics.waits_since_ms = clock_ms();
+	}
+	else
+		give_back_memory();
+}
+
 /* A tenth more or less, so that databases do not tick all at once. */
 static double
 next_stretch(void)
@@ -337,99 +397,68 @@ next_stretch(void)
 	return 0.9 + 0.2 * pg_prng_double(&pg_global_prng_state);
 }
 
-/*
- * One query of a metric at a time, as messages wait meanwhile; and those that
- * are under way come first, as nobody would read their answers in time.  False
- * when the round is over.
- */
-static bool
-measure_one(MetricRound *round, int64 *waits_since_ms)
+static int64
+interval_ms(void)
 {
-	if (sender_is_busy() &&
-		clock_ms() < *waits_since_ms + deploydb_webhook_timeout)
-		return true;
-	if (user_metric_run(round))
-	{
-		monitor_lock_alone();
-		*waits_since_ms = clock_ms();
-		return true;
-	}
+	return (int64) (deploydb_metrics_collection_interval * ticks.stretch);
+}
+
+static bool
+tick_is_due(int64 now)
+{
+	/* The interval may have become shorter. */
+	if (ticks.last_ms != 0)
+		ticks.next_ms = Min(ticks.next_ms, ticks.last_ms + interval_ms());
+	if (ticks.asked)
+		ticks.next_ms = Min(ticks.next_ms, now);
+	ticks.next_ms = Max(ticks.next_ms, ticks.ended_ms + GAP_MS);
+	return now >= ticks.next_ms;
+}
+
+static void
+tick_at(int64 now)
+{
+	ticks.last_ms = now;
+	tick();
+	ticks.ended_ms = clock_ms();
+	round_may_begin(now);
+	pgstat_report_stat(true);
 	give_back_memory();
-	return false;
+	ticks.stretch = next_stretch();
+	ticks.next_ms = Max(now + (ticks.asked ? LOOK_AGAIN_MS : interval_ms()),
+						ticks.ended_ms + GAP_MS);
+	ticks.asked = false;
 }
 
 /* Everything that is due; gives the milliseconds until more is. */
 static long
 work(bool *begun, bool was_woken)
 {
-	static int64 next_ms = 0;
-	static int64 last_ms = 0;
-	static int64 ended_ms = 0;
-	static double stretch = 1.0;
-	static int64 metrics_ms = 0;
-	static int64 measured_ms = 0;
-	static bool measuring = false;
-	static MetricRound metrics;
-	static bool asked = false;
 	static Unit beginning = {.activity = "beginning"};
 	int64		now = clock_ms();
-	int64		interval = (int64) (deploydb_metrics_collection_interval * stretch);
 	int64		left_ms;
 
-	asked = asked || was_woken;
-
-	/* The interval may have become shorter. */
-	if (last_ms != 0)
-		next_ms = Min(next_ms, last_ms + interval);
+	ticks.asked = ticks.asked || was_woken;
 	if (!*begun)
 	{
 		*begun = run_sql(&beginning, "SELECT deploydb.monitor_begins()");
-		next_ms = now;
+		metrics.under_way = false;
+		ticks.next_ms = now;
 	}
-	if (asked)
-		next_ms = Min(next_ms, now);
-	next_ms = Max(next_ms, ended_ms + GAP_MS);
-	if (*begun && now >= next_ms)
-	{
-		last_ms = now;
-		tick();
-		ended_ms = clock_ms();
-
-		/*
-		 * Whoever asked waits for messages, and the next tick is near; but
-		 * where somebody asks all the time, each interval has its turn.
-		 */
-		if (!measuring &&
-			(!asked || now >= metrics_ms + deploydb_metrics_collection_interval))
-		{
-			metrics_ms = now;
-			measured_ms = ended_ms;
-			metrics.begun = GetCurrentTimestamp();
-			metrics.unkept = 0;
-			measuring = true;
-		}
-		pgstat_report_stat(true);
-		give_back_memory();
-		stretch = next_stretch();
-		next_ms = now + (asked ? LOOK_AGAIN_MS :
-						 (int64) (deploydb_metrics_collection_interval * stretch));
-		asked = false;
-	}
-	else if (!*begun)
-	{
-		measuring = false;
-		next_ms = now + interval;
-	}
-	else if (measuring)
-		measuring = measure_one(&metrics, &measured_ms);
-	left_ms = Max(next_ms, ended_ms + GAP_MS) - clock_ms();
-	if (measuring)
-		left_ms = Min(left_ms, sender_is_busy() ? GAP_MS : 0);
+	if (!*begun)
+		return (long) interval_ms();
+	if (tick_is_due(now))
+		tick_at(now);
+	else if (metrics.under_way)
+		round_goes_on();
+	left_ms = ticks.next_ms - clock_ms();
+	if (metrics.under_way)
+		left_ms = Min(left_ms, sender_has_requests() ? GAP_MS : 0);
 	return (long) Max(left_ms, 0);
 }
 
 static bool
-called(void)
+interrupted(void)
 {
 	return woken || ConfigReloadPending || InterruptPending;
 }
@@ -499,8 +528,8 @@ loop(void)
 		if (!slots_there())
 			timeout = Min(timeout, ALONE_LOOK_MS);
 		if (begun)
-			sender_run(timeout, called);
-		else if (!called())
+			sender_run(timeout, interrupted);
+		else if (!interrupted())
 		{
 			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 timeout, compat_wait_event("DeploydbMonitor"));

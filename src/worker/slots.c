@@ -17,7 +17,7 @@
 typedef struct WorkerShared
 {
 	int			launcher_pid;
-	bool		launcher_called;	/* since it last began to look around */
+	bool		launcher_woken;	/* since it last began to look around */
 	uint32		last_ticket;
 	bool		everything;		/* monitors are wanted, slots do not say where */
 	int			nslots;
@@ -148,17 +148,17 @@ void
 slots_launcher_looks(void)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	shared->launcher_called = false;
+	shared->launcher_woken = false;
 	LWLockRelease(lock);
 }
 
 bool
-slots_launcher_called(void)
+slots_launcher_woken(void)
 {
 	bool		called;
 
 	LWLockAcquire(lock, LW_SHARED);
-	called = shared->launcher_called;
+	called = shared->launcher_woken;
 	LWLockRelease(lock);
 	return called;
 }
@@ -337,12 +337,12 @@ slot_pid(Oid database)
 }
 
 int
-slots_call_launcher(void)
+slots_wake_launcher(void)
 {
 	int			pid;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	shared->launcher_called = true;
+	shared->launcher_woken = true;
 	pid = shared->launcher_pid;
 	LWLockRelease(lock);
 	return pid;

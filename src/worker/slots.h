@@ -65,11 +65,11 @@ extern void slots_launcher_begins(void);
 extern void slots_launcher_ends(void);
 
 /*
- * Called since it began to look around?  Its latch alone cannot tell, as what
+ * Woken since it began to look around?  Its latch alone cannot tell, as what
  * waits meanwhile, for a lock or a page, takes what sets it.
  */
 extern void slots_launcher_looks(void);
-extern bool slots_launcher_called(void);
+extern bool slots_launcher_woken(void);
 
 /*
  * Copies those in use into slots[], of slots_size() elements, and frees those
@@ -104,7 +104,7 @@ extern void slot_leave(Oid database, MonitorExit why);
 extern int	slot_pid(Oid database);
 
 /* The pid of the launcher, whose latch is to be set; or 0. */
-extern int	slots_call_launcher(void);
+extern int	slots_wake_launcher(void);
 
 /* The pid of the monitor to be woken; 0 where one is wanted now. */
 extern int	slot_wake(Oid database);

@@ -15,6 +15,7 @@
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
@@ -54,6 +55,14 @@ begin(const Unit *unit)
 		enable_timeout_after(STATEMENT_TIMEOUT,
 							 Max(deploydb_metrics_collection_interval,
 								 SHORTEST_TIMEOUT_MS));
+}
+
+static void
+set_lock_timeout(const char *timeout)
+{
+	if (timeout != NULL)
+		(void) set_config_option("lock_timeout", timeout, PGC_SUSET,
+								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /* Keeps what it failed with; true where that is news. */
@@ -114,6 +123,7 @@ unit_try(Unit *unit, UnitWork work, void *argument, UnitError *error)
 		begin(unit);
 		if (unit->of_user || lock_extension())
 		{
+			set_lock_timeout(unit->lock_timeout);
 			work(argument);
 			done = true;
 		}

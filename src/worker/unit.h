@@ -18,10 +18,14 @@
 
 #include "postgres.h"
 
+/* For locks that others may hold for long, who are not to hold up all the rest. */
+#define SHORT_LOCK_TIMEOUT "50ms"
+
 typedef struct Unit
 {
 	const char *activity;		/* as pg_stat_activity shows it */
 	bool		of_user;		/* no timeout, lock or log line of ours */
+	const char *lock_timeout;	/* NULL for the session's */
 	char	   *last_failure;	/* NULL where the last time went well */
 } Unit;
 

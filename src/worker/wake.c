@@ -55,7 +55,7 @@ wake_monitor_now(Oid database, int pid)
 void
 wake_launcher(void)
 {
-	int			pid = slots_call_launcher();
+	int			pid = slots_wake_launcher();
 	PGPROC	   *proc = pid != 0 ? BackendPidGetProc(pid) : NULL;
 
 	if (proc != NULL)
