@@ -396,17 +396,11 @@ settle_done(WriteCount outcome)
 	shrink((void **) &done, first_done, &done_size);
 }
 
-static pg_attribute_hot void
-transaction_ends(XactEvent event, void *arg)
+static pg_attribute_hot pg_noinline void
+settle_transaction(XactEvent event)
 {
 	WriteCount	outcome;
 
-	(void) arg;
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
-		statement_transaction_committed();
-	if (ndone == 0 && attempts_under_way == 0 && nfailed_targets == 0 &&
-		event != XACT_EVENT_ABORT)
-		return;
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
@@ -433,6 +427,18 @@ transaction_ends(XactEvent event, void *arg)
 	else
 		nfailed_targets = 0;
 	shrink((void **) &started, first_started, &started_size);
+}
+
+/* Most transactions have nothing to settle, and pay for no more than to see it. */
+static pg_attribute_hot void
+transaction_ends(XactEvent event, void *arg)
+{
+	(void) arg;
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+		statement_transaction_committed();
+	if (ndone > 0 || attempts_under_way > 0 || nfailed_targets > 0 ||
+		event == XACT_EVENT_ABORT)
+		settle_transaction(event);
 }
 
 /* Entries of subxact are on top; its parent's are right below them. */

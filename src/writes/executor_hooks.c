@@ -8,7 +8,8 @@
  * comparison, and the client's own ones a look at the clock.
  *
  * What is marked hot, here and in what it calls, is passed by each statement or
- * each attempt: together it takes two pages of memory, and not six.
+ * each attempt: together it takes two pages of memory, and not six.  What only an
+ * attempt passes is not inlined, so that others save no registers for it.
  *
  * Locking: none.  Errors: those of the statement pass on, counted at once or by
  * the abort that follows.
@@ -102,7 +103,7 @@ may_be_attempt(const QueryDesc *query)
 }
 
 /* True when it is an attempt to write a tracked table. */
-static pg_attribute_hot bool
+static pg_attribute_hot pg_noinline bool
 attempt_starts(QueryDesc *query, int eflags)
 {
 	PlannedStmt *plan = query->plannedstmt;
@@ -163,7 +164,7 @@ call_within_function(AttemptCall call, QueryDesc *query, int eflags,
  * statement is logged and aborts: the abort counts it, so that no PG_TRY is paid
  * for by each.  The callback is for where the log takes no errors.
  */
-static pg_attribute_hot void
+static pg_attribute_hot pg_noinline void
 call_for_attempt(AttemptCall call, bool own, QueryDesc *query, int eflags,
 				 COMPAT_RUN_PARAMETERS)
 {
