@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
 use Test::More;
+use Waiting;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $disk = "$directory/disk";
@@ -47,22 +48,13 @@ my $server = slurp_file($node->data_dir . '/postmaster.pid');
 
 sub sql { return $node->safe_psql('small', $_[0]) }
 
-sub wait_until
-{
-	my ($query, $what) = @_;
-	ok($node->poll_query_until('small', $query), $what)
-	  or diag(sql('SELECT * FROM deploydb.worker_status'), sql('SELECT deploydb.health()'),
-		sql(q{SELECT * FROM deploydb.notification WHERE webhook <> 'none'}));
-	return;
-}
-
 sub status { return sql("SELECT $_[0] FROM deploydb.worker_status") }
 
 # What health() says, by its status and the first of its reasons.
 sub wait_for_health
 {
 	my ($status, $reason, $what) = @_;
-	return wait_until("SELECT h ->> 'status' = '$status' AND COALESCE(h -> 'reasons' ->> 0, '') ~ '^$reason\$' FROM deploydb.health() h", "health() $what");
+	return wait_until($node, 'small', "SELECT h ->> 'status' = '$status' AND COALESCE(h -> 'reasons' ->> 0, '') ~ '^$reason\$' FROM deploydb.health() h", "health() $what");
 }
 
 # Writes a table until it cannot grow; that an index cannot would leave room in it.
@@ -106,7 +98,7 @@ sql(qq{SELECT deploydb.add_webhook('all', 'generic', '} . $receiver->url('/ok') 
 	SELECT deploydb.add_metric('app.pushed', NULL), deploydb.add_metric('app.unwritten',
 		$$SELECT COALESCE(sum(attempts), 0) FROM deploydb.write_failures('1 hour', 'app') WHERE condition = 'disk_full'$$),
 		deploydb.set_rule('unwritten', 'app.unwritten', 'threshold', 'P1', '>', 0, consecutive_periods => 1)});
-wait_until(q{SELECT value = 0 FROM deploydb.metric_value WHERE metric = 'app.unwritten'}, 'it ticks, and measures');
+wait_until($node, 'small', q{SELECT value = 0 FROM deploydb.metric_value WHERE metric = 'app.unwritten'}, 'it ticks, and measures');
 wait_for_health('ok', '', 'is well');
 my $pid = status('pid');
 append_to_file("$directory/received.shut", '');
@@ -115,7 +107,7 @@ append_to_file("$directory/received.shut", '');
 my $snapshot = $node->background_psql('small');
 $snapshot->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 sql(q{SELECT deploydb.notify('under way', 'P3', 'shut'), deploydb.notify('waits', 'P3', 'down')});
-wait_until(q{SELECT (SELECT state = 'sending' FROM deploydb.notification WHERE webhook = 'shut')
+wait_until($node, 'small', q{SELECT (SELECT state = 'sending' FROM deploydb.notification WHERE webhook = 'shut')
 	AND (SELECT last_error IS NOT NULL FROM deploydb.notification WHERE webhook = 'down')}, 'one is under way, one waits');
 
 # Full, and not even the monitor's own account can be kept
@@ -148,7 +140,7 @@ is(sql(q{SELECT count(*) FROM deploydb.notification WHERE webhook IN ('shut', 'd
 
 $snapshot->quit;
 my $ticks = status('ticks');
-wait_until("SELECT ticks > $ticks + 2 AND last_error ~ 'No space left on device' AND last_error_at >= last_tick_at FROM deploydb.worker_status",
+wait_until($node, 'small', "SELECT ticks > $ticks + 2 AND last_error ~ 'No space left on device' AND last_error_at >= last_tick_at FROM deploydb.worker_status",
 	'ticks go on, and tell');
 wait_for_health('degraded', 'the monitor failed at .*: No space left on device', 'tells, too');
 is(sql('SELECT count(*) FROM deploydb.alert_event'), '0', 'what cannot be kept is not evaluated');
@@ -156,9 +148,9 @@ is(sql('SELECT count(*) FROM deploydb.alert_event'), '0', 'what cannot be kept i
 # Room again
 
 sql("COPY (SELECT) TO '$disk/filler'");
-wait_until('SELECT last_error_at < last_tick_at FROM deploydb.worker_status', 'once there is room, ticks have no error');
-wait_until(q{SELECT bool_and(state = 'delivered') FROM deploydb.notification WHERE webhook IN ('shut', 'down')}, 'both messages are delivered');
-wait_until(q{SELECT count(*) = 1 FROM deploydb.notification WHERE topic = 'unwritten/' AND state = 'delivered'},
+wait_until($node, 'small', 'SELECT last_error_at < last_tick_at FROM deploydb.worker_status', 'once there is room, ticks have no error');
+wait_until($node, 'small', q{SELECT bool_and(state = 'delivered') FROM deploydb.notification WHERE webhook IN ('shut', 'down')}, 'both messages are delivered');
+wait_until($node, 'small', q{SELECT count(*) = 1 FROM deploydb.notification WHERE topic = 'unwritten/' AND state = 'delivered'},
 	'the alert is, for what happened meanwhile');
 is(join(' ', map { requests(@$_) } [ $receiver, qr/under way/ ], [ $down, qr/waits/ ], [ $receiver, qr/unwritten/ ], [ $receiver, qr/refused/ ]),
 	'1 1 1 0', 'each was sent once, and nothing that was refused');
@@ -166,7 +158,7 @@ is(sql(q{SELECT failed, succeeded = (SELECT count(*) FROM app) FROM deploydb.wri
 is(sql(q{SELECT deploydb.push_metric('app.pushed', -1); SELECT value FROM deploydb.metric_value WHERE metric = 'app.pushed'}), "t\n-1",
 	'values are taken again');
 cmp_ok(status('missed_ticks'), '>', 0, 'ticks that could not be kept are missed');
-wait_until(q{SELECT bool_and(reason ~ ' fires$') FROM deploydb.health_problem()}, 'health() has nothing but alerts');
+wait_until($node, 'small', q{SELECT bool_and(reason ~ ' fires$') FROM deploydb.health_problem()}, 'health() has nothing but alerts');
 
 is(status('pid, restarts'), "$pid|0", 'the monitor is the same');
 is(slurp_file($node->data_dir . '/postmaster.pid'), $server, 'so is the server');

@@ -9,6 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
 use Test::More;
+use Waiting;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $receiver = Receiver->new("$directory/received");
@@ -96,14 +97,6 @@ $node->append_conf('postgresql.conf', 'max_notify_queue_pages = 64') if $node->p
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-sub wait_until
-{
-	my ($query, $what) = @_;
-	ok($node->poll_query_until('postgres', $query), $what)
-	  or diag(sql('SELECT * FROM deploydb.worker_status'), sql(q{SELECT * FROM deploydb.notification WHERE webhook <> 'none'}));
-	return;
-}
-
 sub status { return sql("SELECT $_[0] FROM deploydb.worker_status") }
 
 # It ticks, and what is to be said arrives.
@@ -112,14 +105,14 @@ sub goes_on
 	my $what = shift;
 	my ($ticks, $id) = (status('ticks'), sql(q{SELECT deploydb.notify('still there?'); SELECT max(id) FROM deploydb.notification}));
 	$id =~ s/.*\n//s;
-	wait_until("SELECT ticks > $ticks + 1 AND (SELECT state = 'delivered' FROM deploydb.notification WHERE id = $id) FROM deploydb.worker_status",
+	wait_until($node, 'postgres', "SELECT ticks > $ticks + 1 AND (SELECT state = 'delivered' FROM deploydb.notification WHERE id = $id) FROM deploydb.worker_status",
 		"$what: ticks and messages go on");
 	return;
 }
 
 sql('CREATE EXTENSION deploydb');
 sql(q{SELECT deploydb.add_webhook('all', 'generic', '} . $receiver->url('/ok') . q{')});
-wait_until('SELECT ticks > 1 FROM deploydb.worker_status', 'it ticks');
+wait_until($node, 'postgres', 'SELECT ticks > 1 FROM deploydb.worker_status', 'it ticks');
 my $pid = status('pid');
 
 # Listeners: one that never reads, one in a transaction, which keeps all there is
@@ -140,7 +133,7 @@ $listeners[1]->do('SELECT 1');
 foreach (1 .. $rounds)
 {
 	make_events("round$_");
-	wait_until('SELECT notified_event = (SELECT max(id) FROM deploydb.alert_event) FROM deploydb.monitor_state', "round $_: all are notified");
+	wait_until($node, 'postgres', 'SELECT notified_event = (SELECT max(id) FROM deploydb.alert_event) FROM deploydb.monitor_state', "round $_: all are notified");
 }
 is(sql(q{SELECT wait_event FROM pg_stat_activity WHERE query = 'LISTEN deploydb_alert'}), 'ClientWrite', 'one session waits for its client to read');
 cmp_ok(sql('SELECT pg_notification_queue_usage()'), '>', 0, 'the queue keeps them for the other');
@@ -150,7 +143,7 @@ SKIP:
 	skip 'a queue of so few pages is there from 17 on', 4 if $node->pg_version < 17;
 	make_events('too many');
 	$rounds++;
-	wait_until(q{SELECT last_error = 'notifying: too many notifications in the NOTIFY queue' FROM deploydb.worker_status}, 'the queue is full');
+	wait_until($node, 'postgres', q{SELECT last_error = 'notifying: too many notifications in the NOTIFY queue' FROM deploydb.worker_status}, 'the queue is full');
 	goes_on('with a full queue');
 	is(scalar(() = slurp_file($node->logfile) =~ /ERROR:  too many notifications/g), 1, 'which the log has once');
 }
@@ -167,14 +160,14 @@ sub hear
 	return;
 }
 hear();
-wait_until('SELECT notified_event = (SELECT max(id) FROM deploydb.alert_event) FROM deploydb.monitor_state', 'once they read, none is left out');
+wait_until($node, 'postgres', 'SELECT notified_event = (SELECT max(id) FROM deploydb.alert_event) FROM deploydb.monitor_state', 'once they read, none is left out');
 hear();
 is($heard, 2 * $rounds * $events, 'they have all of them');
 $_->disconnect foreach @listeners;
 
 is(sql(q{SELECT DISTINCT wait_event FROM pg_stat_activity WHERE backend_type = 'deploydb launcher'}),
 	$node->pg_version < 17 ? 'Extension' : 'DeploydbLauncher', 'the launcher waits under a name of its own, from 17 on');
-wait_until(sprintf(q{SELECT wait_event = '%s' FROM pg_stat_activity WHERE backend_type = 'deploydb monitor'},
+wait_until($node, 'postgres', sprintf(q{SELECT wait_event = '%s' FROM pg_stat_activity WHERE backend_type = 'deploydb monitor'},
 	$node->pg_version < 17 ? 'Extension' : 'DeploydbMonitor'), 'and the monitor');
 
 # An operator who does not commit: what waits for that is left out, and all else
@@ -186,9 +179,9 @@ foreach my $held (['evaluate_alerts()', 'evaluate_rules'], [q{reset_write_stats(
 	my ($call, $part) = @$held;
 	$operator->query("BEGIN; SELECT deploydb.$call");
 	my $ticks = status('ticks');
-	wait_until("SELECT ticks > $ticks AND last_error = 'deploydb.$part: canceling statement due to lock timeout' FROM deploydb.worker_status", "$call held: it is said");
+	wait_until($node, 'postgres', "SELECT ticks > $ticks AND last_error = 'deploydb.$part: canceling statement due to lock timeout' FROM deploydb.worker_status", "$call held: it is said");
 	goes_on("$call held");
-	wait_until("SELECT EXISTS (SELECT FROM deploydb.health_problem() WHERE reason ~ '^the monitor failed at .*: deploydb\\.$part: canceling statement due to lock timeout\$')",
+	wait_until($node, 'postgres', "SELECT EXISTS (SELECT FROM deploydb.health_problem() WHERE reason ~ '^the monitor failed at .*: deploydb\\.$part: canceling statement due to lock timeout\$')",
 		"$call held: health() tells");
 	$operator->query('ROLLBACK');
 }
@@ -199,8 +192,8 @@ $operator->quit;
 sql(q{CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END';
 	CREATE TRIGGER dawdle AFTER UPDATE ON deploydb.metric_latest FOR EACH ROW WHEN (NEW.metric = 'worker.tick_seconds') EXECUTE FUNCTION dawdle()});
 goes_on('with slow ticks');
-wait_until(q{SELECT EXISTS (SELECT FROM deploydb.health_problem() WHERE reason ~ '^the last tick took 1\.\d s, longer than the interval of 1\.0 s$')}, 'health() tells');
-wait_until(q{SELECT concat_ws('|', verdict, detail) = 'warning|the last tick took over 1s' FROM deploydb_status() WHERE area = 'monitor'},
+wait_until($node, 'postgres', q{SELECT EXISTS (SELECT FROM deploydb.health_problem() WHERE reason ~ '^the last tick took 1\.\d s, longer than the interval of 1\.0 s$')}, 'health() tells');
+wait_until($node, 'postgres', q{SELECT concat_ws('|', verdict, detail) = 'warning|the last tick took over 1s' FROM deploydb_status() WHERE area = 'monitor'},
 	'and the status');
 sql('DROP TRIGGER dawdle ON deploydb.metric_latest');
 
@@ -212,8 +205,8 @@ sql(q{SELECT deploydb.set_rule('broken', 'api.up', 'threshold', 'P0', '<', 1), d
 my @checks = split /\n/, sql(q{SELECT conname FROM pg_constraint WHERE conrelid = 'deploydb.own_rule'::regclass AND contype = 'c'});
 sql(join ';', map { "ALTER TABLE deploydb.own_rule DROP CONSTRAINT $_" } @checks);
 sql(q{UPDATE deploydb.own_rule SET comparison = NULL WHERE id = 'broken'});
-wait_until(q{SELECT fault IS NOT NULL FROM deploydb.alert_rule WHERE id = 'broken'}, 'a broken rule is disabled, with the reason');
-wait_until(q{SELECT last_error IS NOT NULL AND attempts > 0 FROM deploydb.notification WHERE webhook = 'broken'}, 'of a broken address the reason is known');
+wait_until($node, 'postgres', q{SELECT fault IS NOT NULL FROM deploydb.alert_rule WHERE id = 'broken'}, 'a broken rule is disabled, with the reason');
+wait_until($node, 'postgres', q{SELECT last_error IS NOT NULL AND attempts > 0 FROM deploydb.notification WHERE webhook = 'broken'}, 'of a broken address the reason is known');
 goes_on('with what is broken');
 is(sql(q{SELECT count(*) FROM deploydb.alert_rule WHERE fault IS NOT NULL}), '1', 'no other rule is');
 note(sql(q{SELECT fault FROM deploydb.alert_rule WHERE id = 'broken'}), '; ', sql(q{SELECT state, last_stage, last_error FROM deploydb.notification WHERE webhook = 'broken'}));
@@ -230,7 +223,7 @@ SKIP:
 		my ($metric, $value, $status) = @_;
 		my $id = sql('SELECT COALESCE(max(id), 0) FROM deploydb.alert_event');
 		sql("SELECT deploydb.push_metric('$metric', $value), deploydb.wake_monitor()");
-		return wait_until(qq{SELECT count(*) > 0 FROM deploydb.alert_event e JOIN deploydb.notification n ON n.event = e.id
+		return wait_until($node, 'postgres', qq{SELECT count(*) > 0 FROM deploydb.alert_event e JOIN deploydb.notification n ON n.event = e.id
 			WHERE e.id > $id AND e.rule = '$metric' AND e.status = '$status' AND n.state = 'delivered'}, "$metric is $status, which is told");
 	};
 	sql(qq{SELECT deploydb.add_metric('$_', NULL), deploydb.set_rule('$_', '$_', 'threshold', 'P1', '>', 5, consecutive_periods => 1, cooldown_seconds => 0)})
@@ -242,15 +235,15 @@ SKIP:
 	sql(q{SELECT deploydb.push_metric('after', 1)});
 	my $flaky = $receiver->url('/flaky/2');
 	sql(qq{SELECT deploydb.add_webhook('flaky', 'generic', '$flaky', min_severity => 'P0'); SELECT deploydb.notify('flaky', 'P3', 'flaky')});
-	wait_until(q{SELECT attempts >= 2 FROM deploydb.notification WHERE webhook = 'flaky'}, 'a message is tried again');
+	wait_until($node, 'postgres', q{SELECT attempts >= 2 FROM deploydb.notification WHERE webhook = 'flaky'}, 'a message is tried again');
 	sql(q{UPDATE deploydb.monitor_state SET last_error = 'of before', last_error_at = clock_timestamp()});
 	my $events = sql('SELECT count(*) FROM deploydb.alert_event');
 	my $missed = status('missed_ticks');
 
 	set_clock(0);
 	goes_on('set back by an hour');
-	wait_until(q{SELECT state = 'delivered' FROM deploydb.notification WHERE webhook = 'flaky'}, 'what waited for a later try does not wait an hour');
-	wait_until(q{SELECT at < clock_timestamp() AND value > 0 FROM deploydb.metric_value WHERE metric = 'asked'}, 'what people ask is asked again');
+	wait_until($node, 'postgres', q{SELECT state = 'delivered' FROM deploydb.notification WHERE webhook = 'flaky'}, 'what waited for a later try does not wait an hour');
+	wait_until($node, 'postgres', q{SELECT at < clock_timestamp() AND value > 0 FROM deploydb.metric_value WHERE metric = 'asked'}, 'what people ask is asked again');
 	is(sql('SELECT count(*) FROM deploydb.alert_event'), $events, 'nothing fires by itself');
 	is(sql(q{SELECT verdict FROM deploydb_status() WHERE area = 'monitor'}), 'ok', 'an error of an hour to come is an old one');
 	$alert->('before', 1, 'resolved');
@@ -304,26 +297,26 @@ SKIP:
 	$fill->('outbox', 100);
 	sql(qq{SELECT deploydb.add_webhook('shut', 'generic', '$shut', min_severity => 'P0');
 		SELECT deploydb.notify('before', 'P3', 'shut')});
-	wait_until(q{SELECT state = 'sending' FROM deploydb.notification WHERE webhook = 'shut'}, 'a message is under way');
+	wait_until($node, 'postgres', q{SELECT state = 'sending' FROM deploydb.notification WHERE webhook = 'shut'}, 'a message is under way');
 	$limit->(2**20);
 	$fill->('outbox', 5000);
 	$fill->('metric_sample', 25000);
 	cmp_ok(sql(qq{SELECT min(pg_relation_size(c)) FROM unnest('{deploydb.outbox,deploydb.metric_sample}'::regclass[]) c}), '>', 2**20,
 		'two tables are large');
 	my $ticks = status('ticks');
-	wait_until(q{SELECT last_error ~ 'collect_metrics: could not extend file' FROM deploydb.worker_status}, 'what cannot be kept is said');
+	wait_until($node, 'postgres', q{SELECT last_error ~ 'collect_metrics: could not extend file' FROM deploydb.worker_status}, 'what cannot be kept is said');
 	$fill->('outbox', 50, q{SELECT deploydb.notify('meanwhile')});
 	unlink "$directory/received.shut";
-	wait_until("SELECT ticks > $ticks + 2 FROM deploydb.worker_status", 'ticks go on');
+	wait_until($node, 'postgres', "SELECT ticks > $ticks + 2 FROM deploydb.worker_status", 'ticks go on');
 	my ($hung) = grep { $_->{path} eq '/shut' } $receiver->requests;
 	is(sql(q{SELECT string_agg(state, ' ' ORDER BY id) FROM deploydb.notification WHERE state IN ('pending', 'sending')}), 'sending pending',
 		'what became of the message cannot be recorded, nor another one claimed');
 	$limit->('unlimited');
-	wait_until(q{SELECT bool_and(state = 'delivered' AND attempts = 1) FROM deploydb.notification WHERE webhook = 'shut'},
+	wait_until($node, 'postgres', q{SELECT bool_and(state = 'delivered' AND attempts = 1) FROM deploydb.notification WHERE webhook = 'shut'},
 		'until there is room');
 	is((grep { $_->{id} eq $hung->{id} } $receiver->requests), 1, 'it was sent but once');
-	wait_until(q{SELECT count(*) = 0 FROM deploydb.notification WHERE state IN ('pending', 'sending')}, 'the others go, too');
-	wait_until('SELECT last_error_at < last_tick_at FROM deploydb.worker_status', 'and ticks have no error');
+	wait_until($node, 'postgres', q{SELECT count(*) = 0 FROM deploydb.notification WHERE state IN ('pending', 'sending')}, 'the others go, too');
+	wait_until($node, 'postgres', 'SELECT last_error_at < last_tick_at FROM deploydb.worker_status', 'and ticks have no error');
 	$snapshot->quit;
 	my @said = slurp_file($node->logfile) =~ /ERROR:  (could not extend file)/g;
 	cmp_ok(scalar @said, '<', 30, 'the log is not flooded');

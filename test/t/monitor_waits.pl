@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
 use Test::More;
+use Waiting;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $receiver = Receiver->new("$directory/received");
@@ -24,13 +25,6 @@ $node->start;
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
-sub wait_until
-{
-	my ($query, $what) = @_;
-	ok($node->poll_query_until('postgres', $query), $what);
-	return;
-}
-
 sql('CREATE EXTENSION deploydb');
 sql(q{SELECT deploydb.add_webhook('all', 'generic', '} . $receiver->url('/ok') . q{')});
 
@@ -40,7 +34,7 @@ sql(q{SELECT deploydb.add_webhook('all', 'generic', '} . $receiver->url('/ok') .
 sql(q{SELECT deploydb.add_metric('flip', 'SELECT 1 - COALESCE((SELECT value FROM deploydb.metric_latest WHERE metric = $m$flip$m$), 0)', 'a number', 'one more each time'),
 	deploydb.add_metric('under_way', 'SELECT count(*) FROM deploydb.outbox WHERE state IN ($s$pending$s$, $s$sending$s$)', 'messages', 'that are not delivered');
 	SELECT deploydb.set_rule('flips', 'flip', severity => 'P0', comparison => '>', threshold => 0.5, cooldown_seconds => 0)});
-wait_until(q{SELECT count(*) > 5 FROM deploydb.notification WHERE topic = 'flips/' AND state = 'delivered'}, 'each tick sends a message');
+wait_until($node, 'postgres', q{SELECT count(*) > 5 FROM deploydb.notification WHERE topic = 'flips/' AND state = 'delivered'}, 'each tick sends a message');
 is(sql(q{SELECT DISTINCT value FROM deploydb.metric_sample WHERE metric = 'under_way'}), '0', 'which has gone before metrics are measured');
 sql(q{SELECT deploydb.set_rule('flips', enabled => false)});
 
@@ -48,7 +42,7 @@ sql(q{SELECT deploydb.set_rule('flips', enabled => false)});
 
 sql(join ';', map { "SELECT deploydb.add_metric('slow.$_', 'SELECT extract(epoch FROM clock_timestamp()) FROM pg_sleep(0.3)')" } 1 .. 3);
 my ($ticks, $samples) = split /\|/, sql(q{SELECT ticks, (SELECT count(*) FROM deploydb.metric_sample WHERE metric = 'slow.1') FROM deploydb.worker_status});
-wait_until("SELECT ticks >= $ticks + 12 FROM deploydb.worker_status", 'some ticks');
+wait_until($node, 'postgres', "SELECT ticks >= $ticks + 12 FROM deploydb.worker_status", 'some ticks');
 cmp_ok(sql("SELECT count(*) - $samples - (SELECT ticks - $ticks FROM deploydb.worker_status) FROM deploydb.metric_sample WHERE metric = 'slow.1'"),
 	'<=', 1, 'slow metrics are measured once each');
 
@@ -58,7 +52,7 @@ sub measured
 {
 	my ($what, @metrics) = @_;
 	my $now = sql('SELECT clock_timestamp()');
-	wait_until("SELECT bool_and(at > timestamptz '$now' + interval '1.1 seconds') FROM deploydb.metric_latest WHERE metric IN ('"
+	wait_until($node, 'postgres', "SELECT bool_and(at > timestamptz '$now' + interval '1.1 seconds') FROM deploydb.metric_latest WHERE metric IN ('"
 		  . join("', '", @metrics) . "')", $what);
 	return;
 }
@@ -75,7 +69,7 @@ foreach my $n (1 .. 4)
 {
 	sql("SELECT deploydb.add_webhook('beat $n', 'heartbeat', '" . $receiver->url('/hang') . "')");
 	my $tick = sql('SELECT ticks FROM deploydb.worker_status');
-	wait_until("SELECT ticks > $tick FROM deploydb.worker_status", 'a tick');
+	wait_until($node, 'postgres', "SELECT ticks > $tick FROM deploydb.worker_status", 'a tick');
 }
 measured('while receivers hang', 'slow.1', 'slow.3');
 sql(q{SELECT deploydb.drop_webhook('beat ' || n) FROM generate_series(1, 4) n});
@@ -87,7 +81,7 @@ sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'; SELECT pg_reload_co
 my $operator = $node->background_psql('postgres');
 # the setting takes effect a little later
 $operator->query_until(qr/begun/, "\\echo begun\n" . "BEGIN; INSERT INTO written VALUES (1); NOTIFY somebody; COMMIT; SELECT pg_sleep(0.1);\n" x 50);
-wait_until(q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')}, 'a commit waits for a standby');
+wait_until($node, 'postgres', q{SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')}, 'a commit waits for a standby');
 my @told_after;
 foreach my $n (1 .. 3)
 {
@@ -95,7 +89,7 @@ foreach my $n (1 .. 3)
 	my $event = sql(q{SET synchronous_commit = local; SELECT COALESCE(max(id), 0) FROM deploydb.alert_event});
 	sql(qq{SET synchronous_commit = local; SELECT deploydb.set_rule('held_up', 'ready', comparison => '<', threshold => 1, cooldown_seconds => 0, severity => 'P0');
 		SELECT deploydb.push_metric('ready', 1 - $down); SELECT deploydb.evaluate_alerts()});
-	wait_until(qq{SELECT EXISTS (SELECT FROM deploydb.notification WHERE event > $event AND topic = 'held_up/' AND state = 'delivered')}, 'messages go on');
+	wait_until($node, 'postgres', qq{SELECT EXISTS (SELECT FROM deploydb.notification WHERE event > $event AND topic = 'held_up/' AND state = 'delivered')}, 'messages go on');
 	push @told_after, sql(qq{SELECT extract(epoch FROM n.finished_at - e.occurred_at) FROM deploydb.notification n JOIN deploydb.alert_event e ON e.id = n.event
 		WHERE e.id > $event AND topic = 'held_up/' ORDER BY e.id LIMIT 1});
 }

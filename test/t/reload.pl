@@ -9,6 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
 use Test::More;
+use Waiting;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $receiver = Receiver->new("$directory/received");
@@ -26,14 +27,6 @@ deploydb.webhook_allow = '127.0.0.1'
 $node->start;
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
-
-sub wait_until
-{
-	my ($query, $what) = @_;
-	ok($node->poll_query_until('postgres', $query), $what)
-	  or diag(sql('SELECT * FROM deploydb.worker_status'), sql('SELECT * FROM deploydb.notification'));
-	return;
-}
 
 # Set, and known to the monitor.
 sub set
@@ -66,7 +59,7 @@ add_webhook($_, "/ok/$_") foreach qw(all many);
 sql(q{UPDATE deploydb.webhook SET min_severity = 'P3' WHERE name = 'all'});
 sql(q{SELECT deploydb.add_metric('n', NULL), deploydb.set_rule('r', 'n', 'threshold', 'P0', '>', 5, consecutive_periods => 1, cooldown_seconds => 0)});
 sql(q{SELECT deploydb.add_metric('slow', 'SELECT 1 FROM pg_sleep(0.1)')});
-wait_until(q{SELECT count(value) = 1 FROM deploydb.metric_value WHERE metric = 'slow'}, 'a query takes its time');
+wait_until($node, 'postgres', q{SELECT count(value) = 1 FROM deploydb.metric_value WHERE metric = 'slow'}, 'a query takes its time');
 sql(q{INSERT INTO deploydb.metric_sample SELECT now() - interval '3 hours', 0, 'n', '' FROM generate_series(1, 10)});
 my $old = q{SELECT count(*) FROM deploydb.metric_sample WHERE at < now() - interval '2 hours'};
 isnt(sql($old), '0', 'there are samples of some hours ago');
@@ -74,27 +67,27 @@ isnt(sql($old), '0', 'there are samples of some hours ago');
 set(webhook_timeout => '300ms', webhook_max_attempts => 2);
 add_webhook('hangs', '/hang');
 notify('hangs', 1);
-wait_until(q{SELECT state = 'dead' AND attempts = 2 AND last_ms BETWEEN 250 AND 30000 FROM deploydb.notification WHERE webhook = 'hangs'},
+wait_until($node, 'postgres', q{SELECT state = 'dead' AND attempts = 2 AND last_ms BETWEEN 250 AND 30000 FROM deploydb.notification WHERE webhook = 'hangs'},
 	'webhook_timeout and webhook_max_attempts: how long and how often it is tried');
 sql(q{SELECT deploydb.drop_webhook('hangs')});
 
 set(webhook_timeout => '60s', webhook_max_per_minute => 2, environment => 'staging', metric_timeout => '20ms');
-wait_until(q{SELECT fault LIKE '%took longer than 20 ms' FROM deploydb.metric WHERE name = 'slow'}, 'metric_timeout: a query takes too long now');
+wait_until($node, 'postgres', q{SELECT fault LIKE '%took longer than 20 ms' FROM deploydb.metric WHERE name = 'slow'}, 'metric_timeout: a query takes too long now');
 notify('many', 6);
-wait_until(q{SELECT count(*) FILTER (WHERE state = 'folded') = 5 AND count(*) FILTER (WHERE state = 'delivered' AND kind = 'digest') = 1
+wait_until($node, 'postgres', q{SELECT count(*) FILTER (WHERE state = 'folded') = 5 AND count(*) FILTER (WHERE state = 'delivered' AND kind = 'digest') = 1
 	FROM deploydb.notification WHERE webhook = 'many'}, 'webhook_max_per_minute: what exceeds it is folded');
 notify('many', 1);
 sql('SELECT deploydb.push_metric($$n$$, 10), deploydb.wake_monitor()');
-wait_until(q{SELECT count(*) > 0 FROM deploydb.notification WHERE event IS NOT NULL AND state = 'delivered' AND webhook = 'all'}, 'an alert');
+wait_until($node, 'postgres', q{SELECT count(*) > 0 FROM deploydb.notification WHERE event IS NOT NULL AND state = 'delivered' AND webhook = 'all'}, 'an alert');
 like((grep { $_->{body} =~ /"ruleId": ?"r"/ } $receiver->requests)[-1]{body}, qr/"environment": ?"staging"/, 'environment: the monitor says where');
 
 set(webhook_max_per_minute => 0, language => 'zh', retention => '2h');
-wait_until(q{SELECT bool_and(state IN ('delivered', 'folded')) FROM deploydb.notification WHERE webhook = 'many'},
+wait_until($node, 'postgres', q{SELECT bool_and(state IN ('delivered', 'folded')) FROM deploydb.notification WHERE webhook = 'many'},
 	'webhook_max_per_minute: without a limit nothing waits for its turn');
 sql('SELECT deploydb.push_metric($$n$$, 1), deploydb.wake_monitor()');
-wait_until(q{SELECT count(*) > 0 FROM deploydb.notification WHERE status = 'resolved' AND state = 'delivered' AND webhook = 'all'}, 'its end');
+wait_until($node, 'postgres', q{SELECT count(*) > 0 FROM deploydb.notification WHERE status = 'resolved' AND state = 'delivered' AND webhook = 'all'}, 'its end');
 like((grep { $_->{body} =~ /"ruleId": ?"r"/ } $receiver->requests)[-1]{body}, qr/\xe5\xb7\xb2\xe6\x81\xa2\xe5\xa4\x8d/, 'language: in Chinese from then on');
-wait_until("SELECT ($old) = 0", 'retention: old samples are forgotten');
+wait_until($node, 'postgres', "SELECT ($old) = 0", 'retention: old samples are forgotten');
 
 is(sql('SELECT pid FROM deploydb.worker_status'), $pid, 'by the same monitor');
 

@@ -16,6 +16,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
 use Test::More;
+use Waiting;
 use Time::HiRes ();
 
 my $directory = abs_path(PostgreSQL::Test::Utils::tempdir());
@@ -33,13 +34,6 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION deploydb');
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
-
-sub wait_until
-{
-	my ($query, $what) = @_;
-	ok($node->poll_query_until('postgres', $query), $what) or diag(sql('TABLE deploydb.notification'));
-	return;
-}
 
 sub fire
 {
@@ -79,7 +73,7 @@ foreach my $format (sort keys %webhooks)
 	sql(sprintf q{SELECT deploydb.add_webhook('%s', '%1$s', '%s', %s)}, $format, $receiver->url($path), $key ? "'$key'" : 'NULL');
 }
 fire('lost', 'firing');
-wait_until(q{SELECT count(*) = 7 FROM deploydb.notification WHERE state = 'delivered'}, 'each format is delivered');
+wait_until($node, 'postgres', q{SELECT count(*) = 7 FROM deploydb.notification WHERE state = 'delivered'}, 'each format is delivered');
 
 my %got;
 foreach my $request ($receiver->requests)
@@ -129,7 +123,7 @@ sql(sprintf q{SELECT deploydb.set_webhook_url('%s', '%s')}, @$_)
   for [ 'dingtalk', $receiver->url('/code/310000') ], [ 'feishu', $receiver->url('/code/19021') ], [ 'wecom', $receiver->url('/code/45009') ],
   [ 'slack', $receiver->url('/code/0') ];
 fire('lost', 'resolved');
-wait_until(q{SELECT string_agg(webhook || ' ' || state, ', ' ORDER BY webhook) = 'dingtalk dead, feishu dead, slack dead, wecom pending'
+wait_until($node, 'postgres', q{SELECT string_agg(webhook || ' ' || state, ', ' ORDER BY webhook) = 'dingtalk dead, feishu dead, slack dead, wecom pending'
 	FROM deploydb.notification WHERE status = 'resolved' AND last_error LIKE 'status 200, but the answer is: _"errcode"%'},
 	'the body decides');
 
@@ -193,15 +187,15 @@ SKIP:
 	# One that is left alone is tested all the same, and works again after it.
 	sql(sprintf q{SELECT deploydb.add_webhook('broken', 'generic', '%s', min_severity => 'P0')}, $receiver->url('/status/404'));
 	sql(q{SELECT deploydb.notify('x', 'P0', 'broken') FROM generate_series(1, 5)});
-	wait_until(q{SELECT state = 'open' FROM deploydb.webhook_health WHERE name = 'broken'}, 'one that keeps failing');
-	wait_until(q{SELECT count(*) > 0 FROM deploydb.outbox WHERE webhook = 'generic' AND state = 'delivered' AND body LIKE '%broken keeps failing%'},
+	wait_until($node, 'postgres', q{SELECT state = 'open' FROM deploydb.webhook_health WHERE name = 'broken'}, 'one that keeps failing');
+	wait_until($node, 'postgres', q{SELECT count(*) > 0 FROM deploydb.outbox WHERE webhook = 'generic' AND state = 'delivered' AND body LIKE '%broken keeps failing%'},
 		'which another one tells');
 	sql(sprintf q{UPDATE deploydb.webhook_secret SET url = '%s' WHERE webhook = 'broken'}, $receiver->url('/ok/mended'));
 	like(sql(q{CALL deploydb.test_webhook('broken')}), qr/^delivered\|200\|http\|/, 'a test goes to it');
 	is(sql(q{SELECT state FROM deploydb.webhook_health WHERE name = 'broken'}), 'ok', 'and ends that');
 	sql(q{SELECT deploydb.drop_webhook(name) FROM unnest('{dingtalk,feishu,slack}'::text[]) name});
 	is(sql(q{SELECT deploydb.replay_since(now() - interval '1 hour')}), 5, 'its dead letters are replayed');
-	wait_until(q{SELECT count(*) = 5 FROM deploydb.notification WHERE webhook = 'broken' AND kind = 'notice' AND state = 'delivered'},
+	wait_until($node, 'postgres', q{SELECT count(*) = 5 FROM deploydb.notification WHERE webhook = 'broken' AND kind = 'notice' AND state = 'delivered'},
 		'and arrive');
 }
 
@@ -275,7 +269,7 @@ SKIP:
 		deploydb.set_rule('queue', 'queue', severity => 'P1', comparison => '>', threshold => 10, consecutive_periods => 1)});
 	my $queue = sub { return grep { $_->{labels}{alertname} eq 'queue' } @_ };
 	$wait_for->($queue, 'a rule fires');
-	wait_until(q{SELECT count(*) = 1 FROM deploydb.notification WHERE webhook = 'am' AND topic = 'queue/' AND state = 'delivered'}, 'which it was told');
+	wait_until($node, 'postgres', q{SELECT count(*) = 1 FROM deploydb.notification WHERE webhook = 'am' AND topic = 'queue/' AND state = 'delivered'}, 'which it was told');
 	sql(q{SELECT deploydb.acknowledge('queue', 'we are on it')});
 	kill 'KILL', $pid;
 	waitpid $pid, 0;
@@ -293,7 +287,7 @@ SKIP:
 	fire_storm(40, 'resolved');
 	$wait_for->(sub { return $count_storm->(@_) == 0 }, 'each of which is resolved');
 	is(scalar(grep { $_->{labels}{alertname} eq 'deploydb_digest' } @{ $alerts->() }), 0, 'with no alert about that');
-	wait_until(q{SELECT count(*) = 80 FROM deploydb.notification WHERE webhook = 'am' AND topic ~ '^storm' AND state = 'delivered'}, 'all of that arrived');
+	wait_until($node, 'postgres', q{SELECT count(*) = 80 FROM deploydb.notification WHERE webhook = 'am' AND topic ~ '^storm' AND state = 'delivered'}, 'all of that arrived');
 	kill 'KILL', $pid;
 	waitpid $pid, 0;
 }

@@ -12,6 +12,7 @@ use PostgreSQL::Test::Utils;
 use Receiver;
 use Resolver;
 use Test::More;
+use Waiting;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $receiver = Receiver->new("$directory/received");
@@ -39,14 +40,6 @@ deploydb.webhook_allow = '127.0.0.1'
 $node->safe_psql('postgres', 'CREATE EXTENSION deploydb');
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
-
-sub wait_until
-{
-	my ($query, $what) = @_;
-	ok($node->poll_query_until('postgres', $query), $what)
-	  or diag(sql('SELECT * FROM deploydb.notification'), sql('SELECT * FROM deploydb.webhook_state'));
-	return;
-}
 
 sub add_webhook
 {
@@ -101,7 +94,7 @@ SKIP:
 
 # What arrives
 notify('ok', 'the second');
-wait_until(newest('ok', q{state = 'delivered' AND attempts = 1}), 'a message is delivered at once');
+wait_until($node, 'postgres', newest('ok', q{state = 'delivered' AND attempts = 1}), 'a message is delivered at once');
 my ($request) = grep { $_->{body} =~ /the second/ } $receiver->requests;
 is($request->{method}, 'POST', 'by POST');
 is($request->{path}, '/ok/secret-path', 'to its path');
@@ -113,7 +106,7 @@ isnt($request->{id}, '', 'with an id');
 # Tried again, under the same id, and not
 add_webhook('flaky', $receiver->url('/flaky/2'));
 notify('flaky', 'flaky');
-wait_until(newest('flaky', q{state = 'delivered' AND attempts = 3}), 'after two errors of the server it is delivered');
+wait_until($node, 'postgres', newest('flaky', q{state = 'delivered' AND attempts = 3}), 'after two errors of the server it is delivered');
 my %ids = map { $_->{id} => 1 } grep { $_->{path} eq '/flaky/2' } $receiver->requests;
 is(keys %ids, 1, 'under one id');
 
@@ -122,7 +115,7 @@ foreach my $path ('/status/404', '/status/410', '/moved')
 	(my $name = $path) =~ tr{/}{}d;
 	add_webhook($name, $receiver->url($path));
 	notify($name, $name);
-	wait_until(newest($name, q{state = 'dead' AND attempts = 1}), "$path is a dead letter at once");
+	wait_until($node, 'postgres', newest($name, q{state = 'dead' AND attempts = 1}), "$path is a dead letter at once");
 }
 is((grep { $_->{path} eq '/ok/moved' } $receiver->requests), 0, 'a redirect is not followed');
 
@@ -131,24 +124,24 @@ foreach my $path ('/seconds/3600', '/date/3600')
 	(my $name = $path) =~ tr{/}{}d;
 	add_webhook($name, $receiver->url($path));
 	notify($name, $name);
-	wait_until(newest($name, q{state = 'pending' AND last_status = 429
+	wait_until($node, 'postgres', newest($name, q{state = 'pending' AND last_status = 429
 			AND next_attempt_at > now() + interval '50 minutes'}), "$path is kept to");
 }
 
 # What answers with more than is kept, and what isn't even text
 add_webhook('large', $receiver->url('/large'));
 notify('large', 'large');
-wait_until(newest('large', q{state = 'delivered'}), 'an answer of 100 MB is cut');
+wait_until($node, 'postgres', newest('large', q{state = 'delivered'}), 'an answer of 100 MB is cut');
 add_webhook('first', $receiver->url('/first/' . (64 * 1024 + 1)));
 notify('first', 'first');
-wait_until(newest('first', q{state = 'delivered'}), 'of an answer there are more than 64 KiB');
+wait_until($node, 'postgres', newest('first', q{state = 'delivered'}), 'of an answer there are more than 64 KiB');
 cmp_ok(sql(q{SELECT last_ms FROM deploydb.notification WHERE webhook = 'first'}), '<', 10000, 'and none of the rest is waited for');
 
 # The address policy
 setting('webhook_allow', '');
 add_webhook('refused', $receiver->url('/ok/refused'));
 notify('refused', 'refused');
-wait_until(q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused'},
+wait_until($node, 'postgres', q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused'},
 	'an address that is not allowed is not connected to');
 is((grep { $_->{path} eq '/ok/refused' } $receiver->requests), 0, 'nothing has come there');
 my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16) or die "cannot listen: $!";
@@ -172,7 +165,7 @@ close $listener;
 setting('webhook_allow', 'localhost:' . $receiver->port);
 add_webhook($_, $receiver->url("/ok/$_") =~ s/127\.0\.0\.1/$_/r) foreach @names;
 notify('localhost', 'by name');
-wait_until(newest('localhost', q{state = 'delivered'}), 'one that is allowed by its name, after a reload, is');
+wait_until($node, 'postgres', newest('localhost', q{state = 'delivered'}), 'one that is allowed by its name, after a reload, is');
 SKIP:
 {
 	skip $no_library, 1 unless $resolver;
@@ -194,9 +187,9 @@ setting('webhook_proxy', $receiver->url(''));
 add_webhook('proxied', 'http://proxied.example/ok/proxied');
 add_webhook('refused by proxy', 'http://127.0.0.1/ok/proxied');
 notify($_, $_) foreach 'proxied', 'refused by proxy';
-wait_until(newest('proxied', q{state = 'delivered'}), 'a proxy is used');
+wait_until($node, 'postgres', newest('proxied', q{state = 'delivered'}), 'a proxy is used');
 is((grep { $_->{path} eq 'http://proxied.example/ok/proxied' } $receiver->requests), 1, 'and resolves the name');
-wait_until(q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused by proxy'},
+wait_until($node, 'postgres', q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused by proxy'},
 	'what is not allowed is not asked of it either');
 sql("ALTER SYSTEM SET deploydb.webhook_allow = '127.0.0.1'");
 setting('webhook_proxy', '');
@@ -214,14 +207,14 @@ sub beats_of_failing { return grep { $_->{path} eq '/ok/failing' } $receiver->re
 sql(q{CREATE SEQUENCE failures;
 	CREATE FUNCTION breaks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.failures'); RAISE 'broken'; END $$;
 	CREATE TRIGGER breaks BEFORE UPDATE OF ticks ON deploydb.monitor_state FOR EACH ROW EXECUTE FUNCTION breaks()});
-wait_until('SELECT is_called FROM failures', 'ticks fail');
+wait_until($node, 'postgres', 'SELECT is_called FROM failures', 'ticks fail');
 sql(q{SELECT deploydb.add_webhook('failing', 'heartbeat', '} . $receiver->url('/ok/failing') . q{')});
 my $failures = sql('SELECT last_value FROM failures');
 add_webhook('meanwhile', $receiver->url('/ok/meanwhile'));
 notify('meanwhile', 'meanwhile');
-wait_until(newest('meanwhile', q{state = 'delivered'}), 'and messages are sent');
+wait_until($node, 'postgres', newest('meanwhile', q{state = 'delivered'}), 'and messages are sent');
 # each fails twice, the second time part by part
-wait_until("SELECT last_value >= $failures + 6 FROM failures", 'more than two ticks have failed');
+wait_until($node, 'postgres', "SELECT last_value >= $failures + 6 FROM failures", 'more than two ticks have failed');
 is(scalar beats_of_failing(), 0, 'without a heartbeat');
 sql('DROP FUNCTION breaks CASCADE; DROP SEQUENCE failures');
 foreach (1 .. 600) { last if beats_of_failing(); select undef, undef, undef, 0.1 }
@@ -246,13 +239,13 @@ SKIP:
 	my $nginx = Nginx->new("$directory/nginx", $receiver->port);
 	add_webhook('unknown', $nginx->url('good', '/ok/unknown'));
 	notify('unknown', 'unknown');
-	wait_until(q{SELECT last_stage = 'tls' FROM deploydb.webhook_state WHERE webhook = 'unknown'},
+	wait_until($node, 'postgres', q{SELECT last_stage = 'tls' FROM deploydb.webhook_state WHERE webhook = 'unknown'},
 		'a server with a certificate of an unknown authority is told nothing');
 	setting('ca_file', "$directory/nginx/ca.pem");
 	add_webhook($_, $nginx->url($_, "/ok/$_")) foreach qw(good other expired);
 	notify($_, $_) foreach qw(good other expired);
-	wait_until(newest('good', q{state = 'delivered'}), 'one with a good certificate is');
-	wait_until(q{SELECT count(*) = 2 FROM deploydb.webhook_state WHERE webhook IN ('other', 'expired') AND last_stage = 'tls'},
+	wait_until($node, 'postgres', newest('good', q{state = 'delivered'}), 'one with a good certificate is');
+	wait_until($node, 'postgres', q{SELECT count(*) = 2 FROM deploydb.webhook_state WHERE webhook IN ('other', 'expired') AND last_stage = 'tls'},
 		'one with a certificate for another name, or of yesterday, is not');
 	is((grep { $_->{path} =~ m{/ok/(other|expired)} } $receiver->requests), 0, 'nothing has come there');
 	$nginx->stop;
@@ -266,7 +259,7 @@ sub hung { return grep { $_->{path} eq '/hang' } $receiver->requests }
 foreach (1 .. 600) { last if hung(); select undef, undef, undef, 0.1 }
 is(sql(newest('hang', q{state = 'sending'})), 't', 'while it is under way, the attempt is committed');
 # but for a tick's, which may be under way, too
-wait_until(q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'deploydb monitor'
+wait_until($node, 'postgres', q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'deploydb monitor'
 		AND (xact_start IS NOT NULL OR backend_xmin IS NOT NULL))
 	AND EXISTS (SELECT FROM deploydb.notification WHERE webhook = 'hang' AND state = 'sending')}, 'and no transaction is open');
 kill 'KILL', monitor_pid();

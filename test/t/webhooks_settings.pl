@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Receiver;
 use Test::More;
+use Waiting;
 
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $receiver = Receiver->new("$directory/received");
@@ -53,12 +54,10 @@ sub notify
 
 sub message { return "SELECT $_[1] FROM deploydb.notification WHERE webhook = '$_[0]' AND topic LIKE 'notice/%'" }
 
-sub wait_until
+sub wait_for_message
 {
 	my ($name, $condition, $what) = @_;
-	ok($node->poll_query_until('postgres', message($name, $condition)), $what)
-	  or diag(sql('SELECT * FROM deploydb.notification'));
-	return;
+	return wait_until($node, 'postgres', message($name, $condition), $what);
 }
 
 sub still_hangs
@@ -72,28 +71,28 @@ sql('CREATE EXTENSION deploydb');
 next_tick();
 append_to_file("$directory/received.shut", '');
 notify('kept', '/ok/kept');
-wait_until('kept', q{state = 'delivered'}, 'a connection is made, and kept');
+wait_for_message('kept', q{state = 'delivered'}, 'a connection is made, and kept');
 notify('first', '/shut/first');
 foreach (1 .. 600) { last if grep { $_->{path} eq '/shut/first' } $receiver->requests; select undef, undef, undef, 0.1 }
 still_hangs('first', 'a receiver hangs');
 
 settings(webhook_allow => '127.0.0.2');
 notify('forbidden', '/ok/forbidden');
-wait_until('forbidden', q{last_stage = 'policy'}, 'what is not allowed any more is refused');
+wait_for_message('forbidden', q{last_stage = 'policy'}, 'what is not allowed any more is refused');
 is((grep { $_->{path} eq '/ok/forbidden' } $receiver->requests), 0, 'and not sent by a connection that was kept');
 still_hangs('first', 'meanwhile the first one hangs');
 
 settings(webhook_allow => '127.0.0.1', webhook_timeout => '1s');
 notify('second', '/shut/second');
-wait_until('second', q{last_stage = 'http' AND last_status IS NULL}, 'a second one hangs for no longer than the new timeout');
+wait_for_message('second', q{last_stage = 'http' AND last_status IS NULL}, 'a second one hangs for no longer than the new timeout');
 notify('good', '/ok/good');
-wait_until('good', q{state = 'delivered'}, 'another one is delivered to');
+wait_for_message('good', q{state = 'delivered'}, 'another one is delivered to');
 still_hangs('first', 'meanwhile the first one hangs by the old timeout');
 
 unlink "$directory/received.shut";
-wait_until('first', q{state = 'delivered' AND attempts = 1}, 'and is delivered to in the end');
+wait_for_message('first', q{state = 'delivered' AND attempts = 1}, 'and is delivered to in the end');
 settings(webhook_timeout => '2s');
-wait_until('second', q{state = 'delivered'}, 'as is the second one');
+wait_for_message('second', q{state = 'delivered'}, 'as is the second one');
 unlike(slurp_file($node->logfile), qr/terminated by signal|PANIC|TRAP/, 'nothing has crashed');
 $node->stop('fast');
 done_testing();
