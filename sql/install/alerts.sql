@@ -42,6 +42,7 @@ CREATE TABLE deploydb.alert_state (
 	started_at timestamptz,
 	recorded boolean NOT NULL,
 	told boolean NOT NULL,
+	silenced boolean NOT NULL,
 	told_at timestamptz,
 	acknowledged boolean NOT NULL,
 	severity text NOT NULL,
@@ -56,7 +57,7 @@ CREATE TABLE deploydb.alert_state (
 	PRIMARY KEY (rule, series)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE deploydb.alert_state IS
-	'Alerts: what is known of each rule and series since its last change; violations and recoveries are samples in a row, told_at is the time of the last firing message, told and recorded say whether this alert''s beginning was';
+	'Alerts: what is known of each rule and series since its last change; violations and recoveries are samples in a row, told_at is the time of the last firing message, recorded and told say whether an event of this alert was, silenced whether the last one was not told';
 GRANT SELECT ON deploydb.alert_state TO pg_monitor, pg_database_owner;
 
 CREATE VIEW deploydb.alert_status AS
@@ -119,7 +120,7 @@ GRANT EXECUTE ON FUNCTION deploydb.test_rule(text, jsonb) TO pg_monitor, pg_data
 
 CREATE VIEW deploydb.active_alert AS
 	SELECT s.rule, s.series, s.severity, s.metric, COALESCE(l.value, s.value) AS value, r.threshold,
-		s.slope AS trend_slope, s.started_at AS since, s.message, s.status, s.told,
+		s.slope AS trend_slope, s.started_at AS since, s.message, s.status, s.told AND NOT s.silenced AS told,
 		s.acknowledged, CASE WHEN s.acknowledged THEN s.acknowledged_at END AS acknowledged_at,
 		CASE WHEN s.acknowledged THEN s.acknowledged_by END AS acknowledged_by,
 		CASE WHEN s.acknowledged THEN s.acknowledgement END AS acknowledgement,

@@ -67,6 +67,21 @@ COMMENT ON FUNCTION deploydb.iso_time(timestamptz) IS
 REVOKE ALL ON FUNCTION deploydb.iso_time(timestamptz) FROM PUBLIC;
 
 -- Status, metric and values in one line; NULL for what is no alert.
+-- Four decimals, or all where that would be zero and it is not.
+CREATE FUNCTION deploydb.message_number(number double precision)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1
+AS $$
+BEGIN
+	RETURN CASE WHEN round(number::numeric, 4) = 0 AND number <> 0 THEN number::text ELSE round(number::numeric, 4)::text END;
+END
+$$;
+COMMENT ON FUNCTION deploydb.message_number(double precision) IS
+	'Webhooks: a number as messages show it';
+REVOKE ALL ON FUNCTION deploydb.message_number(double precision) FROM PUBLIC;
+
 CREATE FUNCTION deploydb.message_facts(message jsonb)
 RETURNS text
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
@@ -76,12 +91,12 @@ BEGIN
 	RETURN CASE WHEN message->>'kind' = 'alert' THEN
 		format('%s: %s | %s: %s | %s: %s%s', deploydb.word('Status'), deploydb.word(upper(message->>'status')),
 			deploydb.word('Metric'), message->>'metric', deploydb.word('Value'),
-			COALESCE(round((message->>'value')::numeric, 4)::text, '-'),
+			COALESCE(deploydb.message_number((message->>'value')::double precision), '-'),
 			CASE
 				WHEN message->>'trend_slope' IS NOT NULL THEN format(', %s: %s/%s', deploydb.word('Trend'),
-					round((message->>'trend_slope')::numeric, 4), deploydb.word('min'))
+					deploydb.message_number((message->>'trend_slope')::double precision), deploydb.word('min'))
 				WHEN message->>'threshold' IS NOT NULL THEN format(', %s: %s', deploydb.word('Threshold'),
-					round((message->>'threshold')::numeric, 4))
+					deploydb.message_number((message->>'threshold')::double precision))
 				ELSE '' END) END;
 END
 $$;

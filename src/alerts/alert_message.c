@@ -147,21 +147,33 @@ typedef enum NumberForm
 	AS_NUMBER, AS_PERCENTAGE, AS_DURATION
 } NumberForm;
 
-/* A question mark where there is none. */
+/* How many decimals it takes to tell a value from its threshold. */
+static int
+telling_decimals(double value, double threshold, int decimals)
+{
+	while (decimals < 9 && value != threshold &&
+		   rint(value * pow(10, decimals)) == rint(threshold * pow(10, decimals)))
+		decimals++;
+	return decimals;
+}
+
+/* A question mark where there is none; beside is what it is told from. */
 static void
-append_value(StringInfo out, bool known, double value, NumberForm form)
+append_value(StringInfo out, bool known, double value, double beside,
+			 NumberForm form)
 {
 	if (!known)
 		appendStringInfoChar(out, '?');
 	else if (form == AS_PERCENTAGE)
 	{
-		append_number(out, value * 100, 2);
+		append_number(out, value * 100,
+					  telling_decimals(value * 100, beside * 100, 2));
 		appendStringInfoChar(out, '%');
 	}
 	else if (form == AS_DURATION && value >= 0 && value < 1e12)
 		append_duration(out, (int64) (value * USECS_PER_SEC));
 	else
-		append_number(out, value, 4);
+		append_number(out, value, telling_decimals(value, beside, 4));
 }
 
 static void
@@ -170,7 +182,8 @@ fill(StringInfo out, const char *phrase, const AlertText *text,
 {
 	const Condition *c = text->condition;
 	bool		has_threshold = (c != NULL && !c->trend);
-	double		threshold = has_threshold ? c->threshold : 0;
+	double		threshold = has_threshold ? c->threshold : event->value;
+	double		value = event->has_value ? event->value : threshold;
 
 	for (const char *p = phrase; *p;)
 	{
@@ -192,19 +205,19 @@ fill(StringInfo out, const char *phrase, const AlertText *text,
 		else if (placeholder(&p, "severity"))
 			appendStringInfoString(out, severity_name(event->severity));
 		else if (placeholder(&p, "value"))
-			append_value(out, event->has_value, event->value, AS_NUMBER);
+			append_value(out, event->has_value, value, threshold, AS_NUMBER);
 		else if (placeholder(&p, "value%"))
-			append_value(out, event->has_value, event->value, AS_PERCENTAGE);
+			append_value(out, event->has_value, value, threshold, AS_PERCENTAGE);
 		else if (placeholder(&p, "value_time"))
-			append_value(out, event->has_value, event->value, AS_DURATION);
+			append_value(out, event->has_value, value, threshold, AS_DURATION);
 		else if (placeholder(&p, "threshold"))
-			append_value(out, has_threshold, threshold, AS_NUMBER);
+			append_value(out, has_threshold, threshold, value, AS_NUMBER);
 		else if (placeholder(&p, "threshold%"))
-			append_value(out, has_threshold, threshold, AS_PERCENTAGE);
+			append_value(out, has_threshold, threshold, value, AS_PERCENTAGE);
 		else if (placeholder(&p, "threshold_time"))
-			append_value(out, has_threshold, threshold, AS_DURATION);
+			append_value(out, has_threshold, threshold, value, AS_DURATION);
 		else if (placeholder(&p, "slope"))
-			append_value(out, event->has_slope, event->slope, AS_NUMBER);
+			append_value(out, event->has_slope, event->slope, event->slope, AS_NUMBER);
 		else if (placeholder(&p, "condition"))
 			append_condition(out, c);
 		else if (placeholder(&p, "duration"))

@@ -101,7 +101,7 @@ load(TimestampTz now)
 				  " FULL JOIN deploydb.alert_state s ON s.rule = r.id AND s.series = l.series"
 				  " CROSS JOIN (SELECT COALESCE(bool_or(n.rule IS NULL), false) AS all_rules,"
 				  "   COALESCE(array_agg(n.rule) FILTER (WHERE n.rule IS NOT NULL), '{}') AS rules"
-				  "   FROM deploydb.silence n WHERE n.starts_at <= $1 AND n.until > $1) q",
+				  "   FROM deploydb.silence n WHERE n.until > $1) q",
 				  SPI_OK_SELECT, 1, types, values, NULL);
 }
 
@@ -330,9 +330,9 @@ keep_row(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 		held.reason = after->status == ALERT_NO_DATA ? REASON_NO_DATA : REASON_NEW;
 		held.severity = condition->severity;
 		held.started_at = after->started_at;
-		held.has_value = after->has_value;
+		held.has_value = after->has_value && after->status != ALERT_NO_DATA;
 		held.value = after->value;
-		held.has_slope = after->has_slope;
+		held.has_slope = after->has_slope && held.has_value;
 		held.slope = after->slope;
 		add_change(e, rule, row, condition, kept, &held);
 	}

@@ -105,6 +105,7 @@ alert_state_equal(const AlertState *a, const AlertState *b)
 		a->started_at == b->started_at &&
 		a->recorded == b->recorded &&
 		a->told == b->told &&
+		a->silenced == b->silenced &&
 		a->acknowledged == b->acknowledged &&
 		a->severity == b->severity &&
 		strcmp(a->fingerprint, b->fingerprint) == 0 &&
@@ -141,15 +142,22 @@ clear_window(AlertState *state)
 	state->has_slope = false;
 }
 
+static void
+not_after(TimestampTz *time, TimestampTz now)
+{
+	if (*time != 0)				/* now may be before 2000 */
+		*time = Min(*time, now);
+}
+
 /* The clock can be set back: nothing that is known happened after now. */
 static void
 forget_future(AlertState *state, TimestampTz now)
 {
-	state->since = Min(state->since, now);
-	state->violating_since = Min(state->violating_since, now);
-	state->missing_since = Min(state->missing_since, now);
-	state->started_at = Min(state->started_at, now);
-	state->told_at = Min(state->told_at, now);
+	not_after(&state->since, now);
+	not_after(&state->violating_since, now);
+	not_after(&state->missing_since, now);
+	not_after(&state->started_at, now);
+	not_after(&state->told_at, now);
 }
 
 /* ---- is it violated? ----------------------------------------------------- */
@@ -231,7 +239,7 @@ make_event(AlertState *state, const Circumstances *c, EventReason reason,
 	event->silenced = c->muted;
 	event->severity = severity;
 	event->started_at = state->started_at;
-	event->has_value = state->has_value && state->status != ALERT_NO_DATA;
+	event->has_value = sample->has_value;
 	event->value = state->value;
 	event->has_slope = state->has_slope && event->has_value;
 	event->slope = state->slope;
@@ -240,6 +248,7 @@ make_event(AlertState *state, const Circumstances *c, EventReason reason,
 	if (sample->has_value)
 		state->fingerprint = sample->fingerprint;
 	state->recorded = true;
+	state->silenced = c->muted;
 	if (!c->muted)
 	{
 		state->told = true;
@@ -275,6 +284,7 @@ tell(const Condition *rule, AlertState *state, const Sample *sample,
 	{
 		if (state->recorded && !news)
 			return false;
+		state->acknowledged = state->acknowledged && !news;
 		reason = news ? REASON_CHANGED :
 			state->status == ALERT_NO_DATA ? REASON_NO_DATA : REASON_NEW;
 		return make_event(state, c, reason, sample, severity, event);
@@ -286,7 +296,7 @@ tell(const Condition *rule, AlertState *state, const Sample *sample,
 		state->acknowledged = false;
 		reason = state->told ? REASON_CHANGED : REASON_HELD;
 	}
-	else if (!state->told)
+	else if (!state->told || state->silenced)
 		reason = !begins ? REASON_HELD :
 			state->status == ALERT_NO_DATA ? REASON_NO_DATA : REASON_NEW;
 	else if (elapsed(state->told_at, c->now) >=
@@ -328,6 +338,7 @@ end_alert(AlertState *state, EventReason reason, AlertEvent *event)
 	state->violating_since = 0;
 	state->recorded = false;
 	state->told = false;
+	state->silenced = false;
 	state->acknowledged = false;
 	state->severity = 0;
 	state->fingerprint = "";

@@ -16,8 +16,9 @@
  * An alert begins when a rule begins to fire (or to lack data, where its
  * policy is to alert on that), and ends with one event "resolved", provided
  * that anything was recorded of it.  In between: a message that the cooldown
- * or a silence kept back goes out when that ends, a changed fingerprint or a
- * raised severity is news, and what nobody acknowledged is repeated.  The
+ * or a silence kept back goes out when that ends, unless somebody has
+ * acknowledged it since; a changed fingerprint or a raised severity is news,
+ * and what nobody acknowledged is repeated.  The
  * cooldown counts from the last firing message; a resolve does not end it.
  *
  * A sample counts once, however often it is looked at.  NaN is no value; an
@@ -117,6 +118,7 @@ typedef struct AlertState
 	TimestampTz started_at;		/* the alert began; 0: there is none */
 	bool		recorded;		/* an event of it was made */
 	bool		told;			/* one that was not silenced */
+	bool		silenced;		/* the last one was */
 	bool		acknowledged;
 	int			severity;		/* of its last event */
 	const char *fingerprint;	/* likewise, "" for none */
@@ -157,7 +159,7 @@ typedef struct AlertEvent
 	bool		silenced;
 	int			severity;
 	TimestampTz started_at;
-	bool		has_value;
+	bool		has_value;		/* there was one this time */
 	double		value;
 	bool		has_slope;
 	double		slope;

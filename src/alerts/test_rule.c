@@ -140,6 +140,12 @@ run_sample(RuleTest *test, ReturnSetInfo *rsinfo, const Datum *values,
 		sample.value = DatumGetFloat8(values[SAMPLE_VALUE]);
 	sample.severity = nulls[SAMPLE_SEVERITY] ? -1 :
 		severity_number(values[SAMPLE_SEVERITY]);
+	if (!nulls[SAMPLE_SEVERITY] && sample.severity < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid severity: \"%s\"",
+						TextDatumGetCString(values[SAMPLE_SEVERITY])),
+				 errhint("Severities are P0, P1, P2 and P3.")));
 	sample.fingerprint = nulls[SAMPLE_FINGERPRINT] ? "" :
 		TextDatumGetCString(values[SAMPLE_FINGERPRINT]);
 	circumstances.now = sample.at;

@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(124);
+SELECT plan(141);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -182,6 +182,48 @@ SELECT is(deploydb.unsilence('backup_too_old'), 0 + (now() < minute(460))::integ
 SELECT isnt(deploydb.silence(NULL, '1 day', 'a move'), NULL, 'all rules can be silenced');
 UPDATE deploydb.silence SET starts_at = minute(500), until = minute(600) WHERE rule IS NULL;
 SELECT is(course('db_slow_queries_rate_p0', 'db.slow_queries.per_min', '{100,0}', 510), 'new silently resolved silently', 'which holds for each');
+DELETE FROM deploydb.metric_latest;
+
+-- what changes while nobody is told
+CREATE FUNCTION drift(n double precision, print text, deviations double precision DEFAULT 1, worse text DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	seen bigint := (SELECT max(id) FROM deploydb.alert_event);
+BEGIN
+	CALL measure(n, 'migration.deviations', deviations, 'm', print, 'a note', worse);
+	PERFORM deploydb.evaluate_rules(minute(n));
+	RETURN (SELECT string_agg(e.severity || ' ' || e.reason || CASE WHEN e.silenced THEN ' silently' ELSE '' END, '+' ORDER BY e.id)
+		FROM deploydb.alert_event e WHERE e.id > seen AND e.rule = 'migration_drift');
+END $$;
+SELECT is(drift(610, 'A'), 'P0 new', 'a migration deviates');
+SELECT deploydb.acknowledge('migration_drift', 'on it') \g /dev/null
+SELECT deploydb.silence('migration_drift', '1 hour', 'a deployment') \g /dev/null
+UPDATE deploydb.silence SET until = minute(613) WHERE rule = 'migration_drift';
+SELECT is(drift(611, 'B'), 'P0 changed silently', 'it deviates in another way meanwhile');
+SELECT is((SELECT told::text || acknowledged FROM deploydb.active_alert WHERE rule = 'migration_drift'), 'falsefalse', 'of which nobody knows');
+SELECT is(drift(612, 'B'), NULL, 'which is recorded once');
+SELECT is(drift(613, 'B'), 'P0 held', 'and told once the silence ends, though somebody knew of the first');
+SELECT is(drift(614, 'B'), NULL, 'once, too');
+UPDATE deploydb.silence SET until = minute(617) WHERE rule = 'migration_drift';
+SELECT is(drift(615, 'C'), 'P0 changed silently', 'the same again');
+SELECT deploydb.acknowledge('migration_drift', 'seen') \g /dev/null
+SELECT is(drift(616, 'C') || drift(617, 'C'), NULL, 'what somebody acknowledged meanwhile is not told');
+SELECT is(drift(618, '', 0), 'P0 resolved', 'it verifies again');
+SELECT deploydb.set_rule('migration_drift', severity => 'P2', parent => 'insight_write_success_low') \g /dev/null
+SELECT is(drift(619, 'A'), 'P2 new', 'a lesser one');
+SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{0.5,0.5}', 620), '- new', 'its parent fires');
+SELECT is(drift(622, 'A', 1, 'P0'), 'P0 changed silently', 'it grows worse');
+SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{1,1}', 623), '- resolved', 'its parent ends');
+SELECT is((SELECT reason || ' ' || severity FROM deploydb.alert_event WHERE rule = 'migration_drift' ORDER BY id DESC LIMIT 1), 'held P0', 'and the worse one is told');
+SELECT is(drift(625, '', 0), 'P0 resolved', 'as is its end');
+SELECT deploydb.reset_rule('migration_drift') \g /dev/null
+
+-- a silence is heeded by an evaluation that began before it
+SELECT deploydb.silence('migration_drift', '1 hour', 'work') \g /dev/null
+UPDATE deploydb.silence SET starts_at = minute(631), until = minute(640) WHERE rule = 'migration_drift';
+SELECT is(drift(630, 'A'), 'P0 new silently', 'what is silenced by now is silent');
+SELECT is(drift(632, '', 0), 'P0 resolved silently', 'to its end');
+UPDATE deploydb.silence SET until = minute(0) WHERE rule = 'migration_drift';
 DELETE FROM deploydb.metric_latest;
 
 -- acknowledgements and repeats

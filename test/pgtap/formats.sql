@@ -21,6 +21,8 @@ SELECT is(deploydb.cut_text('偏差偏差', 3), ' ...', 'nothing but the mark') 
 SELECT is(deploydb.render_slack(message())::jsonb->>'text',
 	E':rotating_light: [P0] r (production, vocabulary on main)\nStatus: FIRING | Metric: m | Value: 0.1235, Threshold: 1.0000\n&lt;b&gt; &amp; "q"\nRunbook: docs/x',
 	'slack');
+SELECT matches(deploydb.render_slack(message('{"value": 0.00002, "threshold": 0.00001}'))::jsonb->>'text',
+	'Value: 2e-05, Threshold: 1e-05', 'slack, small numbers');
 SELECT matches(deploydb.render_slack(message('{"status": "resolved", "threshold": null, "trend_slope": 0.00251}'))::jsonb->>'text',
 	E'^:white_check_mark: .*\nStatus: RESOLVED \\| Metric: m \\| Value: 0.1235, Trend: 0.0025/min\n', 'slack, a trend, resolved');
 SELECT is(deploydb.render_slack(message('{"kind": "notice", "rule": null, "status": "notice", "runbook": null}'))::jsonb->>'text',

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(122);
+SELECT plan(128);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -154,7 +154,20 @@ SELECT is_empty('SELECT * FROM deploydb.test_rule(''api_down'', ''[]'')', 'no sa
 SELECT throws_ok(format('SELECT deploydb.test_rule(%L, %L)', r, s), code, NULL, r || ' ' || s) FROM (VALUES
 	('nothing', '[]', '42704'), ('api_down', '{}', '22023'), ('api_down', '1', '22023'),
 	('api_down', '[{"value": 1}]', '22023'), ('api_down', '[{"at": "infinity", "value": 1}]', '22023'),
+	('api_down', '[{"at": "2030-01-01 00:00Z", "value": 1, "severity": "P9"}]', '22023'),
 	('api_down', '[{"at": "soon", "value": 1}]', '22007'), ('api_down', '[1]', '22023')) AS c (r, s, code);
+
+SELECT results_eq(format('SELECT to_char(at, ''MI'') || '' '' || concat_ws('' '', status, reason) FROM deploydb.test_rule(''api_down'', %L) ORDER BY at',
+	replace('[{"at": "Y 00:01Z", "value": 1}, {"at": "Y 00:02Z", "value": 0}, {"at": "Y 00:03Z", "value": 0}, {"at": "Y 00:09Z", "value": 0}]', 'Y', day)),
+	$$VALUES ('01 ok'), ('02 pending'), ('09 firing new')$$, 'in ' || day) FROM unnest('{1970-01-01,1999-12-31,2030-01-01}'::text[]) AS day;
+SELECT deploydb.set_rule('long', 'm', severity => 'P0', comparison => '>', threshold => 10, no_data => 'keep') \g /dev/null
+SELECT is((SELECT array_agg(reason || ': ' || message ORDER BY at) FROM deploydb.test_rule('long', (
+	SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', CASE WHEN n < 60 THEN 11 END))
+	FROM generate_series(0, 60) n))), '{"new: m is 11 (rule: > 10)","repeat: Still firing after 60 min: m has no data any more"}',
+	'what is not measured is not told');
+SELECT deploydb.reset_rule('long') \g /dev/null
+SELECT is((SELECT message FROM deploydb.test_rule('http_5xx_rate_p1', '[{"at": "2030-01-01 00:00Z", "value": 0.010001}, {"at": "2030-01-01 00:01Z", "value": 0.010001}]')
+	WHERE reason = 'new'), 'HTTP errors: 1.0001% of the requests fail with 5xx (limit 1%)', 'a value is told from its limit');
 
 -- a row that evaded its constraints
 ALTER TABLE deploydb.own_rule DROP CONSTRAINT rule_threshold;
