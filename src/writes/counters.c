@@ -54,23 +54,28 @@ book_init(WriteBook *book)
 }
 
 static void
-counters_clear(void)
+database_init(DatabaseCounters *counters)
 {
-	memset(writes_shared, 0, counters_size());
-	pg_atomic_init_u64(&writes_shared->log_lines_dropped, 0);
-	for (int i = 0; i < COUNTED_DATABASES; i++)
-	{
-		pg_atomic_init_u32(&writes_shared->databases[i].database, InvalidOid);
-		pg_atomic_init_u64(&writes_shared->databases[i].slow_statements, 0);
-	}
+	pg_atomic_init_u64(&counters->slow_statements, 0);
 	for (int i = 0; i < LOG_CLASSES; i++)
 	{
-		LogClass   *class = &writes_shared->log_classes[i];
+		LogClass   *class = &counters->log_classes[i];
 
-		pg_atomic_init_u64(&class->key, 0);
 		pg_atomic_init_u64(&class->lines, 0);
 		pg_atomic_init_u64(&class->last_at, 0);
 		pg_atomic_init_flag(&class->busy);
+		memset(&class->application, 0, sizeof(NameData));
+	}
+}
+
+static void
+counters_clear(void)
+{
+	memset(writes_shared, 0, counters_size());
+	for (int i = 0; i < COUNTED_DATABASES; i++)
+	{
+		pg_atomic_init_u32(&writes_shared->databases[i].database, InvalidOid);
+		database_init(&writes_shared->databases[i]);
 	}
 	pg_atomic_init_flag(&writes_shared->ring.busy);
 	pg_atomic_init_u32(&writes_shared->slots_freed, 0);
@@ -216,6 +221,22 @@ is_kept(const SlotKey *key, const SlotKey *keep, int nkeep)
 	return false;
 }
 
+/* Nobody is left in a dropped database who might be adding. */
+static void
+databases_evict(void)
+{
+	for (int i = 1; i < COUNTED_DATABASES; i++)
+	{
+		pg_atomic_uint32 *place = &writes_shared->databases[i].database;
+		uint32		there = pg_atomic_read_u32(place);
+
+		if (there != InvalidOid &&
+			!SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(there)) &&
+			pg_atomic_compare_exchange_u32(place, &there, InvalidOid))
+			pg_atomic_fetch_add_u32(&writes_shared->slots_freed, 1);
+	}
+}
+
 void
 counters_evict(const SlotKey *then, const SlotKey *keep, int nkeep)
 {
@@ -231,6 +252,48 @@ counters_evict(const SlotKey *then, const SlotKey *keep, int nkeep)
 			slot_change(slot, NULL);
 		LWLockRelease(slots_lock);
 	}
+	databases_evict();
+}
+
+/* ---- databases ------------------------------------------------------------ */
+
+DatabaseCounters *
+counters_of_database(Oid database)
+{
+	if (!OidIsValid(database))
+		return &writes_shared->databases[0];
+	for (int i = 1; i < COUNTED_DATABASES; i++)
+		if (pg_atomic_read_u32(&writes_shared->databases[i].database) == database)
+			return &writes_shared->databases[i];
+	return NULL;
+}
+
+static DatabaseCounters *
+free_place(void)
+{
+	for (int i = 1; i < COUNTED_DATABASES; i++)
+		if (pg_atomic_read_u32(&writes_shared->databases[i].database) == InvalidOid)
+			return &writes_shared->databases[i];
+	return NULL;
+}
+
+bool
+counters_database(void)
+{
+	DatabaseCounters *counters = counters_of_database(MyDatabaseId);
+
+	if (counters != NULL)
+		return true;
+	LWLockAcquire(slots_lock, LW_EXCLUSIVE);
+	counters = counters_of_database(MyDatabaseId);
+	if (counters == NULL && (counters = free_place()) != NULL)
+	{
+		database_init(counters);
+		pg_write_barrier();
+		pg_atomic_write_u32(&counters->database, MyDatabaseId);
+	}
+	LWLockRelease(slots_lock);
+	return counters != NULL;
 }
 
 /* The newest slot of a name, unless tables of several schemas bear it. */
@@ -296,56 +359,30 @@ counters_add_failure(const WriteTarget *target, WriteCount what,
 	}
 }
 
-/*
- * Places are never given back, so that a free one ends the search and no lock
- * is needed to take it.
- */
 void
 counters_add_log_line(Oid database, int sqlstate, const char *application)
 {
-	uint64		key = ((uint64) database << 32) |
-		(uint32) ERRCODE_TO_CATEGORY(sqlstate) | UINT64CONST(0x80000000);
-	uint32		start = (database + ERRCODE_TO_CATEGORY(sqlstate)) % LOG_CLASSES;
+	DatabaseCounters *counters = counters_of_database(database);
+	LogClass   *class;
 
-	for (uint32 i = 0; i < LOG_CLASSES; i++)
-	{
-		LogClass   *class =
-			&writes_shared->log_classes[(start + i) % LOG_CLASSES];
-		uint64		there = pg_atomic_read_u64(&class->key);
-
-		if (there == 0 &&
-			pg_atomic_compare_exchange_u64(&class->key, &there, key))
-			there = key;
-		if (there != key)
-			continue;
-		pg_atomic_fetch_add_u64(&class->lines, 1);
-		pg_atomic_write_u64(&class->last_at, (uint64) GetCurrentTimestamp());
-		if (busy_try(&class->busy, false))
-		{
-			strlcpy(NameStr(class->application),
-					application ? application : "", NAMEDATALEN);
-			pg_atomic_clear_flag(&class->busy);
-		}
+	if (counters == NULL)
 		return;
+	class = &counters->log_classes[log_class(sqlstate)];
+	pg_atomic_write_u64(&class->last_at, (uint64) GetCurrentTimestamp());
+	pg_atomic_fetch_add_u64(&class->lines, 1);
+	if (busy_try(&class->busy, false))
+	{
+		strlcpy(NameStr(class->application),
+				application ? application : "", NAMEDATALEN);
+		pg_atomic_clear_flag(&class->busy);
 	}
-	pg_atomic_fetch_add_u64(&writes_shared->log_lines_dropped, 1);
 }
 
 void
 counters_add_slow_statement(void)
 {
-	for (int i = 0; i < COUNTED_DATABASES; i++)
-	{
-		DatabaseCount *count = &writes_shared->databases[i];
-		uint32		there = pg_atomic_read_u32(&count->database);
+	DatabaseCounters *counters = counters_of_database(MyDatabaseId);
 
-		if (there == InvalidOid &&
-			pg_atomic_compare_exchange_u32(&count->database, &there,
-										   MyDatabaseId))
-			there = MyDatabaseId;
-		if (there != MyDatabaseId)
-			continue;
-		pg_atomic_fetch_add_u64(&count->slow_statements, 1);
-		return;
-	}
+	if (counters != NULL)
+		pg_atomic_fetch_add_u64(&counters->slow_statements, 1);
 }

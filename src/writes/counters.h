@@ -3,9 +3,9 @@
  *		Counts of writes, failures and log lines in shared memory.
  *
  * Gives: a slot for each tracked table of each database, adding to it, reading
- * it, the ring of recent failures, log lines by SQLSTATE class, and slow
- * statements of each database.
- * Needs: settings, the histogram, the failures by SQLSTATE.
+ * it, the ring of recent failures; and for each database that has the extension
+ * log lines by SQLSTATE class, and slow statements.
+ * Needs: settings, the histogram, the failures by SQLSTATE, the log's classes.
  *
  * Without preloading there is no shared memory: counters_there() is false, no
  * slot is ever found, and nothing below may be called but that.
@@ -26,6 +26,7 @@
 
 #include "writes/failure_kinds.h"
 #include "writes/histogram.h"
+#include "writes/log_class.h"
 
 /* What became of attempts, and the rows that those which succeeded wrote. */
 typedef enum WriteCount
@@ -43,8 +44,7 @@ typedef enum WriteCount
 #define WRITE_COUNTS (WRITES_ROWS + 1)
 
 #define FAILURE_RING_SIZE 64
-#define LOG_CLASSES 256
-#define COUNTED_DATABASES 128
+#define COUNTED_DATABASES 64
 
 /* Attempts of the application, or those of everybody else. */
 typedef struct WriteBook
@@ -94,27 +94,27 @@ typedef struct FailureRing
 	RecentFailure entries[FAILURE_RING_SIZE];
 } FailureRing;
 
-/* Log lines of ERROR and above of a database and a class of SQLSTATEs. */
+/* Log lines of ERROR and above of a class of SQLSTATEs. */
 typedef struct LogClass
 {
-	pg_atomic_uint64 key;		/* database and class, 0 when free */
 	pg_atomic_uint64 lines;
 	pg_atomic_uint64 last_at;
 	pg_atomic_flag busy;
 	NameData	application;
 } LogClass;
 
-typedef struct DatabaseCount
+/* A place of its own for all that its sessions can do, so that none lacks one. */
+typedef struct DatabaseCounters
 {
-	pg_atomic_uint32 database;	/* 0 when free */
+	pg_atomic_uint32 database;	/* 0 when free, and of the first */
 	pg_atomic_uint64 slow_statements;
-} DatabaseCount;
+	LogClass	log_classes[LOG_CLASSES];
+} DatabaseCounters;
 
 typedef struct WritesShared
 {
-	pg_atomic_uint64 log_lines_dropped; /* no room for their class */
-	DatabaseCount databases[COUNTED_DATABASES];
-	LogClass	log_classes[LOG_CLASSES];
+	DatabaseCounters databases[COUNTED_DATABASES];	/* the first is of
+													 * processes without one */
 	FailureRing ring;
 	pg_atomic_uint32 slots_freed;	/* so often: there may be room again */
 	int			nslots;
@@ -136,13 +136,19 @@ extern void counters_init(void);
 /* Finds or makes a slot; false when all are taken.  May take the LWLock. */
 extern bool counters_slot(const SlotKey *key, WriteTarget *target);
 
+/* Finds or makes this database's place; false when all are taken.  Likewise. */
+extern bool counters_database(void);
+
+/* NULL where it has none; InvalidOid is of processes without a database. */
+extern DatabaseCounters *counters_of_database(Oid database);
+
 /* The slots as they are now, nslots of them, in the current memory context. */
 extern SlotKey *counters_keys(void);
 
 /*
  * Of slots as they were then, frees those of this database that are none of
- * the keys to keep, and those of databases that are no more.  Reads a catalog:
- * in a transaction only.
+ * the keys to keep, and those, and the places, of databases that are no more.
+ * Reads a catalog: in a transaction only.
  */
 extern void counters_evict(const SlotKey *then, const SlotKey *keep, int nkeep);
 

@@ -29,7 +29,7 @@
 #include "writes/counters.h"
 
 #define COUNTERS_FILE "pg_stat/deploydb.stat"
-#define COUNTERS_MAGIC 0x64646203	/* the last byte is the format */
+#define COUNTERS_MAGIC 0x64646204	/* the last byte is the format */
 
 typedef struct CountersHeader
 {
@@ -135,6 +135,22 @@ book_load(WriteBook *to, WriteBook *from)
 	failure_kinds_copy(&to->failures, &from->failures);
 }
 
+static void
+database_load(DatabaseCounters *to, DatabaseCounters *from)
+{
+	pg_atomic_write_u32(&to->database, pg_atomic_read_u32(&from->database));
+	pg_atomic_write_u64(&to->slow_statements,
+						pg_atomic_read_u64(&from->slow_statements));
+	for (int i = 0; i < LOG_CLASSES; i++)
+	{
+		pg_atomic_write_u64(&to->log_classes[i].lines,
+							pg_atomic_read_u64(&from->log_classes[i].lines));
+		pg_atomic_write_u64(&to->log_classes[i].last_at,
+							pg_atomic_read_u64(&from->log_classes[i].last_at));
+		to->log_classes[i].application = from->log_classes[i].application;
+	}
+}
+
 /* Slots are loaded in their order; a smaller max_tracked leaves some out. */
 static void
 body_load(WritesShared *to, WritesShared *from, int nslots)
@@ -142,22 +158,7 @@ body_load(WritesShared *to, WritesShared *from, int nslots)
 	int			used = 0;
 
 	for (int i = 0; i < COUNTED_DATABASES; i++)
-	{
-		pg_atomic_write_u32(&to->databases[i].database,
-							pg_atomic_read_u32(&from->databases[i].database));
-		pg_atomic_write_u64(&to->databases[i].slow_statements,
-							pg_atomic_read_u64(&from->databases[i].slow_statements));
-	}
-	for (int i = 0; i < LOG_CLASSES; i++)
-	{
-		pg_atomic_write_u64(&to->log_classes[i].key,
-							pg_atomic_read_u64(&from->log_classes[i].key));
-		pg_atomic_write_u64(&to->log_classes[i].lines,
-							pg_atomic_read_u64(&from->log_classes[i].lines));
-		pg_atomic_write_u64(&to->log_classes[i].last_at,
-							pg_atomic_read_u64(&from->log_classes[i].last_at));
-		to->log_classes[i].application = from->log_classes[i].application;
-	}
+		database_load(&to->databases[i], &from->databases[i]);
 	to->ring.appended = from->ring.appended;
 	memcpy(to->ring.entries, from->ring.entries, sizeof(to->ring.entries));
 	for (int i = 0; i < nslots && used < to->nslots; i++)

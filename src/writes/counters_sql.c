@@ -288,53 +288,62 @@ deploydb_recent_failures(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Lines of this database, and of processes that are of none. */
-Datum
-deploydb_log_error_counters(PG_FUNCTION_ARGS)
+/* NULL where all places are taken, or nobody knows yet that this one is due. */
+static DatabaseCounters *
+own_database(void)
 {
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-
 	preloaded_or_error();
-	InitMaterializedSRF(fcinfo, 0);
+	(void) tracked_refresh();
+	return counters_of_database(MyDatabaseId);
+}
+
+static void
+put_log_classes(ReturnSetInfo *rsinfo, DatabaseCounters *counters,
+				bool in_database)
+{
 	for (int i = 0; i < LOG_CLASSES; i++)
 	{
-		LogClass   *class = &writes_shared->log_classes[i];
-		uint64		key = pg_atomic_read_u64(&class->key);
-		Oid			database = (Oid) (key >> 32);
+		LogClass   *class = &counters->log_classes[i];
 		NameData	application = {0};
-		char		name[3] = {0};
 		Datum		values[5];
 		bool		nulls[5] = {0};
 
-		if (key == 0 || (OidIsValid(database) && database != MyDatabaseId))
+		if (pg_atomic_read_u64(&class->lines) == 0)
 			continue;
 		if (busy_try(&class->busy, true))
 		{
 			application = class->application;
 			pg_atomic_clear_flag(&class->busy);
 		}
-		memcpy(name, unpack_sql_state((int) (key & 0x7fffffff)), 2);
-		values[0] = CStringGetTextDatum(name);
-		values[1] = BoolGetDatum(OidIsValid(database));
+		values[0] = CStringGetTextDatum(log_class_name(i));
+		values[1] = BoolGetDatum(in_database);
 		values[2] = count_datum(&class->lines);
 		values[3] = TimestampTzGetDatum((TimestampTz) pg_atomic_read_u64(&class->last_at));
 		values[4] = text_or_null(NameStr(application), &nulls[4]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+}
+
+/* Lines of this database, and of processes that are of none. */
+Datum
+deploydb_log_error_counters(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DatabaseCounters *own = own_database();
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (own != NULL)
+		put_log_classes(rsinfo, own, true);
+	put_log_classes(rsinfo, counters_of_database(InvalidOid), false);
 	return (Datum) 0;
 }
 
 Datum
 deploydb_slow_queries(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
-	preloaded_or_error();
-	for (int i = 0; i < COUNTED_DATABASES; i++)
-	{
-		DatabaseCount *count = &writes_shared->databases[i];
+	DatabaseCounters *own = own_database();
 
-		if (pg_atomic_read_u32(&count->database) == MyDatabaseId)
-			PG_RETURN_DATUM(count_datum(&count->slow_statements));
-	}
-	PG_RETURN_INT64(0);
+	if (own == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(count_datum(&own->slow_statements));
 }

@@ -299,7 +299,7 @@ tables_fill(Relation truth)
 		tracked_cache.count++;
 	}
 	evict_others(truth);
-	tracked_cache.lacking = false;
+	tracked_cache.lacking = !counters_database();
 	tracked_cache.freed_seen = pg_atomic_read_u32(&writes_shared->slots_freed);
 	for (int i = 0; i < tracked_cache.count; i++)
 	{

@@ -35,7 +35,8 @@ typedef struct TrackedCache
 	int			count;
 	bool		valid;
 	bool		eviction_due;	/* by the next transaction that may */
-	bool		lacking;		/* no slot was free for one of them */
+	bool		lacking;		/* no slot was free for one of them, or no
+								 * place for the database */
 	uint32		freed_seen;		/* slots that had been freed by then */
 } TrackedCache;
 

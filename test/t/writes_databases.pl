@@ -188,5 +188,38 @@ foreach my $relation ('TABLE deploydb.tracked (a int, b int, c int, d int, e int
 	is("$status $out", '0 1', "a $relation of somebody's") or diag($err);
 }
 
+# Whoever raises errors of every class, in a database of his own or in ours, takes
+# nobody's room in what is counted of the log.
+sub raise_errors { my $database = shift; $node->psql($database, join('', map { "DO \$\$ BEGIN RAISE 'x' USING ERRCODE = '$_'; END \$\$;" . "\n" } @_),
+	on_error_stop => 0, extra_params => [ '-U', 'somebody' ]); return }
+sub lines { my $class = shift; return sql('late', "SELECT COALESCE(sum(count), 0) FROM deploydb.log_error WHERE in_database AND sqlstate_class = '$class'") }
+my @odd = map { my $first = $_; map { "$first${_}001" } 0 .. 9, 'A' .. 'Z' } qw(Q R S T U V W Y);
+chomp(my $share = qx(pg_config --sharedir));
+my @usual = slurp_file("$share/errcodes.txt") =~ /^Section: Class (\w\w) /mg;
+my $zero_division = lines('22');
+my $others = lines('other');
+raise_errors($_, @odd) foreach qw(foreign_one late);
+is(lines('other'), $others + @odd, 'errors of nobody\'s classes are one class');
+is(lines('22'), $zero_division, 'and no other one');
+raise_errors('late', map { "${_}QQQ" } @usual);
+is(sql('late', 'SELECT count(*) FROM deploydb.log_error WHERE in_database'), @usual + 1, 'the server\'s own are told apart, each');
+is(lines('22'), $zero_division + 1, 'as if nothing had been');
+is(lines('other'), $others + @odd, 'none of them is another');
+$node->restart;
+is(lines('22'), $zero_division + 1, 'and so they are after a restart');
+
+# More databases than are counted at a time come and go.
+my $slow = q{SELECT deploydb.slow_queries(); SET deploydb.slow_query_threshold = 0; SELECT pg_sleep(0.002); SET deploydb.slow_query_threshold = -1; SELECT deploydb.slow_queries()};
+my $missed = 0;
+foreach my $i (1 .. 66)
+{
+	sql('postgres', "CREATE DATABASE passing TEMPLATE template STRATEGY file_copy");
+	$missed++ if sql('passing', $slow) !~ /^0\n+2\z/;    # the first SET is slow, too
+	$node->psql('passing', 'SELECT 1 / 0');
+	$missed++ if sql('passing', q{SELECT count FROM deploydb.log_error WHERE in_database AND sqlstate_class = '22'}) ne '1';
+	sql('postgres', 'DROP DATABASE passing');
+}
+is($missed, 0, 'slow statements and errors of each are counted, from zero on');
+
 $node->stop;
 done_testing();
