@@ -344,6 +344,16 @@ DECLARE
 	built_in boolean;
 	broken text;
 BEGIN
+	LOCK TABLE deploydb.own_metric IN SHARE ROW EXCLUSIVE MODE;
+	-- OLD was read before, and NEW is written whole
+	IF TG_OP = 'UPDATE' AND NOT EXISTS (SELECT FROM deploydb.metric m
+		WHERE m.name = OLD.name AND m.changed_at IS NOT DISTINCT FROM OLD.changed_at)
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'serialization_failure',
+			MESSAGE = format('metric "%s" was changed meanwhile', OLD.name),
+			HINT = 'Try again.';
+	END IF;
 	IF TG_OP = 'DELETE' THEN
 		DELETE FROM deploydb.own_metric_state s WHERE s.name = OLD.name;
 		DELETE FROM deploydb.own_metric o WHERE o.name = OLD.name;

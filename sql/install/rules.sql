@@ -250,6 +250,15 @@ AS $$
 BEGIN
 	-- two changes could make a circle of parents together
 	LOCK TABLE deploydb.own_rule IN SHARE ROW EXCLUSIVE MODE;
+	-- OLD was read before, and NEW is written whole
+	IF TG_OP = 'UPDATE' AND NOT EXISTS (SELECT FROM deploydb.alert_rule r
+		WHERE r.id = OLD.id AND r.changed_at IS NOT DISTINCT FROM OLD.changed_at)
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'serialization_failure',
+			MESSAGE = format('rule "%s" was changed meanwhile', OLD.id),
+			HINT = 'Try again.';
+	END IF;
 	-- a rule that was disabled for a fault may do now, another's change too
 	DELETE FROM deploydb.rule_fault;
 
@@ -320,6 +329,7 @@ CREATE FUNCTION deploydb.set_rule(rule text, metric text DEFAULT NULL, kind text
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -338,6 +348,8 @@ BEGIN
 				(SELECT c FROM unnest(clear) c WHERE c IS NULL OR c <> ALL (clearable) LIMIT 1)),
 			HINT = format('Clear one of: %s.', array_to_string(clearable, ', '));
 	END IF;
+	-- what is read is what another's change leaves
+	LOCK TABLE deploydb.own_rule IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.* INTO changed FROM deploydb.alert_rule r WHERE r.id = rule;
 	is_new := NOT FOUND;
 	IF is_new AND metric IS NULL THEN
