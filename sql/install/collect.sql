@@ -495,6 +495,7 @@ CREATE FUNCTION deploydb.collect_metrics(at timestamptz)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -223,10 +223,12 @@ UPDATE deploydb.outbox o SET state = s.state, finished_at = CASE WHEN s.state <>
 FROM unnest('{delivered,dead,sending}'::text[]) WITH ORDINALITY AS s (state, n)
 WHERE o.id = (SELECT min(id) FROM deploydb.outbox) + s.n - 1;
 UPDATE deploydb.monitor_state SET last_tick_ms = 1500, last_evaluation_ms = 2.5;
+SET extra_float_digits = -14;
 SELECT deploydb.collect_metrics(now()) \g /dev/null
+RESET extra_float_digits;
 SELECT is(latest('webhook.backlog'), 3::double precision, 'messages that are not delivered yet');
 SELECT is(latest('worker.tick_seconds'), 1.5::double precision, 'how long the last tick took');
-SELECT is(latest('alert.evaluation_ms'), 2.5::double precision, 'and its evaluation');
+SELECT is(latest('alert.evaluation_ms'), 2.5::double precision, 'and its evaluation, to the last digit');
 SELECT deploydb.drop_webhook('pager') \g /dev/null
 DELETE FROM deploydb.outbox;
 SELECT is(latest('decision.confidence.p50'), 0.2::double precision, 'the median confidence');

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(128);
+SELECT plan(129);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -69,6 +69,12 @@ SELECT throws_ok('INSERT INTO deploydb.own_rule (id) VALUES (''x'')', '42501', N
 RESET SESSION AUTHORIZATION;
 SELECT is((SELECT changed_by FROM deploydb.alert_rule WHERE id = 'api_down'), 'deploydb_test_operator', 'his name is kept');
 SELECT is(deploydb.reset_rule('api_down'), true, 'it is enabled again');
+
+SET extra_float_digits = -14;
+SELECT deploydb.set_rule('rollback_error_rate', threshold => 0.1 + 0.2::double precision) \g /dev/null
+RESET extra_float_digits;
+SELECT is((SELECT threshold FROM deploydb.alert_rule WHERE id = 'rollback_error_rate'), 0.1 + 0.2::double precision, 'a number is kept to its last digit');
+SELECT deploydb.reset_rule('rollback_error_rate') \g /dev/null
 
 -- the view
 SELECT lives_ok('INSERT INTO deploydb.alert_rule (id, metric, comparison, threshold) VALUES (''v'', ''m'', ''>'', 1)', 'a row is inserted');
