@@ -104,7 +104,9 @@ CREATE VIEW deploydb.metric AS
 	SELECT COALESCE(o.name, b.name) AS name, 'gauge'::text AS type, COALESCE(o.unit, b.unit) AS unit,
 		COALESCE(o.help, b.help) AS help,
 		CASE WHEN b.collector IS NOT NULL THEN 'collected' WHEN o.query IS NOT NULL THEN 'query' ELSE 'pushed' END AS source,
-		o.query, o.search_path, o.owner, COALESCE(o.stale_after_seconds, b.stale_after_seconds) AS stale_after_seconds,
+		o.query, o.search_path,
+		COALESCE((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = s.owner_oid::oid), o.owner) AS owner,
+		COALESCE(o.stale_after_seconds, b.stale_after_seconds) AS stale_after_seconds,
 		COALESCE(o.enabled, true) AS enabled, o.name IS NULL AS built_in,
 		CASE WHEN s.disabled_at IS NOT NULL THEN s.last_error END AS fault, o.changed_at, o.changed_by
 	FROM deploydb.builtin_metric b
@@ -326,11 +328,14 @@ BEGIN
 			MESSAGE = format('value of metric "%s" is of the future, or older than a day', name),
 			DETAIL = format('It is of %s, and now is %s.', at, clock_timestamp());
 	END IF;
+	IF NOT (SELECT m.enabled FROM deploydb.metric m WHERE m.name = name) THEN
+		RETURN false;
+	END IF;
 	RETURN deploydb.record_metric(name, '', LEAST(at, clock_timestamp()), value);
 END
 $$;
 COMMENT ON FUNCTION deploydb.push_metric(text, double precision, timestamptz) IS
-	'Monitoring: keeps a value that was measured elsewhere';
+	'Monitoring: keeps a value that was measured elsewhere; false while the metric is switched off';
 REVOKE ALL ON FUNCTION deploydb.push_metric(text, double precision, timestamptz) FROM PUBLIC;
 
 -- Rows are written as they are: what a restore brings goes to own_metric
@@ -387,6 +392,11 @@ BEGIN
 			MESSAGE = format('metric "%s" is built in', NEW.name),
 			DETAIL = 'It has no query of one''s own.';
 	END IF;
+	IF NEW.owner IS DISTINCT FROM OLD.owner AND NOT pg_has_role(NEW.owner::name, 'MEMBER') THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('must be member of role "%s"', NEW.owner);
+	END IF;
 
 	BEGIN
 		INSERT INTO deploydb.own_metric AS o (name, unit, help, query, search_path, owner, stale_after_seconds,
@@ -409,11 +419,15 @@ BEGIN
 
 	-- whatever was wrong with it may be mended
 	INSERT INTO deploydb.own_metric_state AS s (name, owner_oid)
-	SELECT o.name, r.oid::bigint FROM deploydb.own_metric o JOIN pg_roles r ON r.rolname = o.owner
+	SELECT o.name, r.oid::bigint FROM deploydb.own_metric o LEFT JOIN pg_roles r ON r.rolname = o.owner
 	WHERE o.name = NEW.name AND o.query IS NOT NULL
 	ON CONFLICT ON CONSTRAINT own_metric_state_pkey DO UPDATE SET
-		owner_oid = CASE WHEN TG_OP = 'UPDATE' AND NEW.owner = OLD.owner THEN s.owner_oid ELSE EXCLUDED.owner_oid END,
+		owner_oid = COALESCE(CASE WHEN NEW.owner = OLD.owner THEN s.owner_oid END, EXCLUDED.owner_oid),
 		failures = 0, last_error = NULL, disabled_at = NULL;
+	-- rules would go by the last value
+	IF NOT NEW.enabled THEN
+		DELETE FROM deploydb.metric_latest l WHERE l.metric = NEW.name;
+	END IF;
 	RETURN NEW;
 END
 $$;
@@ -496,8 +510,8 @@ BEGIN
 	IF name IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
 	END IF;
-	-- dropped meanwhile
-	PERFORM FROM deploydb.own_metric o WHERE o.name = name FOR KEY SHARE;
+	-- dropped or switched off meanwhile
+	PERFORM FROM deploydb.own_metric o WHERE o.name = name AND o.enabled FOR SHARE;
 	IF NOT FOUND THEN
 		RETURN false;
 	END IF;

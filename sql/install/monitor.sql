@@ -144,6 +144,51 @@ COMMENT ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz, boolean) 
 	'Monitoring: calls one part of the tick; in a scope of its own its error is a result';
 REVOKE ALL ON FUNCTION deploydb.tick_part(text, timestamptz, timestamptz, boolean) FROM PUBLIC;
 
+-- A role is known by its oid from the first tick on, as another may get its
+-- name; and a dump has the name.
+CREATE FUNCTION deploydb.refresh_owners()
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	renamed record;
+	refreshed bigint := 0;
+BEGIN
+	INSERT INTO deploydb.own_metric_state (name, owner_oid)
+	SELECT o.name, r.oid::bigint FROM deploydb.own_metric o JOIN pg_roles r ON r.rolname = o.owner
+	WHERE o.query IS NOT NULL AND NOT EXISTS (SELECT FROM deploydb.own_metric_state s WHERE s.name = o.name)
+	ON CONFLICT DO NOTHING;
+	INSERT INTO deploydb.checklist_item_owner (key, owner_oid)
+	SELECT o.key, r.oid::bigint FROM deploydb.own_checklist_item o JOIN pg_roles r ON r.rolname = o.owner
+	WHERE o.predicate IS NOT NULL AND NOT EXISTS (SELECT FROM deploydb.checklist_item_owner w WHERE w.key = o.key)
+	ON CONFLICT DO NOTHING;
+	-- no UPDATE that finds nothing: it would wait for whoever changes a metric
+	FOR renamed IN
+		SELECT o.name, r.rolname FROM deploydb.own_metric o
+			JOIN deploydb.own_metric_state s ON s.name = o.name
+			JOIN pg_roles r ON r.oid = s.owner_oid::oid
+		WHERE r.rolname <> o.owner
+	LOOP
+		UPDATE deploydb.own_metric o SET owner = renamed.rolname WHERE o.name = renamed.name;
+		refreshed := refreshed + 1;
+	END LOOP;
+	FOR renamed IN
+		SELECT o.key, r.rolname FROM deploydb.own_checklist_item o
+			JOIN deploydb.checklist_item_owner w ON w.key = o.key
+			JOIN pg_roles r ON r.oid = w.owner_oid::oid
+		WHERE r.rolname <> o.owner
+	LOOP
+		UPDATE deploydb.own_checklist_item o SET owner = renamed.rolname WHERE o.key = renamed.key;
+		refreshed := refreshed + 1;
+	END LOOP;
+	RETURN refreshed;
+END
+$$;
+COMMENT ON FUNCTION deploydb.refresh_owners() IS
+	'Monitoring: keeps what the roles are called now that own metrics and predicates, and returns how many were renamed; a part of the tick';
+REVOKE ALL ON FUNCTION deploydb.refresh_owners() FROM PUBLIC;
+
 -- A scope that writes takes a transaction id of its own: the monitor tries
 -- without any, and again with them where a part fails.
 CREATE FUNCTION deploydb.tick(scoped boolean DEFAULT true)
@@ -169,7 +214,7 @@ BEGIN
 	FOREACH call IN ARRAY CASE WHEN preloaded THEN ARRAY['deploydb.take_write_sample()'] ELSE '{}' END
 		|| ARRAY['deploydb.collect_metrics($1)', 'deploydb.evaluate_rules($1)', 'deploydb.watch_deployment($1)',
 			'deploydb.note_targets($1)', 'deploydb.enqueue_events()', 'deploydb.renew_alerts()', 'deploydb.release_claims()',
-			'deploydb.bury_orphans()', 'deploydb.thin_write_samples($1)',
+			'deploydb.bury_orphans()', 'deploydb.refresh_owners()', 'deploydb.thin_write_samples($1)',
 			'deploydb.purge_writes($2, 1000)', 'deploydb.purge_samples($2, 1000)', 'deploydb.purge_changes($2, 1000)',
 			'deploydb.purge_events($2, 1000)', 'deploydb.purge_messages($2, 1000)', 'deploydb.seal_log()']
 	LOOP

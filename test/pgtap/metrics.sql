@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(130);
+SELECT plan(145);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -119,6 +119,67 @@ SELECT throws_ok($$SELECT drop_metric('queue.length')$$, '42704');
 SELECT throws_ok($$SELECT drop_metric('api.up')$$, '55000');
 SELECT add_metric('shop.orders', NULL, 'orders', 'Orders a minute') \g /dev/null
 SELECT ok(push_metric('shop.orders', 12), 'without a query it is declared, and pushed');
+
+-- Switched off
+
+SELECT deploydb.set_rule('orders_many', 'shop.orders', comparison => '>', threshold => 10) \g /dev/null
+UPDATE deploydb.metric SET enabled = false WHERE name = 'shop.orders';
+SELECT is(latest('shop.orders'), NULL, 'a metric that is switched off loses its value');
+SELECT ok(NOT push_metric('shop.orders', 12), 'and none is taken');
+SELECT deploydb.evaluate_rules(now()) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.active_alert WHERE rule = 'orders_many'), 0::bigint, 'so its rules do not fire');
+SELECT add_metric('shop.carts', 'SELECT 5') \g /dev/null
+UPDATE deploydb.metric SET enabled = false WHERE name = 'shop.carts';
+SELECT ok(NOT record_own_metric('shop.carts', 5, NULL, false), 'nor what a query gave that was under way');
+UPDATE deploydb.metric SET enabled = true WHERE name = 'shop.orders';
+SELECT ok(push_metric('shop.orders', 12), 'until it is switched on');
+SELECT deploydb.reset_rule('orders_many'), deploydb.drop_metric('shop.carts') \g /dev/null
+
+-- Whose a query is
+
+CREATE FUNCTION owner_of_query() RETURNS text
+LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM deploydb.metric_latest l WHERE l.metric = 'shop.visits';
+	RETURN (SELECT d.owner_oid::oid::regrole FROM deploydb.due_metric(now()) d WHERE d.name = 'shop.visits');
+END
+$$;
+CREATE ROLE deploydb_test_before;
+CREATE ROLE deploydb_test_stranger;
+GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA deploydb TO deploydb_test_stranger;
+GRANT USAGE ON SCHEMA deploydb TO deploydb_test_stranger;
+SELECT deploydb.grant_access('deploydb_test_before', 'operator') \g /dev/null
+SET ROLE deploydb_test_before;
+SELECT deploydb.add_metric('shop.visits', 'SELECT 5') \g /dev/null
+RESET ROLE;
+ALTER ROLE deploydb_test_before RENAME TO deploydb_test_after;
+CREATE ROLE deploydb_test_before;
+SELECT is((SELECT owner FROM deploydb.metric WHERE name = 'shop.visits'), 'deploydb_test_after', 'the owner is called what the role is called now');
+SELECT is(deploydb.refresh_owners(), 1::bigint, 'the tick keeps its name');
+SELECT is((SELECT owner FROM deploydb.own_metric WHERE name = 'shop.visits'), 'deploydb_test_after', 'for a dump');
+SELECT is(deploydb.refresh_owners(), 0::bigint, 'once');
+ALTER ROLE deploydb_test_after RENAME TO deploydb_test_later;
+SELECT record_own_metric('shop.visits', NULL, 'it broke', true) \g /dev/null
+UPDATE deploydb.metric SET enabled = true WHERE name = 'shop.visits';
+SELECT is(owner_of_query(), 'deploydb_test_later',
+	'it is switched on again though the role was renamed, and is that role''s');
+SELECT throws_ok($$UPDATE deploydb.metric SET owner = 'nobody_here' WHERE name = 'shop.visits'$$, '42704', NULL, 'it is not given to nobody');
+SET ROLE deploydb_test_stranger;
+SELECT throws_ok($$UPDATE deploydb.metric SET owner = 'deploydb_test_before' WHERE name = 'shop.visits'$$, '42501',
+	'must be member of role "deploydb_test_before"', 'nor to a role that one is no member of');
+RESET ROLE;
+SELECT is((SELECT owner FROM deploydb.metric WHERE name = 'shop.visits'), 'deploydb_test_later', 'and stays whose it was');
+UPDATE deploydb.metric SET owner = 'deploydb_test_before' WHERE name = 'shop.visits';
+SELECT is(owner_of_query(), 'deploydb_test_before', 'it is given to another');
+-- as restored
+DELETE FROM deploydb.own_metric_state;
+SELECT deploydb.refresh_owners() \g /dev/null
+ALTER ROLE deploydb_test_before RENAME TO deploydb_test_after;
+SELECT is(owner_of_query(), 'deploydb_test_after',
+	'what a restore brought is the role''s from the first tick on');
+SELECT drop_metric('shop.visits') \g /dev/null
+DROP OWNED BY deploydb_test_after, deploydb_test_later, deploydb_test_stranger;
+DROP ROLE deploydb_test_after, deploydb_test_later, deploydb_test_stranger;
 
 -- The growth of a counter: of the last minute, and never negative
 

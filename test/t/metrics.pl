@@ -190,6 +190,7 @@ $tick = sql('SELECT ticks FROM deploydb.worker_status');
 wait_for("SELECT ticks > $tick + 1 FROM deploydb.worker_status", 'the monitor goes on');
 sql('ALTER ROLE clerk RENAME TO secretary; INSERT INTO job VALUES (true)');
 wait_for(q{SELECT value = 2 FROM deploydb.metric_value WHERE metric = 'job.count'}, 'its owner is renamed');
+wait_for(q{SELECT owner = 'secretary' FROM deploydb.own_metric WHERE name = 'job.count'}, 'which a dump will know');
 sql('REASSIGN OWNED BY secretary TO postgres; DROP OWNED BY secretary; DROP ROLE secretary');
 wait_for(q{SELECT fault LIKE '%was dropped' FROM deploydb.metric WHERE name = 'job.count'}, 'its owner is dropped');
 
