@@ -126,9 +126,11 @@ COMMENT ON FUNCTION deploydb.tell_others(text, text) IS
 REVOKE ALL ON FUNCTION deploydb.tell_others(text, text) FROM PUBLIC;
 
 -- How the webhook does.  After five failures in a row it is left alone, but for
--- a probe after half a minute, then after twice as long each time.  Nothing is
--- noted of one that somebody is just changing or has dropped.
-CREATE FUNCTION deploydb.record_webhook(hook text, delivered boolean, wait double precision, at timestamptz,
+-- a probe after half a minute, then after twice as long each time.  In a row are
+-- attempts that were claimed knowing of the last failure: what was under way with
+-- it tells nothing new, nor does a test.  Nothing is noted of a webhook that
+-- somebody is just changing or has dropped.
+CREATE FUNCTION deploydb.record_webhook(message deploydb.outbox, delivered boolean, wait double precision, at timestamptz,
 	status integer, stage text, error text, ms double precision)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -138,22 +140,27 @@ AS $$
 DECLARE
 	limit_of_failures integer := 5;
 	state deploydb.webhook_state;
+	hook text := message.webhook;
+	another boolean;
 BEGIN
 	SELECT s.* INTO state FROM deploydb.webhook_state s WHERE s.webhook = hook FOR NO KEY UPDATE SKIP LOCKED;
 	IF state.webhook IS NULL THEN
 		RETURN NULL;
 	END IF;
-	state.failures := CASE WHEN delivered THEN 0 ELSE state.failures + 1 END;
+	another := NOT delivered AND message.kind <> 'test' AND message.prior_failures IS NOT DISTINCT FROM state.failures;
+	state.failures := CASE WHEN delivered THEN 0 WHEN another THEN state.failures + 1 ELSE state.failures END;
 	UPDATE deploydb.webhook_state s
 	SET failures = state.failures, last_attempt_at = at, last_status = status, last_stage = stage, last_error = error, last_ms = ms,
 		last_success_at = CASE WHEN delivered THEN at ELSE s.last_success_at END,
 		paused_until = CASE WHEN delivered THEN NULL WHEN wait IS NULL THEN s.paused_until
 			ELSE GREATEST(s.paused_until, at + wait * interval '1 second') END,
-		opened_at = CASE WHEN delivered THEN NULL WHEN state.failures >= limit_of_failures THEN COALESCE(s.opened_at, at) END,
-		probe_at = CASE WHEN NOT delivered AND state.failures >= limit_of_failures
-			THEN at + LEAST(3600, 30 * 2 ^ LEAST(state.failures - limit_of_failures, 10)) * interval '1 second' END
+		opened_at = CASE WHEN delivered THEN NULL WHEN state.failures >= limit_of_failures THEN COALESCE(s.opened_at, at)
+			ELSE s.opened_at END,
+		probe_at = CASE WHEN delivered THEN NULL WHEN another AND state.failures >= limit_of_failures
+			THEN at + LEAST(3600, 30 * 2 ^ LEAST(state.failures - limit_of_failures, 10)) * interval '1 second'
+			ELSE s.probe_at END
 	WHERE s.webhook = hook;
-	IF state.opened_at IS NULL AND state.failures = limit_of_failures THEN
+	IF another AND state.opened_at IS NULL AND state.failures = limit_of_failures THEN
 		PERFORM deploydb.tell_others(hook, format(deploydb.word('webhook %s keeps failing (%s); its messages wait'), hook, error));
 	ELSIF state.opened_at IS NOT NULL AND delivered THEN
 		PERFORM deploydb.tell_others(hook, format(deploydb.word('webhook %s works again'), hook));
@@ -161,10 +168,10 @@ BEGIN
 	RETURN state.opened_at IS NULL;
 END
 $$;
-COMMENT ON FUNCTION deploydb.record_webhook(text, boolean, double precision, timestamptz, integer, text, text,
+COMMENT ON FUNCTION deploydb.record_webhook(deploydb.outbox, boolean, double precision, timestamptz, integer, text, text,
 	double precision) IS
 	'Webhooks: notes how an attempt to reach a webhook went, and tells the others when it keeps failing';
-REVOKE ALL ON FUNCTION deploydb.record_webhook(text, boolean, double precision, timestamptz, integer, text, text,
+REVOKE ALL ON FUNCTION deploydb.record_webhook(deploydb.outbox, boolean, double precision, timestamptz, integer, text, text,
 	double precision) FROM PUBLIC;
 
 -- What a message becomes by an answer.
@@ -254,13 +261,13 @@ BEGIN
 	IF verdict = 'retry' THEN
 		pause := deploydb.retry_seconds(retry_after, at);
 	END IF;
+	PERFORM deploydb.record_webhook(message, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);
 	message.attempts := message.attempts - spared;
 	result := deploydb.settle_message(message, verdict, reason, pause, at, status, stage, ms);
 	FOREACH message IN ARRAY along LOOP
 		message.attempts := message.attempts - spared;
 		PERFORM deploydb.settle_message(message, verdict, reason, pause, at, status, stage, ms);
 	END LOOP;
-	PERFORM deploydb.record_webhook(message.webhook, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);
 	RETURN result;
 END
 $$;

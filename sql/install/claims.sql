@@ -254,7 +254,8 @@ BEGIN
 	END LOOP;
 	UPDATE deploydb.outbox o
 	SET state = 'sending', attempts = o.attempts + 1, sent_with = NULL,
-		claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m)
+		claimed_by = (SELECT m.restarts FROM deploydb.monitor_state m),
+		prior_failures = (SELECT s.failures FROM deploydb.webhook_state s WHERE s.webhook = o.webhook)
 	WHERE o.id = ANY (chosen);
 	-- one that cannot be signed holds up no other
 	FOREACH number IN ARRAY chosen LOOP

@@ -4,7 +4,8 @@
 -- that a newer one of its topic says better is superseded; what exceeds the
 -- rate is folded into a digest: told_by names the message that tells it.  To
 -- Alertmanager it goes along with another one in the last attempt, sent_with.
--- claimed_by is what monitor_state.restarts is of the monitor that sends it.
+-- claimed_by is what monitor_state.restarts is of the monitor that sends it,
+-- prior_failures what webhook_state.failures was when it was claimed.
 
 CREATE TABLE deploydb.outbox (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -28,7 +29,8 @@ CREATE TABLE deploydb.outbox (
 	told_by bigint,
 	sent_with bigint,
 	ends_at timestamptz,
-	claimed_by bigint
+	claimed_by bigint,
+	prior_failures integer
 );
 CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state = 'pending';
 CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attempt_at) WHERE state = 'pending';

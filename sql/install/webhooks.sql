@@ -266,9 +266,10 @@ BEGIN
 	PERFORM deploydb.webhook_or_error(name);
 	INSERT INTO deploydb.webhook_secret AS s (webhook, url) VALUES (name, url)
 	ON CONFLICT ON CONSTRAINT webhook_secret_pkey DO UPDATE SET url = EXCLUDED.url;
+	-- one that is left alone is so until a probe has arrived, which is due now
 	INSERT INTO deploydb.webhook_state (webhook) VALUES (name)
 	ON CONFLICT ON CONSTRAINT webhook_state_pkey DO UPDATE
-		SET failures = 0, paused_until = NULL, opened_at = NULL, probe_at = NULL;
+		SET failures = 0, paused_until = NULL, probe_at = NULL;
 	UPDATE deploydb.outbox o SET next_attempt_at = clock_timestamp()
 	WHERE o.webhook = name AND o.state = 'pending';
 	PERFORM deploydb.wake_monitor();

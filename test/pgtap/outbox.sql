@@ -181,7 +181,9 @@ UPDATE deploydb.webhook_state SET paused_until = NULL;
 CREATE FUNCTION backoff(n integer) RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE result double precision;
 BEGIN
-	UPDATE deploydb.outbox SET state = 'sending', attempts = n WHERE id = (SELECT min(id) FROM deploydb.outbox);
+	UPDATE deploydb.outbox o SET state = 'sending', attempts = n,
+		prior_failures = (SELECT s.failures FROM deploydb.webhook_state s WHERE s.webhook = o.webhook)
+	WHERE id = (SELECT min(id) FROM deploydb.outbox);
 	PERFORM record((SELECT min(id) FROM deploydb.outbox), 500);
 	SELECT extract(epoch FROM o.next_attempt_at - s.last_attempt_at) INTO result
 	FROM deploydb.outbox o JOIN deploydb.webhook_state s USING (webhook) ORDER BY o.id LIMIT 1;
@@ -221,6 +223,40 @@ SELECT record(id, 200) FROM claim() WHERE webhook = 'g' \g /dev/null
 SELECT is((SELECT state FROM deploydb.webhook_health WHERE name = 'g'), 'ok', 'one that arrives closes it');
 SELECT is((SELECT count(*) FROM deploydb.outbox WHERE kind = 'notice' AND body LIKE '%webhook g works again%'), 1::bigint, 'and is told');
 SELECT is(deploydb.replay_since('2026-01-01'), 0::bigint, 'no dead letters');
+
+-- what is under way together fails once
+CREATE PROCEDURE fail_burst() LANGUAGE plpgsql AS $$
+BEGIN
+	CALL make_due();
+	CALL refill();
+	PERFORM record(c.id, 503) FROM claim() c WHERE c.webhook = 'g';
+END $$;
+DELETE FROM deploydb.outbox;
+SELECT deploydb.notify('burst ' || n, 'P0', 'g') FROM generate_series(1, 12) n \g /dev/null
+CALL fail_burst();
+SELECT results_eq('SELECT state, failures, pending FROM deploydb.webhook_health WHERE name = ''g''', $$VALUES ('failing', 1, 12::bigint)$$, 'twelve fail at once');
+CALL fail_burst();
+CALL fail_burst();
+CALL fail_burst();
+CALL fail_burst();
+SELECT results_eq('SELECT state, failures FROM deploydb.webhook_health WHERE name = ''g''', $$VALUES ('open', 5)$$, 'five times in a row');
+SELECT is((SELECT probe_at - opened_at FROM deploydb.webhook_state WHERE webhook = 'g'), interval '30 s', 'the first probe is in half a minute');
+-- nor does a test that fails count
+SELECT deploydb.queue_message('g', 'generic', deploydb.notice_message('test', 'P3', 'test'), 'test/1', NULL) \g /dev/null
+SELECT is(record(id, 503), 'dead', 'a test') FROM claim() WHERE webhook = 'g';
+SELECT is((SELECT concat_ws(' ', failures, probe_at - opened_at) FROM deploydb.webhook_state WHERE webhook = 'g'), '5 00:00:30', 'delays no probe');
+
+-- another address is probed at once, and closes the circuit once something arrives
+SELECT deploydb.set_webhook_url('g', 'https://example.org/hook?token=s3cret') \g /dev/null
+CALL refill();
+SELECT ok(deploydb.next_claim_at() <= clock_timestamp(), 'at once');
+SELECT record(id, 503) FROM claim() WHERE webhook = 'g' \g /dev/null
+SELECT is((SELECT concat_ws(' ', state, failures, waits_until) FROM deploydb.webhook_health WHERE name = 'g'), 'open 1', 'one that fails is the first');
+SELECT deploydb.set_webhook_url('g', 'https://example.org/hook?token=s3cret') \g /dev/null
+SELECT is(array_agg(record(id, 200)), '{delivered}', 'one probe') FROM claim() WHERE webhook = 'g';
+SELECT is((SELECT state FROM deploydb.webhook_health WHERE name = 'g'), 'ok', 'arrives');
+SELECT is(array_agg(webhook ORDER BY body LIKE '%keeps failing%' DESC), '{urgent,urgent}', 'the others are told of both')
+FROM deploydb.outbox WHERE kind = 'notice' AND body ~ 'webhook g (keeps failing|works again)';
 
 -- past the rate: one digest with counts, and nothing is dropped
 DELETE FROM deploydb.outbox;

@@ -186,7 +186,11 @@ SKIP:
 {
 	# One that is left alone is tested all the same, and works again after it.
 	sql(sprintf q{SELECT deploydb.add_webhook('broken', 'generic', '%s', min_severity => 'P0')}, $receiver->url('/status/404'));
-	sql(q{SELECT deploydb.notify('x', 'P0', 'broken') FROM generate_series(1, 5)});
+	foreach my $n (1 .. 5)
+	{
+		sql(q{SELECT deploydb.notify('x', 'P0', 'broken')});
+		$node->poll_query_until('postgres', qq{SELECT count(*) = $n FROM deploydb.notification WHERE webhook = 'broken' AND state = 'dead'});
+	}
 	wait_until($node, 'postgres', q{SELECT state = 'open' FROM deploydb.webhook_health WHERE name = 'broken'}, 'one that keeps failing');
 	wait_until($node, 'postgres', q{SELECT count(*) > 0 FROM deploydb.outbox WHERE webhook = 'generic' AND state = 'delivered' AND body LIKE '%broken keeps failing%'},
 		'which another one tells');
