@@ -114,6 +114,22 @@ COMMENT ON VIEW deploydb.webhook_health IS
 	'Webhooks: each receiver and how the last attempts to reach it went; open: it keeps failing, and is only probed';
 GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION deploydb.status_of_webhooks()
+RETURNS TABLE (verdict text, detail text, next_step text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'warning', format(deploydb.word('webhook %s keeps failing (%s); its messages wait'), h.name, h.last_error),
+		'SELECT * FROM deploydb.webhook_health;'
+	FROM deploydb.webhook_health h
+	WHERE h.state = 'open' AND h.pending > 0
+	ORDER BY h.pending DESC, h.name LIMIT 1
+$$;
+COMMENT ON FUNCTION deploydb.status_of_webhooks() IS
+	'Webhooks: the one that keeps failing while most messages wait for it; a part of deploydb_status()';
+REVOKE ALL ON FUNCTION deploydb.status_of_webhooks() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.status_of_webhooks() TO pg_monitor, pg_database_owner;
+
 -- Queues a message as it is written for a webhook; what Alertmanager is told comes
 -- with the ends of what it was told before, and with its own end.  Without a body
 -- it is a dead letter.

@@ -235,12 +235,17 @@ DELETE FROM deploydb.outbox;
 SELECT deploydb.notify('burst ' || n, 'P0', 'g') FROM generate_series(1, 12) n \g /dev/null
 CALL fail_burst();
 SELECT results_eq('SELECT state, failures, pending FROM deploydb.webhook_health WHERE name = ''g''', $$VALUES ('failing', 1, 12::bigint)$$, 'twelve fail at once');
+SELECT is_empty($$SELECT * FROM deploydb.health_problem() WHERE reason ~ 'webhook'$$, 'which is no problem of health yet');
 CALL fail_burst();
 CALL fail_burst();
 CALL fail_burst();
 CALL fail_burst();
 SELECT results_eq('SELECT state, failures FROM deploydb.webhook_health WHERE name = ''g''', $$VALUES ('open', 5)$$, 'five times in a row');
 SELECT is((SELECT probe_at - opened_at FROM deploydb.webhook_state WHERE webhook = 'g'), interval '30 s', 'the first probe is in half a minute');
+SELECT results_eq($$SELECT * FROM deploydb.health_problem() WHERE reason ~ 'webhook'$$,
+	$$VALUES ('degraded', 'webhook g keeps failing (status 503); its messages wait')$$, 'which health says');
+SELECT results_eq($$SELECT verdict, regexp_replace(detail, '\s', ' ', 'g'), next_step FROM deploydb_status() WHERE area = 'webhooks'$$,
+	$$VALUES ('warning', 'webhook g keeps failing (status 503); its messages wait', 'SELECT * FROM deploydb.webhook_health;')$$, 'and the status');
 -- nor does a test that fails count
 SELECT deploydb.queue_message('g', 'generic', deploydb.notice_message('test', 'P3', 'test'), 'test/1', NULL) \g /dev/null
 SELECT is(record(id, 503), 'dead', 'a test') FROM claim() WHERE webhook = 'g';
