@@ -3,22 +3,6 @@
 -- Plans are pinned to indexes where the outbox is read: it grows from nothing to
 -- thousands of rows faster than it is analyzed, and plans are kept meanwhile.
 
--- The same at each attempt, and another in each installation.
-CREATE FUNCTION deploydb.message_id(id bigint)
-RETURNS text
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	RETURN (
-		SELECT format('%s-%s-%s', s.system_identifier, d.oid, id)
-		FROM pg_control_system() s, pg_database d WHERE d.datname = current_database());
-END
-$$;
-COMMENT ON FUNCTION deploydb.message_id(bigint) IS
-	'Webhooks: what receivers know a message by, whatever the attempt';
-REVOKE ALL ON FUNCTION deploydb.message_id(bigint) FROM PUBLIC;
-
 -- How many messages may be sent now, by deploydb.webhook_max_per_minute; all of
 -- them, too, where the clock was set back.
 CREATE FUNCTION deploydb.rate_tokens(tokens double precision, tokens_at timestamptz, at timestamptz)
@@ -184,19 +168,18 @@ BEGIN
 	SELECT o.id, o.webhook, o.attempts, 'POST',
 		CASE WHEN w.format = 'dingtalk' AND x.secret IS NOT NULL
 			THEN deploydb.dingtalk_url(x.url, x.secret, (t.seconds * 1000)) ELSE x.url END,
-		ARRAY['Content-Type: application/json; charset=utf-8', 'webhook-id: ' || m.id,
+		ARRAY['Content-Type: application/json; charset=utf-8', 'webhook-id: ' || o.message_id,
 			'webhook-timestamp: ' || t.seconds, 'deploydb-attempt: ' || o.attempts]
 		|| CASE WHEN w.format NOT IN ('dingtalk', 'feishu') AND x.secret IS NOT NULL
-			THEN ARRAY['webhook-signature: ' || deploydb.standard_signature(x.secret, m.id, t.seconds, b.body)
+			THEN ARRAY['webhook-signature: ' || deploydb.standard_signature(x.secret, o.message_id, t.seconds, b.body)
 				|| COALESCE(' ' || CASE WHEN x.previous_until > at
-					THEN deploydb.standard_signature(x.previous_secret, m.id, t.seconds, b.body) END, '')]
+					THEN deploydb.standard_signature(x.previous_secret, o.message_id, t.seconds, b.body) END, '')]
 			ELSE '{}' END,
 		CASE WHEN w.format = 'feishu' AND x.secret IS NOT NULL
 			THEN deploydb.feishu_body(b.body, x.secret, t.seconds) ELSE b.body END
 	FROM deploydb.outbox o
 		JOIN deploydb.webhook w ON w.name = o.webhook
 		JOIN deploydb.webhook_secret x ON x.webhook = o.webhook
-		CROSS JOIN LATERAL deploydb.message_id(o.id) AS m (id)
 		CROSS JOIN (SELECT floor(extract(epoch FROM at))::bigint AS seconds) AS t
 		CROSS JOIN LATERAL (
 			SELECT CASE WHEN w.format = 'alertmanager' THEN (

@@ -4,6 +4,8 @@
 -- that a newer one of its topic says better is superseded; what exceeds the
 -- rate is folded into a digest: told_by names the message that tells it.  To
 -- Alertmanager it goes along with another one in the last attempt, sent_with.
+-- Receivers know it by message_id at each attempt, and know no other by that: id
+-- comes again after a restore to an earlier time, and in another installation.
 -- claimed_by is what monitor_state.restarts is of the monitor that sends it,
 -- prior_failures what webhook_state.failures was when it was claimed.
 
@@ -30,7 +32,8 @@ CREATE TABLE deploydb.outbox (
 	sent_with bigint,
 	ends_at timestamptz,
 	claimed_by bigint,
-	prior_failures integer
+	prior_failures integer,
+	message_id text NOT NULL DEFAULT gen_random_uuid()
 );
 CREATE INDEX outbox_pending_idx ON deploydb.outbox (webhook, severity, id) WHERE state = 'pending';
 CREATE INDEX outbox_next_attempt_at_idx ON deploydb.outbox (webhook, next_attempt_at) WHERE state = 'pending';
@@ -48,7 +51,7 @@ GRANT SELECT ON SEQUENCE deploydb.outbox_id_seq TO pg_monitor, pg_database_owner
 CREATE VIEW deploydb.notification AS
 	SELECT o.id, o.webhook, o.kind, o.topic, o.severity, o.status, o.event, o.state, o.attempts, o.created_at,
 		CASE WHEN o.state = 'pending' THEN GREATEST(o.next_attempt_at, o.created_at) END AS next_attempt_at, o.finished_at,
-		o.last_status, o.last_stage, o.last_error, o.last_ms, o.told_by, o.sent_with
+		o.last_status, o.last_stage, o.last_error, o.last_ms, o.told_by, o.sent_with, o.message_id
 	FROM deploydb.outbox o;
 COMMENT ON VIEW deploydb.notification IS
 	'Webhooks: messages and what became of them';

@@ -507,4 +507,17 @@ SELECT is((SELECT count(*) FROM deploydb.outbox), 1::bigint, 'but not what is pe
 SELECT ok(NOT has_table_privilege(r, 'deploydb.webhook_secret', 'SELECT'), r || ' reads no addresses')
 FROM unnest('{pg_monitor,pg_database_owner,public}'::text[]) r;
 
+-- an id that a receiver has seen does not come again, though the numbers begin again
+DELETE FROM deploydb.webhook;
+CREATE FUNCTION first_message() RETURNS TABLE (id bigint, header text) LANGUAGE plpgsql AS $$
+BEGIN
+	DROP EXTENSION deploydb;
+	CREATE EXTENSION deploydb;
+	PERFORM deploydb.add_webhook('g', 'generic', 'https://example.org/'), deploydb.notify('hello');
+	RETURN QUERY SELECT m.id, m.headers[2] FROM deploydb.claim_messages(1) m;
+END $$;
+SELECT id, header FROM first_message() \gset
+SELECT results_eq(format('SELECT id, header <> %L FROM first_message()', :'header'), format('VALUES (%s::bigint, true)', :'id'), 'another id in another installation');
+SELECT alike(:'header'::text, 'webhook-id: %', 'which is in the header');
+
 SELECT * FROM finish();

@@ -64,7 +64,7 @@ sub ids
 	my %requests = map { $_->{id} => 1 } @_;
 	return join ' ', sort keys %requests;
 }
-my $sent = q{SELECT string_agg(deploydb.message_id(id), ' ' ORDER BY deploydb.message_id(id) COLLATE "C") FROM deploydb.notification WHERE webhook =};
+my $sent = q{SELECT string_agg(message_id, ' ' ORDER BY message_id COLLATE "C") FROM deploydb.notification WHERE webhook =};
 my @again = $receiver->requests;
 splice @again, 0, @first;
 is(ids(@again), $standby->safe_psql('postgres', "$sent 'hangs'"), 'each, though it had been sent');

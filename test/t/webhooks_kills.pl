@@ -320,7 +320,7 @@ ok($node->poll_query_until('postgres', "SELECT ($drift) = CASE WHEN ($index_ther
 
 my $dbh = connect_to();
 my @messages = @{ $dbh->selectall_arrayref(q{SELECT id, webhook, kind, state, attempts, event, told_by,
-	deploydb.message_id(id) AS known_by, body FROM deploydb.outbox ORDER BY id}, { Slice => {} }) };
+	message_id AS known_by, body FROM deploydb.outbox ORDER BY id}, { Slice => {} }) };
 my @events = @{ $dbh->selectall_arrayref('SELECT id, rule, status FROM deploydb.alert_event WHERE NOT silenced ORDER BY id', { Slice => {} }) };
 my @requests = $receiver->requests;
 my %request;
