@@ -166,20 +166,23 @@ AS $$
 BEGIN
 	RETURN QUERY
 	SELECT o.id, o.webhook, o.attempts, 'POST',
-		CASE WHEN w.format = 'dingtalk' AND x.secret IS NOT NULL
-			THEN deploydb.dingtalk_url(x.url, x.secret, (t.seconds * 1000)) ELSE x.url END,
+		CASE WHEN w.format = 'dingtalk' AND k.secret IS NOT NULL
+			THEN deploydb.dingtalk_url(x.url, k.secret, (t.seconds * 1000)) ELSE x.url END,
 		ARRAY['Content-Type: application/json; charset=utf-8', 'webhook-id: ' || o.message_id,
 			'webhook-timestamp: ' || t.seconds, 'deploydb-attempt: ' || o.attempts]
-		|| CASE WHEN w.format NOT IN ('dingtalk', 'feishu') AND x.secret IS NOT NULL
-			THEN ARRAY['webhook-signature: ' || deploydb.standard_signature(x.secret, o.message_id, t.seconds, b.body)
-				|| COALESCE(' ' || CASE WHEN x.previous_until > at
-					THEN deploydb.standard_signature(x.previous_secret, o.message_id, t.seconds, b.body) END, '')]
+		|| CASE WHEN w.format NOT IN ('dingtalk', 'feishu') AND k.secret IS NOT NULL
+			THEN ARRAY['webhook-signature: ' || deploydb.standard_signature(k.secret, o.message_id, t.seconds, b.body)
+				|| COALESCE(' ' || deploydb.standard_signature(k.previous_secret, o.message_id, t.seconds, b.body), '')]
 			ELSE '{}' END,
-		CASE WHEN w.format = 'feishu' AND x.secret IS NOT NULL
-			THEN deploydb.feishu_body(b.body, x.secret, t.seconds) ELSE b.body END
+		CASE WHEN w.format = 'feishu' AND k.secret IS NOT NULL
+			THEN deploydb.feishu_body(b.body, k.secret, t.seconds) ELSE b.body END
 	FROM deploydb.outbox o
 		JOIN deploydb.webhook w ON w.name = o.webhook
 		JOIN deploydb.webhook_secret x ON x.webhook = o.webhook
+		CROSS JOIN LATERAL (SELECT CASE WHEN x.previous_until > at THEN x.previous_secret END) AS p (secret)
+		-- without another one, the previous key is all that there is
+		CROSS JOIN LATERAL (
+			SELECT COALESCE(x.secret, p.secret), CASE WHEN x.secret IS NOT NULL THEN p.secret END) AS k (secret, previous_secret)
 		CROSS JOIN (SELECT floor(extract(epoch FROM at))::bigint AS seconds) AS t
 		CROSS JOIN LATERAL (
 			SELECT CASE WHEN w.format = 'alertmanager' THEN (

@@ -448,6 +448,12 @@ SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.se
 	WHERE h ~ '^webhook-signature: v1,[A-Za-z0-9+/]{43}= v1,[A-Za-z0-9+/]{43}=$'), 2::bigint, 'two while rotating');
 SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, clock_timestamp() + interval '61 minutes') m, unnest(m.headers) h
 	WHERE h ~ '^webhook-signature: v1,[A-Za-z0-9+/]{43}=$'), 2::bigint, 'one after the overlap');
+SELECT deploydb.set_webhook_secret('g', NULL, '1 hour') \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, to_timestamp(1)) m, unnest(m.headers) h
+	WHERE h = 'webhook-signature: ' || deploydb.standard_signature('whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', o.message_id, 1, m.body)),
+	2::bigint, 'without a new key the previous one signs');
+SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, clock_timestamp() + interval '61 minutes') m, unnest(m.headers) h
+	WHERE h ~ '^webhook-signature'), 0::bigint, 'until the overlap has passed');
 
 -- test messages need a monitor
 SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
