@@ -54,6 +54,18 @@ COMMENT ON FUNCTION deploydb.notify(text, text, text) IS
 	'Webhooks: sends a message of one''s own, once the transaction commits; the number of receivers';
 REVOKE ALL ON FUNCTION deploydb.notify(text, text, text) FROM PUBLIC;
 
+-- Sent once more, they would come after a newer message of their alert, and be
+-- taken for how it is now.
+CREATE VIEW deploydb.outdated_letter AS
+	SELECT d.id, max(n.id) AS told_by
+	FROM deploydb.outbox d
+		JOIN deploydb.outbox n ON n.webhook = d.webhook AND n.topic = d.topic AND n.id > d.id
+	WHERE d.state = 'dead' AND d.kind = 'alert' AND n.state IN ('pending', 'sending', 'delivered', 'folded')
+	GROUP BY d.id;
+COMMENT ON VIEW deploydb.outdated_letter IS
+	'Webhooks: dead letters of alerts of which a newer message has arrived, or is about to';
+GRANT SELECT ON deploydb.outdated_letter TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.replay(id bigint)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -62,20 +74,26 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	message deploydb.outbox;
+	added_at timestamptz;
+	newer bigint;
 BEGIN
 	SELECT o.* INTO message FROM deploydb.outbox o WHERE o.id = id FOR UPDATE;
+	added_at := (SELECT w.created_at FROM deploydb.webhook w WHERE w.name = message.webhook);
+	newer := (SELECT l.told_by FROM deploydb.outdated_letter l WHERE l.id = id);
 	IF message.id IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = CASE WHEN id IS NULL THEN 'null_value_not_allowed' ELSE 'undefined_object' END,
 			MESSAGE = CASE WHEN id IS NULL THEN 'id must not be NULL' ELSE format('message %s does not exist', id) END,
 			HINT = 'View deploydb.notification has those that do.';
-	ELSIF message.state <> 'dead' OR message.body = '' THEN
+	ELSIF message.state <> 'dead' OR message.body = '' OR newer IS NOT NULL OR message.created_at < added_at THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('message %s is no dead letter that could be sent', id),
 			DETAIL = CASE WHEN message.body = '' THEN 'It could not be written.'
-				ELSE format('Its state is %s.', message.state) END;
-	ELSIF NOT EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = message.webhook) THEN
+				WHEN message.state <> 'dead' THEN format('Its state is %s.', message.state)
+				WHEN newer IS NOT NULL THEN format('Message %s is newer, and of the same alert.', newer)
+				ELSE format('It is for another webhook "%s", which was dropped.', message.webhook) END;
+	ELSIF added_at IS NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
 			MESSAGE = format('webhook "%s" does not exist', message.webhook),
@@ -98,19 +116,24 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	letters bigint[];
 	replayed bigint;
 BEGIN
 	IF since IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'since must not be NULL';
 	END IF;
 	-- but those that somebody else is just replaying
-	UPDATE deploydb.outbox o
-	SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), finished_at = NULL
-	WHERE o.id = ANY (ARRAY(
+	letters := ARRAY(
 		SELECT d.id FROM deploydb.outbox d
 		WHERE d.state = 'dead' AND d.body <> '' AND d.kind <> 'test' AND d.finished_at >= since
-			AND EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = d.webhook)
-		FOR UPDATE SKIP LOCKED));
+			AND EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = d.webhook AND w.created_at <= d.created_at)
+		FOR UPDATE SKIP LOCKED);
+	UPDATE deploydb.outbox o SET state = 'superseded', told_by = l.told_by
+	FROM deploydb.outdated_letter l
+	WHERE l.id = o.id AND o.id = ANY (letters);
+	UPDATE deploydb.outbox o
+	SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), finished_at = NULL
+	WHERE o.id = ANY (letters) AND o.state = 'dead';
 	GET DIAGNOSTICS replayed = ROW_COUNT;
 	IF replayed > 0 THEN
 		PERFORM deploydb.wake_monitor();
@@ -119,7 +142,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.replay_since(timestamptz) IS
-	'Webhooks: sends all dead letters since then once more, and returns their number';
+	'Webhooks: sends dead letters since then once more, but those that a newer message tells better, and returns their number';
 REVOKE ALL ON FUNCTION deploydb.replay_since(timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.queue_test(hook text)

@@ -421,6 +421,23 @@ SELECT is((SELECT array_agg(concat_ws(' ', c.id, c.attempt, c.headers[2])) FROM 
 SELECT is(record(:letter, 200), 'delivered', 'and arrives');
 DELETE FROM deploydb.outbox;
 
+-- but not one of an alert whose receiver knows better since
+SELECT fire('old', 'firing'), fire('both', 'firing') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+CALL refill();
+SELECT record(id, 404) FROM claim() \g /dev/null
+SELECT fire('old', 'resolved'), fire('both', 'resolved') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT throws_ok((SELECT format('SELECT deploydb.replay(%s)', id) FROM deploydb.outbox WHERE topic = 'old/' AND state = 'dead'), '55000', NULL, 'a newer one waits');
+SELECT record(id, CASE topic WHEN 'old/' THEN 200 ELSE 404 END) FROM claim() \g /dev/null
+SELECT is(split_part(error_of((SELECT format('SELECT deploydb.replay(%s)', id) FROM deploydb.outbox WHERE topic = 'old/' AND state = 'dead')), '|', 2),
+	(SELECT format('Message %s is newer, and of the same alert.', id) FROM deploydb.outbox WHERE topic = 'old/' AND state = 'delivered'), 'or has arrived');
+SELECT is(deploydb.replay_since('2026-01-01'), 2::bigint, 'those of which nothing newer has');
+SELECT results_eq($$SELECT topic, status, state, told_by IS NOT NULL FROM deploydb.notification ORDER BY id$$,
+	$$VALUES ('old/', 'firing', 'superseded', true), ('both/', 'firing', 'pending', false), ('old/', 'resolved', 'delivered', false),
+		('both/', 'resolved', 'pending', false)$$, 'the other one is told by the newer one');
+DELETE FROM deploydb.outbox;
+
 -- messages of one's own
 SELECT is(deploydb.notify('hello'), 1::bigint, 'notify');
 SELECT is((SELECT body::jsonb->>'message' || (body::jsonb->>'status') FROM deploydb.outbox), 'hellonotice', 'what it says');
@@ -502,6 +519,10 @@ SELECT is(deploydb.drop_webhook('g'), true, 'dropped');
 SELECT results_eq('SELECT DISTINCT state, last_error FROM deploydb.notification', $$VALUES ('dead', 'the webhook was dropped')$$, 'its messages are dead letters');
 SELECT is_empty('SELECT * FROM deploydb.webhook_secret WHERE webhook = ''g''', 'its address is gone');
 SELECT throws_ok((SELECT format('SELECT deploydb.replay(%s)', max(id)) FROM deploydb.outbox), '42704', NULL, 'nobody to replay to');
+SELECT deploydb.add_webhook('g', 'slack', 'https://example.org/') \g /dev/null
+SELECT throws_ok((SELECT format('SELECT deploydb.replay(%s)', max(id)) FROM deploydb.outbox), '55000', NULL, 'one of that name is another');
+SELECT is(deploydb.replay_since('-infinity'), 0::bigint, 'to which nothing is replayed');
+SELECT deploydb.drop_webhook('g') \g /dev/null
 
 -- what waits stays, what is finished goes in time
 INSERT INTO deploydb.outbox (webhook, kind, topic, severity, status, body, created_at) VALUES ('x', 'notice', 'x', 'P3', 'notice', '{}', '2000-01-01');
