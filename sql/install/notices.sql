@@ -33,7 +33,7 @@ BEGIN
 	FOR hook IN
 		SELECT w.name, w.format FROM deploydb.webhooks_for(severity, NULL) w WHERE webhook IS NULL
 		UNION ALL
-		SELECT w.name, w.format FROM deploydb.webhook w WHERE w.name = webhook
+		SELECT w.name, w.format FROM deploydb.webhook w WHERE w.name = webhook AND w.enabled
 	LOOP
 		PERFORM deploydb.queue_message(hook.name, hook.format,
 			deploydb.notice_message('notice', severity, message), 'notice/' || gen_random_uuid(), NULL);
@@ -42,8 +42,10 @@ BEGIN
 	IF queued = 0 THEN
 		RAISE WARNING USING
 			MESSAGE = 'nobody is told',
-			DETAIL = format('There is no webhook that takes severity %s.', severity),
-			HINT = 'deploydb.add_webhook() adds one.';
+			DETAIL = CASE WHEN webhook IS NULL THEN format('There is no webhook that takes severity %s.', severity)
+				ELSE format('Webhook "%s" is disabled.', webhook) END,
+			HINT = CASE WHEN webhook IS NULL THEN 'deploydb.add_webhook() adds one.'
+				ELSE 'Set column "enabled" of table deploydb.webhook.' END;
 	ELSE
 		PERFORM deploydb.wake_monitor();
 	END IF;

@@ -479,6 +479,9 @@ SELECT is(split_part(error_of($$SELECT deploydb.queue_test('g')$$), '|', 3),
 SELECT throws_ok($$SELECT deploydb.queue_test('nobody')$$, '42704', NULL, 'no webhook, no test');
 UPDATE deploydb.webhook SET enabled = false WHERE name = 'g';
 SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'webhook "g" is disabled', 'disabled, no test');
+SET client_min_messages = error;
+SELECT is(deploydb.notify('hello', 'P1', 'g'), 0::bigint, 'nor anything else');
+SET client_min_messages = warning;
 UPDATE deploydb.webhook SET enabled = true WHERE name = 'g';
 
 -- and must be able to commit, which nothing is that a function executes
