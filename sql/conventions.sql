@@ -30,6 +30,11 @@ SELECT proname FROM member_function
 	WHERE lanname IN ('sql', 'plpgsql')
 	AND NOT ('search_path=pg_catalog, pg_temp' = ANY (COALESCE(proconfig, '{}')));
 SELECT DISTINCT lanname FROM member_function ORDER BY 1;
+-- and the one that cannot, as it commits, qualifies each type
+SELECT f.proname, t.typname FROM member_function f,
+	regexp_matches(regexp_replace(f.prosrc, '--[^\n]*', '', 'g'), '(?<!\.)\m\w+\M', 'g') AS w (word)
+	JOIN pg_type t ON t.typname = w.word[1] AND t.typnamespace = 'pg_catalog'::regnamespace
+	WHERE lanname IN ('sql', 'plpgsql') AND proconfig IS NULL AND NOT t.typname = ANY (f.proargnames);
 
 -- settings of ours are read by what loads the library that defines them
 SELECT proname FROM member_function WHERE prosrc ~ 'current_setting\(''deploydb';

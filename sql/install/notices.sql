@@ -221,7 +221,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
 	message bigint;
-	until timestamptz;
+	until pg_catalog.timestamptz;
 BEGIN
 	IF NOT deploydb.can_commit() THEN
 		RAISE EXCEPTION USING

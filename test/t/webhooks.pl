@@ -181,6 +181,13 @@ foreach my $name (@names)
 	}
 }
 
+# Whoever calls it runs nothing that lies in wait on his search_path.
+sql(q{CREATE SCHEMA evil;
+	CREATE FUNCTION evil.runs(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil'; END $$;
+	CREATE DOMAIN evil.timestamptz AS pg_catalog.timestamptz CHECK (evil.runs(VALUE::pg_catalog.text))});
+like(sql(q{SET search_path = evil, pg_catalog; CALL deploydb.test_webhook('localhost')}), qr/^delivered\|200\|http\|/, 'nothing of a search_path runs');
+sql('DROP SCHEMA evil CASCADE');
+
 # A proxy
 sql("ALTER SYSTEM SET deploydb.webhook_allow = 'proxied.example'");
 setting('webhook_proxy', $receiver->url(''));
