@@ -78,14 +78,18 @@ COMMENT ON FUNCTION deploydb.hide_statement() IS
 	'Webhooks: keeps the statement that calls it out of the log and of pg_stat_activity';
 REVOKE ALL ON FUNCTION deploydb.hide_statement() FROM PUBLIC;
 
--- Scheme, host and port: all that is ever shown of an address.
+-- Scheme, host and port: all that is ever shown of an address.  A host is labels
+-- that neither begin nor end with a hyphen, or an address of IPv6.
 CREATE FUNCTION deploydb.url_origin(url text)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT lower(substring(url FROM '^([Hh][Tt][Tt][Pp][Ss]?://)')) || lower(substring(url
-		FROM '^[Hh][Tt][Tt][Pp][Ss]?://(?:[^/?#@]*@)?([A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)(?:[/?#]|$)'))
+	SELECT lower(u.part[1] || u.part[2] || COALESCE(u.part[3], ''))
+	FROM regexp_match(url, '^(https?://)(?:[^/?#@]*@)?'
+		'([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\.?|\[[0-9a-f:.]+\])'
+		'(:[0-9]{1,5})?(?:[/?#]|$)', 'i') AS u (part)
+	WHERE COALESCE(substr(u.part[3], 2)::integer, 443) BETWEEN 1 AND 65535
 $$;
 COMMENT ON FUNCTION deploydb.url_origin(text) IS
 	'Webhooks: scheme, host and port of an address; NULL where it is none';

@@ -22,7 +22,10 @@ FROM (VALUES ('x', 'pager', 'https://example.org/', '22023'), ('', 'slack', 'htt
 	('x', 'slack', '', '22023'), ('x', 'slack', 'example.org', '22023'), ('x', 'slack', 'ftp://example.org/', '22023'),
 	('x', 'slack', 'file:///etc/passwd', '22023'), ('x', 'slack', 'https://', '22023'), ('x', 'slack', 'https:///x', '22023'),
 	('x', 'slack', E'https://example.org/\r\nHost: y', '22023'), ('x', 'slack', 'https://exa mple.org/', '22023'),
-	('x', 'slack', 'https://例子.cn/', '22023'), ('x', 'slack', 'https://example.org:123456/', '22023')) v (n, f, u, s);
+	('x', 'slack', 'https://例子.cn/', '22023'), ('x', 'slack', 'https://example.org:123456/', '22023'),
+	('x', 'slack', 'https://example.org:65536/', '22023'), ('x', 'slack', 'https://[::1]:0/', '22023'), ('x', 'slack', 'https://./', '22023'),
+	('x', 'slack', 'https://-/', '22023'), ('x', 'slack', 'https://a..b/', '22023'), ('x', 'slack', 'https://-a.b/', '22023'),
+	('x', 'slack', 'https://a-.b:80/', '22023')) v (n, f, u, s);
 SELECT throws_ok($$SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/', min_severity => 'P4')$$, '22023',
 	'invalid severity of a webhook', 'severity');
 SELECT throws_ok(format('SELECT deploydb.add_webhook(''x'', %L, ''https://example.org/'', %L)', f, s), '22023', NULL,
@@ -52,7 +55,7 @@ FROM (VALUES ($$SELECT deploydb.add_webhook('x', 'slack', 'gopher://s3cret')$$),
 	($$SELECT deploydb.set_webhook_secret('whsec_s3cret', 'x')$$)) v (s);
 SELECT is(deploydb.url_origin(u), o, u)
 FROM (VALUES ('https://User:pw@Hooks.Example.org:8443/a?b#c', 'https://hooks.example.org:8443'), ('http://[::1]:80/', 'http://[::1]:80'),
-	('HTTPS://x', 'https://x'), ('https://x?y', 'https://x'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
+	('HTTPS://x', 'https://x'), ('https://a-b.example.:65535', 'https://a-b.example.:65535'), ('https://127.0.0.1:1', 'https://127.0.0.1:1'), ('https://x?y', 'https://x'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
 SELECT is(deploydb.hide_address(c, u), h, c)
 FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.org/services/T00000000/B1/s3cr3tpart', 'Cannot POST /***/***/B1/***'),
 	('token 0123456789abcdef is unknown', 'https://example.org/send?access_token=0123456789abcdef&x=y', 'token *** is unknown'),
