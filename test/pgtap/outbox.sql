@@ -53,6 +53,16 @@ FROM (VALUES ($$SELECT deploydb.add_webhook('x', 'slack', 'gopher://s3cret')$$),
 	($$SELECT deploydb.add_webhook('x', 'slack', 'https://example.org/', 'P1', 'whsec_s3cret')$$),
 	($$SELECT deploydb.set_webhook_url('https://example.org/s3cret', 'x')$$),
 	($$SELECT deploydb.set_webhook_secret('whsec_s3cret', 'x')$$)) v (s);
+-- where its owner may not read what is allowed
+CREATE ROLE plain_owner;
+GRANT USAGE ON SCHEMA deploydb TO plain_owner;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA deploydb TO plain_owner;
+SET ROLE plain_owner;
+SELECT deploydb.check_url('http://example.org/') AS checked \gset
+RESET ROLE;
+DROP OWNED BY plain_owner;
+DROP ROLE plain_owner;
+SELECT ok(:'checked', 'one by http is taken');
 SELECT is(deploydb.url_origin(u), o, u)
 FROM (VALUES ('https://User:pw@Hooks.Example.org:8443/a?b#c', 'https://hooks.example.org:8443'), ('http://[::1]:80/', 'http://[::1]:80'),
 	('HTTPS://x', 'https://x'), ('https://a-b.example.:65535', 'https://a-b.example.:65535'), ('https://127.0.0.1:1', 'https://127.0.0.1:1'), ('https://x?y', 'https://x'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
