@@ -40,6 +40,11 @@ SELECT f.proname, t.typname FROM member_function f,
 SELECT proname FROM member_function WHERE prosrc ~ 'current_setting\(''deploydb';
 SELECT relname FROM member_relation WHERE relkind = 'v' AND pg_get_viewdef(oid) ~ 'current_setting\(''deploydb';
 
+-- literals with a backslash are E'', which no setting of the session changes
+SELECT proname FROM member_function
+	WHERE lanname IN ('sql', 'plpgsql')
+	AND regexp_replace(prosrc, '\mE''([^''\\]|\\.|'''')*''', '', 'g') ~ '\\';
+
 -- these run with their owner's rights, and no others
 SELECT proname FROM member_function WHERE prosecdef ORDER BY 1;
 
@@ -149,4 +154,9 @@ BEGIN
 	END LOOP;
 END $$;
 DROP VIEW member_relation, member_function, member;
+DROP EXTENSION deploydb;
+
+-- nor does the script; from 19 on there is no other setting
+DO $$ BEGIN SET standard_conforming_strings = off; EXCEPTION WHEN OTHERS THEN NULL; END $$;
+CREATE EXTENSION deploydb;
 DROP EXTENSION deploydb;

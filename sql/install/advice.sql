@@ -96,7 +96,7 @@ DECLARE
 BEGIN
 	SELECT k.migration INTO newest FROM deploydb.known_migration k
 	WHERE k.rollback_ddl ~ '[^[:space:]]' ORDER BY k.migration COLLATE "C" DESC LIMIT 1;
-	short := regexp_replace(newest, '^\d+_', '');
+	short := regexp_replace(newest, '^[0-9]+_', '');
 	IF newest IS NULL THEN
 		RETURN QUERY SELECT 'ok', deploydb.word('no migration has a rollback script'), NULL::text;
 	ELSIF deploydb.rollback_rehearsed(newest) THEN

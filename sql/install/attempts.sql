@@ -10,11 +10,11 @@ DECLARE
 	part text[];
 	month integer;
 BEGIN
-	IF header ~ '^\s*[0-9]{1,9}\s*$' THEN
+	IF header ~ '^[[:space:]]*[0-9]{1,9}[[:space:]]*$' THEN
 		RETURN LEAST(header::double precision, 3600);
 	END IF;
 	part := regexp_match(header,
-		'^\s*[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT\s*$');
+		'^[[:space:]]*[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT[[:space:]]*$');
 	month := array_position('{Jan,Feb,Mar,Apr,May,Jun,Jul,Aug,Sep,Oct,Nov,Dec}'::text[], part[2]);
 	IF month IS NULL THEN
 		RETURN NULL;

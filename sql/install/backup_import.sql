@@ -137,7 +137,7 @@ AS $$
 	FROM (SELECT s.file, s.path, CASE
 			WHEN s.path IS NULL THEN 'it has no name'
 			WHEN (jsonb_typeof(s.file -> 'Size') = 'number' AND s.file ->> 'Size' ~ '^[0-9]{1,18}$') IS NOT TRUE THEN 'Size is no number of bytes'
-			WHEN (s.file ->> 'Last-Modified' ~ '^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d GMT$') IS NOT TRUE THEN 'Last-Modified is no time'
+			WHEN (s.file ->> 'Last-Modified' ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT$') IS NOT TRUE THEN 'Last-Modified is no time'
 			WHEN s.checksum IS NOT NULL AND s.digits IS NULL THEN 'Checksum-Algorithm is unknown'
 			WHEN s.checksum !~ '^[0-9a-f]*$' OR length(s.checksum) <> s.digits THEN
 				format('a checksum by %s has %s hexadecimal digits, this one %s', s.file ->> 'Checksum-Algorithm', s.digits, length(s.checksum))

@@ -124,8 +124,8 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT regexp_replace(regexp_replace(location, '://[^/[:space:]]*@', '://', 'g'),
-		'((password|passwd|pwd|secret|token|key|signature|sig)[a-z_-]*)[[:space:]]*=[[:space:]]*(''([^''\\]|\\.)*''|[^&[:space:]]*)',
-		'\1=...', 'gi')
+		E'((password|passwd|pwd|secret|token|key|signature|sig)[a-z_-]*)[[:space:]]*=[[:space:]]*(''([^''\\\\]|\\\\.)*''|[^&[:space:]]*)',
+		E'\\1=...', 'gi')
 $$;
 COMMENT ON FUNCTION deploydb.without_credentials(text) IS
 	'Backups: where a backup is, without user, password or key';

@@ -143,7 +143,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE
-		WHEN length(key) > 100 OR key !~ '^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$'
+		WHEN length(key) > 100 OR key !~ '^[a-z][a-z0-9_]*([.][a-z0-9_]+)*$'
 			THEN 'A key is of at most 100 small letters, digits, _ and dots, each part not empty, and begins with a letter.'
 		WHEN section !~ '[^[:space:]]' OR length(section) > 100
 			THEN 'A section has 1 to 100 characters.'

@@ -40,7 +40,7 @@ AS $$
 	SELECT 'ALTER SYSTEM SET shared_preload_libraries = '
 		|| string_agg(quote_literal(l.name), ', ' ORDER BY l.n) || ';'
 	FROM (SELECT m.n, COALESCE(replace(m.parts[1], '""', '"'), m.parts[2]) AS name
-		  FROM regexp_matches(libraries, '"((?:[^"]|"")*)"|([^,"\s]+)', 'g')
+		  FROM regexp_matches(libraries, '"((?:[^"]|"")*)"|([^,"[:space:]]+)', 'g')
 			  WITH ORDINALITY AS m (parts, n)
 		  UNION ALL
 		  SELECT NULL, 'deploydb') AS l
@@ -74,11 +74,11 @@ AS $$
 	UNION ALL
 	SELECT 'shared_preload_libraries',
 		CASE WHEN s.setting IS NULL THEN 'unknown'
-			WHEN s.setting ~ '(^|[,"\s/])deploydb($|[,"\s])' THEN 'ok'
+			WHEN s.setting ~ '(^|[,"/[:space:]])deploydb($|[,"[:space:]])' THEN 'ok'
 			ELSE 'warning' END,
 		s.setting, 'deploydb among them',
 		CASE WHEN s.setting IS NULL THEN 'Members of pg_read_all_settings see it.'
-			WHEN s.setting ~ '(^|[,"\s/])deploydb($|[,"\s])' THEN NULL
+			WHEN s.setting ~ '(^|[,"/[:space:]])deploydb($|[,"[:space:]])' THEN NULL
 			WHEN s.pending_restart THEN 'It has been changed already: restart the server, and look again.'
 			WHEN s.source = 'command line' THEN 'Add deploydb on the server''s command line, where it is set, and restart the server.'
 			ELSE deploydb.preload_statement(s.setting) || ' -- then restart the server' END

@@ -37,9 +37,9 @@ AS $$
 		FROM deploydb.monitor_state m
 		WHERE m.last_tick_at IS NOT NULL
 	)
-	SELECT 'deploydb_' || e.name, replace(replace(COALESCE(NULLIF(e.help, ''), e.name), '\', '\\'), E'\n', '\n'),
+	SELECT 'deploydb_' || e.name, replace(replace(COALESCE(NULLIF(e.help, ''), e.name), E'\\', E'\\\\'), E'\n', E'\\n'),
 		(SELECT string_agg(format('%s="%s"', l.labels[i],
-				replace(replace(replace(l.labels[i + 1], '\', '\\'), '"', '\"'), E'\n', '\n')), ',' ORDER BY i)
+				replace(replace(replace(l.labels[i + 1], E'\\', E'\\\\'), '"', E'\\"'), E'\n', E'\\n')), ',' ORDER BY i)
 			FROM (SELECT ARRAY['database', current_database()::text] || e.labels AS labels) l,
 				generate_series(1, cardinality(l.labels), 2) i
 			WHERE l.labels[i + 1] IS NOT NULL),

@@ -69,7 +69,7 @@ CREATE TABLE deploydb.own_metric (
 	enabled boolean NOT NULL,
 	changed_at timestamptz NOT NULL,
 	changed_by text NOT NULL,
-	CONSTRAINT metric_name CHECK (name ~ '^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$' AND length(name) <= 100
+	CONSTRAINT metric_name CHECK (name ~ '^[a-z][a-z0-9_]*([.][a-z0-9_]+)*$' AND length(name) <= 100
 		AND deploydb.exported_name(name) <> ALL ('{alert_state,worker_last_tick_timestamp_seconds}')),
 	CONSTRAINT metric_texts CHECK (length(unit) <= 100 AND length(help) <= 1000 AND length(query) <= 100000
 		AND query ~ '[^[:space:]]'),

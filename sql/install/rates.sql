@@ -516,7 +516,7 @@ BEGIN
 		RETURN QUERY SELECT CASE WHEN worst.verdict = 'breached' THEN 'error' ELSE 'ok' END,
 			format(deploydb.word(CASE WHEN worst.attempts = 0 THEN '%s: no write in 24 hours'
 					ELSE '%s: %s %% of %s writes in 24 hours succeeded' END),
-				regexp_replace(worst.relation, '^public\.', ''), trunc((100 * worst.success_rate)::numeric, 2), worst.attempts),
+				regexp_replace(worst.relation, '^public[.]', ''), trunc((100 * worst.success_rate)::numeric, 2), worst.attempts),
 			CASE WHEN worst.verdict = 'breached' OR worst.success_rate < 1
 				THEN 'SELECT * FROM deploydb.write_failures();' END;
 	END IF;

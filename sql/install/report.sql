@@ -10,9 +10,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT regexp_replace(
 		replace(replace(
-			regexp_replace(btrim(regexp_replace(content, '[[:space:][:cntrl:]]+', ' ', 'g')), '([\\`*|~[\]])', '\\\1', 'g'),
+			regexp_replace(btrim(regexp_replace(content, '[[:space:][:cntrl:]]+', ' ', 'g')), E'([\\\\`*|~[\\]])', E'\\\\\\1', 'g'),
 			'&', '&amp;'), '<', '&lt;'),
-		'(?<![[:alnum:]])_|_(?![[:alnum:]])', '\\_', 'g')
+		'(?<![[:alnum:]])_|_(?![[:alnum:]])', E'\\\\_', 'g')
 $$;
 COMMENT ON FUNCTION deploydb.md_text(text) IS
 	'Deployment: a text for one line of Markdown, as it is; a part of deployment_report()';
@@ -321,7 +321,7 @@ BEGIN
 				(6, 'Runbook', 'operations-runbook.md')) AS v (n, name, value))
 		|| format(E'\n### C. %s\n\n', deploydb.phrase('Dashboards and links'))
 		|| COALESCE((SELECT string_agg(format(E'- %s: %s\n', deploydb.md_text(k.key),
-				CASE WHEN k.value ~ '^https?://[^[:space:][:cntrl:]<>`|\\]+$' THEN '<' || k.value || '>' ELSE deploydb.md_text(k.value) END),
+				CASE WHEN k.value ~ E'^https?://[^[:space:][:cntrl:]<>`|\\\\]+$' THEN '<' || k.value || '>' ELSE deploydb.md_text(k.value) END),
 				'' ORDER BY k.key)
 			FROM deploydb.deployment d, jsonb_each_text(d.links) k WHERE d.id = deployment),
 			deploydb.phrase('there is none') || E'\n');

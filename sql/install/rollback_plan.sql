@@ -150,9 +150,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT concat(
-		'-- ', regexp_replace(heading, '[\r\n]+', ' ', 'g'), E'\n',
+		'-- ', regexp_replace(heading, E'[\r\n]+', ' ', 'g'), E'\n',
 		E'-- Its script, of which nothing is dropped that could be kept:\n',
-		'-- ', regexp_replace(btrim(script, E' \t\r\n'), '[\r\n]+', E'\n-- ', 'g'), E'\n',
+		'-- ', regexp_replace(btrim(script, E' \t\r\n'), E'[\r\n]+', E'\n-- ', 'g'), E'\n',
 		E'\\set ON_ERROR_STOP on\n',
 		E'BEGIN;\n',
 		E'SET LOCAL lock_timeout = ''5s'';\n',

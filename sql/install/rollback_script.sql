@@ -300,7 +300,7 @@ AS $$
 	UNION ALL
 	SELECT o.n, 0, format('DROP INDEX %I.%I', s.nspname, c.relname),
 		-- without the ONLY of one whose partitions have theirs
-		concat_ws('; ', CASE WHEN c.relkind = 'I' THEN regexp_replace(pg_get_indexdef(c.oid), '^(.{' || length(d.head) || '})ONLY ', '\1')
+		concat_ws('; ', CASE WHEN c.relkind = 'I' THEN regexp_replace(pg_get_indexdef(c.oid), '^(.{' || length(d.head) || '})ONLY ', E'\\1')
 				ELSE pg_get_indexdef(c.oid) END,
 			format('COMMENT ON INDEX %I.%I IS ', s.nspname, c.relname) || quote_literal(obj_description(c.oid, 'pg_class'))), NULL
 	FROM target o
@@ -414,7 +414,7 @@ AS $$
 	FROM changed t
 		JOIN pg_stat_activity a ON a.datname = current_database() AND a.backend_type = 'client backend'
 			AND a.pid <> pg_backend_pid() AND a.query_start > clock_timestamp() - interval '1 minute'
-	WHERE a.query ~* '\m(insert|update|delete|merge|copy|truncate)\M' AND strpos(a.query, t.name) > 0
+	WHERE a.query ~* E'\\m(insert|update|delete|merge|copy|truncate)\\M' AND strpos(a.query, t.name) > 0
 	UNION
 	-- of whom is not counted
 	SELECT t.relation, NULL, NULL, NULL,

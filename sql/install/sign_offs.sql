@@ -219,7 +219,7 @@ BEGIN
 	RETURN QUERY
 	SELECT c.item, c.state, c.evidence FROM deploydb.checklist(missing_to_go.deployment) c
 	WHERE c.state NOT IN ('met', 'not_applicable') AND c.section !~ '^rollback'
-		AND (c.section ~ '^pre\.' OR stage <> 'before') AND (c.section <> 'post.performance' OR stage = '24h');
+		AND (c.section ~ '^pre[.]' OR stage <> 'before') AND (c.section <> 'post.performance' OR stage = '24h');
 	RETURN QUERY
 	SELECT 'problem.' || p.id, 'open', concat_ws(' ', p.severity, p.title) FROM deploydb.problem p
 	WHERE p.resolved_at IS NULL AND p.severity IN ('P0', 'P1')

@@ -62,7 +62,7 @@ BEGIN
 			CASE WHEN s.share IS NULL THEN 'not_measured' WHEN s.share > 0.99 THEN 'met' ELSE 'unmet' END
 		INTO actual, samples, verdict
 		FROM (SELECT sum(w.attempts)::bigint AS attempts, sum(w.succeeded) / NULLIF(sum(w.attempts), 0) AS share
-			FROM deploydb.write_stats(seconds || ' seconds') w WHERE w.relation ~ '(^|\.)decision_insights$') s;
+			FROM deploydb.write_stats(seconds || ' seconds') w WHERE w.relation ~ '(^|[.])decision_insights$') s;
 	END IF;
 	RETURN NEXT;
 END

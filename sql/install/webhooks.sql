@@ -87,7 +87,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT lower(u.part[1] || u.part[2] || COALESCE(u.part[3], ''))
 	FROM regexp_match(url, '^(https?://)(?:[^/?#@]*@)?'
-		'([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*\.?|\[[0-9a-f:.]+\])'
+		'([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:[.][a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*[.]?|[[][0-9a-f:.]+[]])'
 		'(:[0-9]{1,5})?(?:[/?#]|$)', 'i') AS u (part)
 	WHERE COALESCE(substr(u.part[3], 2)::integer, 443) BETWEEN 1 AND 65535
 $$;

@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(145);
+SELECT plan(146);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -338,7 +338,13 @@ DELETE FROM deploydb.alert_event;
 SELECT matches(deploydb.prometheus_metrics(), E'# TYPE deploydb_api_up gauge\ndeploydb_api_up\\{database="[a-z0-9_]+"\\} 1\n',
 	'a metric as Prometheus reads it');
 SELECT push_metric('queue.wait.ms', 1500) \g /dev/null
+UPDATE deploydb.metric SET help = E'A "help"\\\nof two lines' WHERE name = 'queue.wait.ms';
+SELECT deploydb.prometheus_metrics() AS exported \gset
 SELECT matches(deploydb.prometheus_metrics(), E'\ndeploydb_queue_wait_seconds\\{database="[a-z0-9_]+"\\} 1\\.5\n', 'milliseconds are seconds');
+
+DO $$ BEGIN SET standard_conforming_strings = off; EXCEPTION WHEN OTHERS THEN NULL; END $$;
+SELECT is(md5(deploydb.prometheus_metrics()), md5(:'exported'), 'whatever strings are to the session');
+RESET standard_conforming_strings;
 
 -- a restore goes past the view's checks
 INSERT INTO deploydb.own_rule (id, metric, comparison, threshold, parent, changed_at, changed_by)
