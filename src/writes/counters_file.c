@@ -29,7 +29,7 @@
 #include "writes/counters.h"
 
 #define COUNTERS_FILE "pg_stat/deploydb.stat"
-#define COUNTERS_MAGIC 0x64646204	/* the last byte is the format */
+#define COUNTERS_MAGIC 0x64646205	/* the last byte is the format */
 
 typedef struct CountersHeader
 {

@@ -9,6 +9,22 @@
 #include "writes/busy.h"
 #include "writes/failure_kinds.h"
 
+static const uint32 usual_sqlstates[] = {
+	ERRCODE_NOT_NULL_VIOLATION, ERRCODE_FOREIGN_KEY_VIOLATION,
+	ERRCODE_UNIQUE_VIOLATION, ERRCODE_CHECK_VIOLATION,
+	ERRCODE_EXCLUSION_VIOLATION,
+	ERRCODE_STRING_DATA_RIGHT_TRUNCATION, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+	ERRCODE_INVALID_TEXT_REPRESENTATION,
+	ERRCODE_READ_ONLY_SQL_TRANSACTION, ERRCODE_IN_FAILED_SQL_TRANSACTION,
+	ERRCODE_T_R_SERIALIZATION_FAILURE, ERRCODE_T_R_DEADLOCK_DETECTED,
+	ERRCODE_INSUFFICIENT_PRIVILEGE, ERRCODE_SYNTAX_ERROR,
+	ERRCODE_UNDEFINED_COLUMN, ERRCODE_UNDEFINED_TABLE,
+	ERRCODE_DISK_FULL, ERRCODE_OUT_OF_MEMORY,
+	ERRCODE_LOCK_NOT_AVAILABLE,
+	ERRCODE_QUERY_CANCELED, ERRCODE_ADMIN_SHUTDOWN,
+	ERRCODE_RAISE_EXCEPTION
+};
+
 void
 failure_kinds_init(FailureKinds *failures)
 {
@@ -17,7 +33,8 @@ failure_kinds_init(FailureKinds *failures)
 	{
 		FailureKind *kind = &failures->kinds[i];
 
-		pg_atomic_init_u32(&kind->sqlstate, 0);
+		pg_atomic_init_u32(&kind->sqlstate, i < (int) lengthof(usual_sqlstates) ?
+						   usual_sqlstates[i] : 0);
 		pg_atomic_init_u64(&kind->attempts, 0);
 		pg_atomic_init_u64(&kind->last_at, 0);
 		memset(&kind->last, 0, sizeof(WriteFailure));

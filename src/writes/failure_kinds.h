@@ -19,8 +19,12 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 
-/* SQLSTATEs told apart; more go into the last, as 0. */
-#define WRITE_FAILURE_KINDS 24
+/*
+ * SQLSTATEs told apart; more go into the last, as 0.  The usual ones have a kind
+ * from the beginning: anybody can be rejected with any SQLSTATE, and must not
+ * take their room.
+ */
+#define WRITE_FAILURE_KINDS 32
 
 typedef struct WriteFailure
 {

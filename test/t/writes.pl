@@ -205,6 +205,18 @@ Writes::bad($client->{dbh}, 'INSERT INTO elsewhere.told (nope) VALUES (1)', '427
 is(rejected(), 'elsewhere.told 1, public.told 0', 'by both it is');
 $client->{dbh}->do(qq{SELECT deploydb.untrack('$_')}) foreach 'told', 'elsewhere.told';
 
+# Whoever is rejected in many ways, without any right, does not take the names of what fails by itself
+Writes::good($client->{dbh}, $_) foreach 'CREATE TABLE crowded (id int PRIMARY KEY)', q{SELECT deploydb.track('crowded')}, 'INSERT INTO crowded VALUES (1)',
+	q{CREATE FUNCTION raises(state text) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RAISE ''x'' USING ERRCODE = state; END'}, 'SET ROLE nobody_writes';
+Writes::bad($client->{dbh}, "INSERT INTO crowded VALUES (raises('QA0$_'))", "QA0$_") foreach 10 .. 49;
+Writes::bad($client->{dbh}, 'INSERT INTO crowded VALUES (1)', '42501');
+Writes::good($client->{dbh}, 'RESET ROLE');
+Writes::bad($client->{dbh}, 'INSERT INTO crowded VALUES (1)', '23505');
+is(join(' ', map { $_ // 'none' } @{ $watcher->{dbh}->selectcol_arrayref(
+	q{SELECT sqlstate FROM deploydb.write_failures('1 hour', 'crowded') WHERE sqlstate !~ '^QA' OR sqlstate IS NULL ORDER BY sqlstate}) }),
+	'23505 42501 none', 'the usual SQLSTATEs are told apart, whatever comes before them');
+Writes::good($client->{dbh}, q{SELECT deploydb.untrack('crowded')});
+
 # A function's statement that cannot be planned; its own text names the table
 $client->{account} = {};
 $before = counters($watcher->{dbh});
