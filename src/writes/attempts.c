@@ -70,7 +70,6 @@ static struct
 }			raised;
 
 static TimestampTz error_counted_in = 0;	/* the client's message, or 0 */
-static TimestampTz last_message = 0;
 
 /* False when there is no memory: the attempt goes unaccounted. */
 static bool
@@ -130,8 +129,7 @@ attempt_start(const void *execution, const WriteTarget *target,
 	entry->query_id = query_id;
 	if (attempts_under_way == 1)
 		raised.sqlstate = 0;
-	last_message = GetCurrentStatementStartTimestamp();
-	entry->began = statement_is_clients() ? statement_began(last_message) :
+	entry->began = statement_is_clients() ? statement_began() :
 		GetCurrentTimestamp();
 }
 
@@ -356,12 +354,6 @@ attempts_error_is_counted(void)
 {
 	return error_counted_in != 0 &&
 		error_counted_in == GetCurrentStatementStartTimestamp();
-}
-
-bool
-attempts_in_this_message(void)
-{
-	return last_message == GetCurrentStatementStartTimestamp();
 }
 
 /*

@@ -81,7 +81,4 @@ extern void attempt_rejected(const WriteTarget *target, int sqlstate,
  */
 extern void attempts_rolled_back(bool swallowed);
 
-/* Has an attempt been started since the client's last message came? */
-extern bool attempts_in_this_message(void);
-
 #endif							/* DEPLOYDB_ATTEMPTS_H */

@@ -92,18 +92,26 @@ statement_call_begins(const void *statement)
 	client_statement.subtransactions = 0;
 }
 
-/* When a statement of that message that begins now began for the client. */
+/* When a statement that begins now began for the client. */
 static inline TimestampTz
-statement_began(TimestampTz message)
+statement_began(void)
 {
-	return Max(message, client_statement.last_call_ended);
+	return Max(GetCurrentStatementStartTimestamp(),
+			   client_statement.last_call_ended);
+}
+
+/* Has any ended since the client's message came? */
+static inline bool
+statement_has_ended(void)
+{
+	return client_statement.last_call_ended > GetCurrentStatementStartTimestamp();
 }
 
 /* Microseconds since the last call ended, or since the message. */
 static inline uint64
 statement_call_took(TimestampTz now)
 {
-	TimestampTz began = statement_began(GetCurrentStatementStartTimestamp());
+	TimestampTz began = statement_began();
 
 	client_statement.last_call_ended = now;
 	return (uint64) Max(now - began, 0);	/* the clock may be set back */

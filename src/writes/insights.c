@@ -6,8 +6,9 @@
  * whose functions pin the search_path; here is what they cannot do: see the
  * caller's search_path, and look again and again.
  * Everything runs with the caller's rights.
- * Locking: what a SELECT takes.  wait_insight() gives locks and snapshot back
- * after each look, so that a migration need not wait for it.
+ * Locking: what a SELECT takes.  wait_insight() gives its looks' locks and
+ * snapshots back, so that a migration need not wait for it; the snapshot of the
+ * statement that calls it stays, for which CREATE INDEX CONCURRENTLY waits.
  * Errors: those of the statements.
  */
 #include "postgres.h"

@@ -16,6 +16,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/elog.h"
 #include "utils/guc.h"
+#include "utils/portal.h"
 
 #include "compat.h"
 #include "own_work.h"
@@ -32,9 +33,21 @@ static emit_log_hook_type previous_emit_log = NULL;
 /* Our own code must not log, but what it calls might. */
 static bool in_hook = false;
 
+/* A portal of this message's that failed got as far as the executor. */
+static bool
+unnamed_portal_failed(void)
+{
+	Portal		portal = GetPortalByName("");
+
+	return PortalIsValid(portal) && portal->status == PORTAL_FAILED &&
+		portal->creation_time == GetCurrentStatementStartTimestamp();
+}
+
 /*
  * The statement that an error ended before it was executed: a function's, or
- * else the client's own, which is said to run until the abort that follows.
+ * else the client's own, which is said to run until the abort that follows.  One
+ * of a table that is not tracked may have run as well, in front of one of that
+ * name that is: what raises after it, and nowhere in the text, is its commit.
  */
 static bool
 rejected_statement(const ErrorData *error, StatementTarget *named)
@@ -44,7 +57,8 @@ rejected_statement(const ErrorData *error, StatementTarget *named)
 								GetDatabaseEncoding(),
 								compat_standard_strings(), named);
 	if (statement_is_running() || debug_query_string == NULL ||
-		(error->cursorpos == 0 && attempts_in_this_message()))
+		unnamed_portal_failed() ||
+		(error->cursorpos == 0 && statement_has_ended()))
 		return false;
 	return statement_target(debug_query_string, error->cursorpos,
 							GetDatabaseEncoding(), compat_standard_strings(),

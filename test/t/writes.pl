@@ -217,6 +217,24 @@ is(join(' ', map { $_ // 'none' } @{ $watcher->{dbh}->selectcol_arrayref(
 	'23505 42501 none', 'the usual SQLSTATEs are told apart, whatever comes before them');
 Writes::good($client->{dbh}, q{SELECT deploydb.untrack('crowded')});
 
+# What was executed, on a table of the same name that is not tracked
+Writes::good($client->{dbh}, $_) foreach 'CREATE TABLE namesake (id int PRIMARY KEY)', q{SELECT deploydb.track('namesake')}, 'CREATE SCHEMA before_it',
+	'CREATE TABLE before_it.namesake (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED)', 'GRANT USAGE ON SCHEMA before_it TO nobody_writes',
+	'SET search_path = before_it, public', 'INSERT INTO namesake VALUES (1)';
+$before = counters($watcher->{dbh});
+Writes::bad($client->{dbh}, 'INSERT INTO namesake VALUES (1)', '23505');
+is_deeply(difference(counters($watcher->{dbh}), $before), {}, 'a deferred constraint of a namesake is not the tracked table\'s');
+Writes::good($client->{dbh}, 'SET ROLE nobody_writes');
+Writes::bad($client->{dbh}, 'INSERT INTO namesake VALUES (2)', '42501');
+Writes::good($client->{dbh}, 'BEGIN');
+Writes::bad($client->{dbh}, 'INSERT INTO namesake VALUES (2)', '42501');
+is_deeply(difference(counters($watcher->{dbh}), $before), {}, 'nor is a right that lacks on it');
+Writes::bad($client->{dbh}, 'INSERT INTO public.namesake VALUES (1)', '25P02');
+Writes::good($client->{dbh}, $_) foreach 'ROLLBACK', 'RESET ROLE';
+Writes::bad($client->{dbh}, 'INSERT INTO public.namesake VALUES (1 / 0)', '22012');
+is_deeply(difference(counters($watcher->{dbh}), $before), { namesake => { rejected => 2 } }, 'what was not executed is, as before');
+Writes::good($client->{dbh}, $_) foreach 'RESET search_path', q{SELECT deploydb.untrack('namesake')};
+
 # A function's statement that cannot be planned; its own text names the table
 $client->{account} = {};
 $before = counters($watcher->{dbh});
