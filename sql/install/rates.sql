@@ -4,7 +4,7 @@
 --
 
 -- A table by itself or with its schema, quoted where SQL would quote it, among
--- those that are tracked; NULL means all of them.
+-- those that are tracked; NULL means all of them.  track() reads it likewise.
 CREATE FUNCTION deploydb.tracked_as(target text)
 RETURNS TABLE (schema text, name text)
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 4
@@ -14,9 +14,14 @@ AS $$
 DECLARE
 	parts text[] := CASE WHEN target IS NOT NULL THEN parse_ident(target) END;
 BEGIN
+	IF cardinality(parts) > 2 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = 'a table is named by itself or with its schema';
+	END IF;
 	RETURN QUERY SELECT d.schema, d.name FROM deploydb.tracked_table d
 		WHERE parts IS NULL OR d.name = parts[cardinality(parts)]::name::text
-			AND (cardinality(parts) = 1 OR cardinality(parts) = 2 AND d.schema = parts[1]::name::text);
+			AND (cardinality(parts) = 1 OR d.schema = parts[1]::name::text);
 END
 $$;
 COMMENT ON FUNCTION deploydb.tracked_as(text) IS

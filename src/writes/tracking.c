@@ -14,12 +14,13 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "parser/scansup.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/varlena.h"
 
 #include "compat.h"
 #include "settings.h"
@@ -70,28 +71,45 @@ check_schema(const TableName *table)
 				 errdetail("It is a table of schema \"%s\".", table->schema)));
 }
 
+static char *
+name_part(Datum part)
+{
+	char	   *name = TextDatumGetCString(part);
+
+	truncate_identifier(name, strlen(name), false);
+	return name;
+}
+
+/* As tracked_as() reads a name, by parse_ident(), or what is tracked is not found. */
+static RangeVar *
+read_name(Datum relation)
+{
+	Datum		names = DirectFunctionCall2(parse_ident, relation,
+											BoolGetDatum(true));
+	Datum	   *parts;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(names), TEXTOID, -1, false,
+					  TYPALIGN_INT, &parts, NULL, &count);
+	if (count > 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a table is named by itself or with its schema")));
+	return makeRangeVar(count == 2 ? name_part(parts[0]) : NULL,
+						name_part(parts[count - 1]), -1);
+}
+
 /*
  * What a name means now: of the search_path, or what it is to be in public
  * when no table has it yet.
  */
 static TableName
-table_name(const char *relation, bool must_be_trackable)
+table_name(Datum relation, bool must_be_trackable)
 {
-	List	   *names = textToQualifiedNameList(cstring_to_text(relation));
-	RangeVar   *range;
-	Oid			relid;
+	RangeVar   *range = read_name(relation);
+	Oid			relid = RangeVarGetRelid(range, NoLock, true);
 	TableName	result;
 
-	if (list_length(names) > 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("a table is named by itself or with its schema")));
-	range = makeRangeVarFromNameList(names);
-	if (range->relname[0] == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("the name of a table must not be empty")));
-	relid = RangeVarGetRelid(range, NoLock, true);
 	if (OidIsValid(relid) && must_be_trackable)
 		check_kind(relid, range);
 	result.name = range->relname;
@@ -173,14 +191,14 @@ begin_first_epoch(TableName table)
 	owner_end(&scope);
 }
 
-static char *
+static Datum
 relation_argument(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("relation must not be NULL")));
-	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+	return PG_GETARG_DATUM(0);
 }
 
 /* True unless it was tracked already. */

@@ -86,7 +86,7 @@ FROM unnest(ARRAY['write_success_rate(''1 day'', ''nowhere'')', 'write_stats(''1
 	'write_history(''1 day'', ''1 hour'', ''nowhere'')', 'report_client_failures(''nowhere'', 1, ''pool'')']) f;
 SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''w'')', '42P01',
 	'table w is not tracked', 'a table that is there, but not tracked');
-SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''a.b.c'')', '42P01', NULL, 'too many parts');
+SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', ''a.b.c'')', '22023', NULL, 'too many parts');
 SELECT throws_ok('SELECT deploydb.write_success_rate(''1 day'', '''')', '22023', NULL, 'no name at all');
 SELECT throws_ok(format('SELECT deploydb.%s', f), '22023', NULL, 'nor here: ' || f)
 FROM unnest(ARRAY['write_stats(''1 day'', '''')', 'write_failures(''1 day'', '''')', 'burn_rates('''')', 'reset_write_stats('''')',

@@ -10,7 +10,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') AS granted
 CREATE SCHEMA odd;
 CREATE SCHEMA "Sch.ema";
 
-SELECT plan(53);
+SELECT plan(59);
 
 SELECT is((SELECT format('%s.%s %s', schema, name, built_in) FROM deploydb.tracked_table),
 	'public.decision_insights t', 'the built-in table is tracked from the beginning');
@@ -62,10 +62,14 @@ SELECT throws_ok(format('SELECT deploydb.track(%L)', relation), state, NULL, sta
 	FROM (VALUES ('a_view', '42809'), ('a_matview', '42809'), ('a_sequence', '42809'), ('a_temp', '42809'),
 		('a_foreign', '42809'), ('an_indexed_pkey', '42809'), ('pg_class', '42939'), ('deploydb.tracked', '42939'),
 		('pg_temp.nowhere', '42939'), ('pg_catalog.nowhere', '42939'), ('information_schema.nowhere', '42939'), ('deploydb.nowhere', '42939'),
-		('', '42602'), ('a.b.c', '42602'), ('"open', '42602'), ('""', '42602'), ('public.""', '42602'), (NULL, '22004')) AS t (relation, state);
+		('', '22023'), ('a.b.c', '22023'), ('"open', '22023'), ('""', '22023'), ('public.""', '22023'), ('a-b', '22023'), ('1abc', '22023'),
+		(NULL, '22004')) AS t (relation, state);
 SELECT is((SELECT count(*) FROM deploydb.tracked_table), 1::bigint, 'and nothing is');
 SELECT throws_ok(format('SELECT deploydb.untrack(%L)', relation), state, NULL, state || ', not tracked either: ' || COALESCE(relation, 'NULL'))
-	FROM (VALUES ('', '42602'), ('a.b.c', '42602'), ('"open', '42602'), (NULL, '22004')) AS t (relation, state);
+	FROM (VALUES ('', '22023'), ('a.b.c', '22023'), ('"open', '22023'), ('a-b', '22023'), (NULL, '22004')) AS t (relation, state);
+SELECT is(deploydb.track('"a-b"'), true, 'what SQL would quote is quoted');
+SELECT is(deploydb.write_success_rate('1 hour', '"a-b"'), NULL, 'here and there');
+SELECT is(deploydb.untrack('"a-b"'), true, 'and everywhere');
 
 -- Nor is what bears the name of a table that was
 CREATE TABLE below (id int);
