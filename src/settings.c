@@ -9,6 +9,7 @@
 
 #include <limits.h>
 
+#include "common/shortest_dec.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
@@ -286,11 +287,16 @@ settings_init(void)
 	MarkGUCPrefixReserved("deploydb");
 }
 
-/* A setting by its name without prefix, also where this loads the library. */
+/*
+ * A setting by its name without prefix, also where this loads the library.  A
+ * number of more than six digits is to be read, not shown.
+ */
 Datum
 deploydb_setting(PG_FUNCTION_ARGS)
 {
 	char	   *name = psprintf("deploydb.%s", text_to_cstring(PG_GETARG_TEXT_PP(0)));
 
+	if (strcmp(name, "deploydb.write_success_target") == 0)
+		PG_RETURN_TEXT_P(cstring_to_text(double_to_shortest_decimal(deploydb_write_success_target)));
 	PG_RETURN_TEXT_P(cstring_to_text(GetConfigOptionByName(name, NULL, false)));
 }

@@ -71,7 +71,7 @@ END $$;
 CREATE FUNCTION burning() RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(b.burning::text, ' ' ORDER BY b.severity) FROM deploydb.burn_rates('w') b $$;
 
-SELECT plan(183);
+SELECT plan(185);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -125,6 +125,9 @@ FROM (VALUES (0, 0, 'no_traffic'), (298, 298, 'insufficient_data'), (299, 299, '
 	(99, 100, 'insufficient_data'), (990, 1000, 'ok'), (989, 1000, 'breached')) AS v (k, n, verdict);
 SET deploydb.write_success_target = 1;
 SELECT is(deploydb.write_verdict(99, 100, (deploydb.wilson_bounds(99, 100)).high), 'breached', 'a target of 1 is missed by one');
+SET deploydb.write_success_target = 0.9999999;
+SELECT is(deploydb.setting('write_success_target'), '0.9999999', 'a target is as exact as it was set');
+SELECT is(deploydb.write_verdict(99999995, 100000000, 0.99999998), 'ok', 'and is met so');
 SET deploydb.write_success_target = 0;
 SELECT is(deploydb.write_verdict(0, 5, (deploydb.wilson_bounds(0, 5)).high), 'ok', 'a target of 0 is always met');
 RESET deploydb.write_success_target;
