@@ -169,6 +169,22 @@ COMMENT ON FUNCTION deploydb.change_lost(text) IS
 	'Monitoring: warns and counts when a change could not be noted';
 REVOKE ALL ON FUNCTION deploydb.change_lost(text) FROM PUBLIC;
 
+-- How long a lock is waited for, in ms: a part of what is left to the statement,
+-- which is not to fail for it.
+CREATE FUNCTION deploydb.wait_to_note()
+RETURNS bigint
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN t.until > interval '0'
+		THEN GREATEST(1, LEAST(1000, 250 * extract(epoch FROM t.until - (clock_timestamp() - statement_timestamp()))))
+		ELSE 1000 END::bigint
+	FROM (SELECT current_setting('statement_timeout')::interval AS until) t
+$$;
+COMMENT ON FUNCTION deploydb.wait_to_note() IS
+	'Monitoring: how long the event triggers wait for a lock, in ms';
+REVOKE ALL ON FUNCTION deploydb.wait_to_note() FROM PUBLIC;
+
 -- Called by the library for each relation that a TRUNCATE emptied.
 CREATE FUNCTION deploydb.note_truncation(relation bigint)
 RETURNS boolean
@@ -179,6 +195,7 @@ AS $$
 DECLARE
 	object text;
 BEGIN
+	PERFORM set_config('lock_timeout', deploydb.wait_to_note()::text, true);
 	SELECT format('%I.%I', n.nspname, c.relname) INTO object
 	FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -208,6 +225,7 @@ AS $$
 DECLARE
 	command record;
 BEGIN
+	PERFORM set_config('lock_timeout', deploydb.wait_to_note()::text, true);
 	FOR command IN
 		-- By the indexes, whatever the plan that is kept was made for
 		SELECT c.command_tag, c.object_type, c.object_identity,
@@ -220,16 +238,19 @@ BEGIN
 				CASE WHEN d.classid IN ('pg_class'::regclass, 'pg_type'::regclass) THEN d.objid END AS itself,
 				CASE WHEN d.classid = 'pg_namespace'::regclass THEN d.objid END AS schema,
 				CASE d.classid
-					WHEN 'pg_class'::regclass THEN (SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = d.objid)
+					WHEN 'pg_class'::regclass THEN COALESCE((SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = d.objid),
+						(SELECT h.inhparent FROM pg_inherits h WHERE h.inhrelid = d.objid ORDER BY h.inhseqno LIMIT 1))
 					WHEN 'pg_trigger'::regclass THEN (SELECT g.tgrelid FROM pg_trigger g WHERE g.oid = d.objid)
 					WHEN 'pg_policy'::regclass THEN (SELECT p.polrelid FROM pg_policy p WHERE p.oid = d.objid)
 					WHEN 'pg_rewrite'::regclass THEN (SELECT r.ev_class FROM pg_rewrite r WHERE r.oid = d.objid)
+					WHEN 'pg_statistic_ext'::regclass THEN (SELECT s.stxrelid FROM pg_statistic_ext s WHERE s.oid = d.objid)
+					WHEN 'pg_publication_rel'::regclass THEN (SELECT p.prrelid FROM pg_publication_rel p WHERE p.oid = d.objid)
 					WHEN 'pg_constraint'::regclass THEN (SELECT NULLIF(n.conrelid, 0) FROM pg_constraint n WHERE n.oid = d.objid)
 				END AS on_table
 			FROM pg_event_trigger_ddl_commands() d
 			WHERE NOT d.in_extension AND d.schema_name IS DISTINCT FROM 'pg_temp') c
 	LOOP
-		IF EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation = command.oid)
+		IF EXISTS (SELECT FROM deploydb.watched_relation w WHERE w.relation IN (command.oid, command.itself))
 			OR deploydb.is_watched(command.name, command.relation)
 			OR (command.schema IS NOT NULL
 				AND EXISTS (SELECT FROM deploydb.watched_relation w JOIN pg_class k ON k.oid = w.relation
@@ -259,12 +280,14 @@ AS $$
 DECLARE
 	dropped record;
 BEGIN
+	PERFORM set_config('lock_timeout', deploydb.wait_to_note()::text, true);
 	FOR dropped IN
 		-- Looked up in what is read once, as thousands may go with a schema
 		WITH gone AS MATERIALIZED (
 			SELECT d.object_type, d.object_identity, d.object_name, d.address_names,
 				CASE WHEN d.classid IN ('pg_class'::regclass, 'pg_type'::regclass) THEN d.objid::bigint END AS oid,
-				d.object_type IN ('table column', 'table constraint', 'default value', 'trigger', 'policy', 'rule') AS is_part
+				d.object_type IN ('table column', 'table constraint', 'default value', 'trigger', 'policy', 'rule',
+					'publication relation') AS is_part
 			FROM pg_event_trigger_dropped_objects() d
 			WHERE NOT d.is_temporary),
 		whole AS (
@@ -296,10 +319,12 @@ REVOKE ALL ON FUNCTION deploydb.definition_dropped() FROM PUBLIC;
 
 CREATE EVENT TRIGGER deploydb_definition_changed ON ddl_command_end
 	EXECUTE FUNCTION deploydb.definition_changed();
+ALTER EVENT TRIGGER deploydb_definition_changed ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER deploydb_definition_changed IS
 	'Monitoring: notes who changes the definition of a watched table';
 CREATE EVENT TRIGGER deploydb_definition_dropped ON sql_drop
 	EXECUTE FUNCTION deploydb.definition_dropped();
+ALTER EVENT TRIGGER deploydb_definition_dropped ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER deploydb_definition_dropped IS
 	'Monitoring: notes who drops something of a watched table';
 

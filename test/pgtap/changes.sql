@@ -7,6 +7,7 @@ SELECT no_plan();
 
 CREATE ROLE changes_developer;
 GRANT CREATE ON SCHEMA public TO changes_developer;
+SELECT format('GRANT CREATE ON DATABASE %I TO changes_developer', current_database()) \gexec
 CREATE SCHEMA other AUTHORIZATION changes_developer;
 SET application_name = 'by hand';
 
@@ -41,6 +42,15 @@ FROM (VALUES
 	('DROP TRIGGER t ON decision_insights', '{DROP TRIGGER: trigger t on public.decision_insights}'),
 	('CREATE RULE r AS ON DELETE TO decision_insights DO INSTEAD NOTHING', '{CREATE RULE: rule r on public.decision_insights}'),
 	('DROP RULE r ON decision_insights', '{DROP RULE: rule r on public.decision_insights}'),
+	('CREATE STATISTICS counted ON id, n FROM decision_insights', '{CREATE STATISTICS: statistics object public.counted}'),
+	('ALTER STATISTICS counted SET STATISTICS 10', '{ALTER STATISTICS: statistics object public.counted}'),
+	('CREATE TABLE heir () INHERITS (decision_insights)', '{CREATE TABLE: table public.heir}'),
+	('ALTER TABLE heir ADD CHECK (n > 0)', '{ALTER TABLE: table public.heir}'),
+	('DROP TABLE heir', '{DROP TABLE: table public.heir}'),
+	('CREATE TABLE heir () INHERITS (unwatched)', '{}'),
+	('CREATE PUBLICATION shop FOR TABLE unwatched', '{}'),
+	('ALTER PUBLICATION shop ADD TABLE decision_insights', '{ALTER PUBLICATION: publication relation public.decision_insights in publication shop}'),
+	('ALTER PUBLICATION shop DROP TABLE decision_insights', '{ALTER PUBLICATION: publication relation public.decision_insights in publication shop}'),
 	('ALTER TABLE decision_insights RENAME TO old', '{ALTER TABLE: table public.old}'),
 	('ALTER TABLE old RENAME TO decision_insights', '{ALTER TABLE: table public.decision_insights}'),
 	('ALTER TABLE decision_insights SET SCHEMA other', '{ALTER TABLE: table other.decision_insights}'),
@@ -53,6 +63,13 @@ FROM (VALUES
 	('DROP TABLE other.decision_insights', '{DROP TABLE: index other.decision_insights_pkey,DROP TABLE: index other.odd,DROP TABLE: table other.decision_insights}'),
 	('CREATE TABLE other.decision_insights (id text)', '{CREATE TABLE: table other.decision_insights}'),
 	('DROP SCHEMA other CASCADE', '{DROP SCHEMA: table other.decision_insights}')) v (s, w);
+
+-- as those who change things for triggers not to see it
+SET session_replication_role = replica;
+SELECT is(noted(s), w, s || ', as a replica')
+FROM (VALUES ('CREATE TABLE decision_insights (id text)', '{CREATE TABLE: table public.decision_insights}'::text[]),
+	('DROP TABLE decision_insights', '{DROP TABLE: table public.decision_insights}')) v (s, w);
+RESET session_replication_role;
 
 -- tables that somebody tracks
 SELECT deploydb.track('"odd ""name"""') \g /dev/null

@@ -93,6 +93,8 @@ for my $preloaded (0, 1)
 	$locker->query_safe('BEGIN; LOCK TABLE deploydb.definition_change');
 	like(run_as_app('ALTER TABLE decision_insights DROP COLUMN one', 'nor does a lock hold anybody up'),
 		qr/lock timeout/, 'the WARNING says why');
+	like(run_as_app(q{SET statement_timeout = '700ms'; ALTER TABLE decision_insights ADD COLUMN zero int, DROP COLUMN triggers},
+		'nor where less time is left to the statement'), qr/lock timeout/, 'which is said, too');
 	$locker->quit;
 
 	$node->safe_psql('app', 'ALTER DATABASE app SET deploydb.capture_statements = on');
