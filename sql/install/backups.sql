@@ -4,8 +4,8 @@
 
 CREATE TABLE deploydb.backup (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	label text NOT NULL CHECK (label ~ '[^[:space:]]'),
-	tool text NOT NULL CHECK (tool ~ '[^[:space:]]'),
+	label text NOT NULL CHECK (label ~ E'[^\\x01-\\x20]'),
+	tool text NOT NULL CHECK (tool ~ E'[^\\x01-\\x20]'),
 	tool_version text,
 	method text NOT NULL CHECK (method IN ('physical', 'snapshot', 'pg_dump', 'table_copy')),
 	type text NOT NULL DEFAULT 'full' CHECK (type IN ('full', 'diff', 'incr')),

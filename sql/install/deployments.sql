@@ -4,7 +4,7 @@
 
 CREATE TABLE deploydb.deployment (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	version text NOT NULL CHECK (version ~ '[^[:space:]]'),
+	version text NOT NULL CHECK (version ~ E'[^\\x01-\\x20]'),
 	title text,
 	target_date text,
 	owner text NOT NULL,

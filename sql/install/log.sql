@@ -9,7 +9,7 @@ CREATE TABLE deploydb.log_entry (
 	at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	who text NOT NULL,
 	application text NOT NULL,
-	action text NOT NULL CHECK (action ~ '[^[:space:]]'),
+	action text NOT NULL CHECK (action ~ E'[^\\x01-\\x20]'),
 	status text NOT NULL CHECK (status IN ('ok', 'failed', 'warning', 'info')),
 	note text
 );

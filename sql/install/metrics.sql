@@ -72,7 +72,7 @@ CREATE TABLE deploydb.own_metric (
 	CONSTRAINT metric_name CHECK (name ~ '^[a-z][a-z0-9_]*([.][a-z0-9_]+)*$' AND length(name) <= 100
 		AND deploydb.exported_name(name) <> ALL ('{alert_state,worker_last_tick_timestamp_seconds}')),
 	CONSTRAINT metric_texts CHECK (length(unit) <= 100 AND length(help) <= 1000 AND length(query) <= 100000
-		AND query ~ '[^[:space:]]'),
+		AND query ~ E'[^\\x01-\\x20]'),
 	CONSTRAINT metric_stale_after CHECK (stale_after_seconds BETWEEN 1 AND 604800)
 );
 CREATE UNIQUE INDEX own_metric_exported_idx ON deploydb.own_metric (deploydb.exported_name(name));

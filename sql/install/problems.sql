@@ -5,7 +5,7 @@
 CREATE TABLE deploydb.problem (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	deployment bigint,
-	title text NOT NULL CHECK (title ~ '[^[:space:]]'),
+	title text NOT NULL CHECK (title ~ E'[^\\x01-\\x20]'),
 	severity text NOT NULL CHECK (severity IN ('P0', 'P1', 'P2', 'P3')),
 	impact text,
 	solution text,

@@ -28,7 +28,7 @@ CREATE TABLE deploydb.builtin_rule (
 	runbook text,
 	enabled boolean NOT NULL DEFAULT true,
 	CONSTRAINT rule_id CHECK (id ~ '^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$'),
-	CONSTRAINT rule_metric CHECK (metric ~ '[^[:space:]]' AND length(metric) <= 200),
+	CONSTRAINT rule_metric CHECK (metric ~ E'[^\\x01-\\x20]' AND length(metric) <= 200),
 	CONSTRAINT rule_kind CHECK (kind IN ('threshold', 'trend')),
 	CONSTRAINT rule_severity CHECK (severity IN ('P0', 'P1', 'P2', 'P3')),
 	CONSTRAINT rule_threshold CHECK (CASE kind WHEN 'threshold'

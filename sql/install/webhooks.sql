@@ -7,7 +7,8 @@ CREATE TABLE deploydb.webhook (
 	enabled boolean NOT NULL DEFAULT true,
 	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	created_by text NOT NULL DEFAULT session_user,
-	CONSTRAINT webhook_name CHECK (name ~ '^[[:graph:]]([[:print:]]{0,98}[[:graph:]])?$'),
+	-- by code, as no class of characters is the same in each locale
+	CONSTRAINT webhook_name CHECK (name ~ E'^[^\\x01-\\x20\\x7f]([^\\x01-\\x1f\\x7f]{0,98}[^\\x01-\\x20\\x7f])?$'),
 	CONSTRAINT webhook_format CHECK (format IN ('generic', 'slack', 'teams',
 		'dingtalk', 'feishu', 'wecom', 'alertmanager', 'heartbeat')),
 	CONSTRAINT webhook_min_severity CHECK (min_severity IN ('P0', 'P1', 'P2', 'P3'))

@@ -61,5 +61,24 @@ $ENV{PGCLIENTENCODING} = 'UTF8';
 like($node->safe_psql('utf8', q{SELECT expected FROM deploydb.migration_report() WHERE property = 'comment'}),
 	qr/^AMAS\xe5\x86\xb3\xe7\xad\x96/, 'a UTF8 client reads the comment as it is');
 
+# Names are the same in any locale, so that a restore brings them along
+my $call = q{SELECT deploydb.add_webhook('值班', 'slack', 'https://example.org/')};
+for my $database ('utf8', 'sql_ascii', 'euc_cn')
+{
+	my ($status, undef, $err) = $node->psql($database, $call);
+	is($status, 0, "$database, locale C: a Chinese name") or diag($err);
+}
+for my $name ('', ' ', ' x', 'x ', "x\ty", "x\x7fy", 'x' x 101)
+{
+	isnt($node->psql('utf8', "SELECT deploydb.add_webhook(E'$name', 'slack', 'https://example.org/')"), 0, "'$name' is none");
+}
+$node->safe_psql('postgres', q{CREATE DATABASE other_locale TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8';
+	CREATE DATABASE restored TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'});
+$node->safe_psql('other_locale', "CREATE EXTENSION deploydb; $call; SELECT deploydb.add_webhook('night shift', 'slack', 'https://example.org/')");
+my $dump = $node->basedir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, 'other_locale' ], 'dumped where the locale is another');
+$node->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 'restored' ], 'and restored');
+is($node->safe_psql('restored', 'SELECT count(*) FROM deploydb.webhook'), '2', 'with its webhooks');
+
 $node->stop;
 done_testing();
