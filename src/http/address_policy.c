@@ -171,21 +171,6 @@ parse_number(const char *text, int max)
 	return result;
 }
 
-static bool
-parse_network(char *text, Network *network)
-{
-	char	   *slash = strchr(text, '/');
-
-	if (slash)
-		*slash = '\0';
-	if (!parse_address(text, &network->address))
-		return false;
-	network->bits = network->address.size * 8;
-	if (slash)
-		network->bits = parse_number(slash + 1, network->bits);
-	return network->bits >= 0;
-}
-
 /* Without regard to case (ASCII) and to the dot that ends a full name. */
 static bool
 same_name(const char *a, const char *b)
@@ -232,18 +217,27 @@ cut_port(char **entry)
 	return parse_number(end + 1, 65535);
 }
 
-/* The address is NULL where it isn't known. */
+/*
+ * The address is NULL where it isn't known.  What has a slash is a network, or
+ * allows nothing.
+ */
 static bool
 entry_allows(char *entry, const Destination *destination, const Address *address)
 {
 	int			port = cut_port(&entry);
+	char	   *bits = strchr(entry, '/');
 	Network		network;
 
 	if (port != 0 && port != destination->port)
 		return false;
-	if (parse_network(entry, &network))
-		return address != NULL && within(address, &network);
-	return *entry != '\0' && same_name(entry, destination->host);
+	if (bits)
+		*bits++ = '\0';
+	if (!parse_address(entry, &network.address))
+		return bits == NULL && *entry != '\0' && same_name(entry, destination->host);
+	network.bits = network.address.size * 8;
+	if (bits)
+		network.bits = parse_number(bits, network.bits);
+	return network.bits >= 0 && address != NULL && within(address, &network);
 }
 
 static bool

@@ -133,6 +133,12 @@ check_list(void)
 		/* a name that is the address's text, as a URL may have it */
 		{"10.0.0.1", "10.0.0.1", "10.0.0.1", 80, true},
 		{"10.0.0.1", "10.0.0.1", "10.0.0.2", 80, false},
+		/* what is no network is no such name, either */
+		{"127.0.0.1/33", "127.0.0.1", "127.0.0.1", 80, false},
+		{"127.0.0.1/", "127.0.0.1", "127.0.0.1", 80, false},
+		{"[::1/129]", "::1", "::1", 80, false},
+		{"hooks.internal/8", "hooks.internal", "10.0.0.1", 80, false},
+		{"hooks.internal/", "hooks.internal", "10.0.0.1", 80, false},
 	};
 	char		many[2000];
 
