@@ -275,6 +275,34 @@ COMMENT ON FUNCTION deploydb.record_attempt(bigint, integer, text, text, text, t
 	'Webhooks: notes what became of an attempt to send a message, and returns the state that it has now';
 REVOKE ALL ON FUNCTION deploydb.record_attempt(bigint, integer, text, text, text, text, double precision) FROM PUBLIC;
 
+-- What became of a heartbeat is noted where that changed, or is not known yet: not
+-- each time, as a write takes a transaction id.  Nobody but who waits for it is told.
+CREATE FUNCTION deploydb.record_heartbeat(hook text, status integer, stage text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	arrived CONSTANT boolean := status BETWEEN 200 AND 299;
+	at CONSTANT timestamptz := clock_timestamp();
+BEGIN
+	IF EXISTS (SELECT FROM deploydb.webhook_state s
+		WHERE s.webhook = hook AND s.last_attempt_at IS NOT NULL AND (s.failures = 0) = arrived)
+	THEN
+		RETURN false;
+	END IF;
+	UPDATE deploydb.webhook_state s
+	SET failures = CASE WHEN arrived THEN 0 ELSE 1 END, last_attempt_at = at, last_status = NULLIF(status, 0), last_stage = stage,
+		last_success_at = CASE WHEN arrived THEN at ELSE s.last_success_at END,
+		last_error = CASE WHEN arrived THEN NULL WHEN status > 0 THEN format('status %s', status) ELSE format('%s: no answer', stage) END
+	WHERE s.webhook = (SELECT l.webhook FROM deploydb.webhook_state l WHERE l.webhook = hook FOR NO KEY UPDATE SKIP LOCKED);
+	RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION deploydb.record_heartbeat(text, integer, text) IS
+	'Webhooks: notes what became of a heartbeat, where that is not what is known of the one before; true if so';
+REVOKE ALL ON FUNCTION deploydb.record_heartbeat(text, integer, text) FROM PUBLIC;
+
 -- What waits is never removed.
 CREATE FUNCTION deploydb.purge_messages(before timestamptz, max_rows integer)
 RETURNS bigint

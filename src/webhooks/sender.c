@@ -59,6 +59,8 @@ typedef struct Heartbeat
 	char	   *webhook;
 	bool		under_way;
 	bool		failing;		/* has been logged */
+	int			status;
+	const char *stage;			/* of the last one, until it is recorded */
 } Heartbeat;
 
 static const HttpInterface *http = NULL;
@@ -71,11 +73,9 @@ static MemoryContext work_context = NULL;	/* reset each turn */
 static List *unrecorded = NIL;	/* of Attempt */
 
 static TimestampTz claim_at = DT_NOBEGIN;	/* when to look next */
-static List *claimed = NIL;		/* of HttpRequest, by the piece of work */
-
-static List *heartbeats = NIL;	/* of Heartbeat */
-
 static int	claim_failures = 0;
+static List *claimed = NIL;		/* of HttpRequest, by the piece of work */
+static List *heartbeats = NIL;	/* of Heartbeat */
 
 /* ---- small things -------------------------------------------------------- */
 
@@ -237,6 +237,8 @@ end_heartbeat(const HttpResult *result)
 	bool		fails = result->status < 200 || result->status > 299;
 
 	heartbeat->under_way = false;
+	heartbeat->status = result->status;
+	heartbeat->stage = result->stage;
 	if (fails != heartbeat->failing)
 	{
 		if (fails)
@@ -462,8 +464,20 @@ static void
 find_heartbeats(void *argument)
 {
 	MemoryContext before;
+	ListCell   *lc;
 
 	(void) argument;
+	foreach(lc, heartbeats)
+	{
+		Heartbeat  *heartbeat = lfirst(lc);
+
+		if (heartbeat->stage &&
+			SPI_execute(psprintf("SELECT deploydb.record_heartbeat(%s, %d, %s)",
+								 quote_literal_cstr(heartbeat->webhook), heartbeat->status,
+								 quote_literal_cstr(heartbeat->stage)), false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not call record_heartbeat()");
+		heartbeat->stage = NULL;
+	}
 	if (SPI_execute("SELECT webhook, url FROM deploydb.heartbeats()", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call heartbeats()");
 	if (SPI_processed == 0)

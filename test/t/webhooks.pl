@@ -207,6 +207,23 @@ sql(q{SELECT deploydb.add_webhook('beat', 'heartbeat', '} . $receiver->url('/ok/
 foreach (1 .. 600) { last if beats() > 2; select undef, undef, undef, 0.1 }
 cmp_ok(scalar beats(), '>', 2, 'a heartbeat is sent at each tick');
 is((beats())[0]{method}, 'GET', 'by GET');
+
+# What became of it is noted where that changes, and not each time.
+sub beat_is
+{
+	my ($state, $status) = @_;
+	wait_until($node, 'postgres', qq{SELECT state = '$state' AND last_status = $status FROM deploydb.webhook_health WHERE name = 'beat'}, "$state: $status");
+	return;
+}
+beat_is('ok', 200);
+my $noted = q{SELECT xmin FROM deploydb.webhook_state WHERE webhook = 'beat'};
+my ($row, $beats) = (sql($noted), scalar beats());
+foreach (1 .. 600) { last if beats() > $beats + 2; select undef, undef, undef, 0.1 }
+is(sql($noted), $row, 'once');
+sql(q{SELECT deploydb.set_webhook_url('beat', '} . $receiver->url('/status/503') . q{')});
+beat_is('failing', 503);
+sql(q{SELECT deploydb.set_webhook_url('beat', '} . $receiver->url('/ok/beat') . q{')});
+beat_is('ok', 200);
 sql(q{SELECT deploydb.drop_webhook('beat')});
 
 # None is sent while ticks fail; messages are. What is counted is not rolled back.
