@@ -96,8 +96,9 @@ statement_call_begins(const void *statement)
 static inline TimestampTz
 statement_began(void)
 {
-	return Max(GetCurrentStatementStartTimestamp(),
-			   client_statement.last_call_ended);
+	TimestampTz message = GetCurrentStatementStartTimestamp();
+
+	return Max(message, client_statement.last_call_ended);
 }
 
 /* Has any ended since the client's message came? */
