@@ -94,6 +94,8 @@ static const Translation words[] = {
 	{"none runs on a standby", "备库上不运行"},
 	{"none runs: not preloaded", "未运行：未预加载"},
 	{"switched off", "已关闭"},
+	{"not in deploydb.databases", "不在 deploydb.databases 中"},
+	{"not started: the server's log says why", "未启动：原因见服务器日志"},
 	{"starts", "正在启动"},
 	{"none runs", "未运行"},
 	{"waits for newer SQL objects", "等待更新的 SQL 对象"},

@@ -5,6 +5,7 @@
 -- The monitor's own account of itself: one row.
 CREATE TABLE deploydb.monitor_state (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	pid integer,
 	started_at timestamptz,
 	state text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'running', 'stopping')),
@@ -354,8 +355,12 @@ DECLARE
 	s record;
 	late boolean;
 	preloaded boolean := deploydb.is_preloaded();	-- which also loads the library
+	databases text := deploydb.setting('databases');
+	listed boolean := databases = '' OR EXISTS (
+		SELECT FROM regexp_matches(databases, '"((?:[^"]|"")+)"|([^",[:space:]]+)', 'g') n
+		WHERE current_database() = COALESCE(replace(n[1], '""', '"'), lower(n[2] COLLATE "C")));
 BEGIN
-	SELECT w.*, m.interval_ms INTO s FROM deploydb.worker_status w, deploydb.monitor_state m;
+	SELECT w.*, m.interval_ms, m.created_at INTO s FROM deploydb.worker_status w, deploydb.monitor_state m;
 	late := s.state IN ('running', 'suspended')
 		AND COALESCE(s.last_tick_at, s.started_at) < clock_timestamp() - s.interval_ms * 3 * interval '1 millisecond';
 	RETURN QUERY SELECT t.* FROM (VALUES
@@ -364,6 +369,11 @@ BEGIN
 			'SELECT deploydb.start_monitor();'),
 		(s.state IN ('stopped', 'stopping') AND deploydb.setting('monitor') = 'off', 'warning', deploydb.word('switched off'),
 			'ALTER SYSTEM RESET deploydb.monitor;'),
+		(s.state IN ('stopped', 'stopping') AND NOT listed, 'warning', deploydb.word('not in deploydb.databases'),
+			'SHOW deploydb.databases;'),
+		(s.state = 'stopped' AND s.started_at IS NULL AND GREATEST(s.created_at, pg_postmaster_start_time())
+			< clock_timestamp() - deploydb.setting('metrics_collection_interval')::interval * 3,
+			'error', deploydb.word('not started: the server''s log says why'), 'SHOW max_worker_processes;'),
 		(s.state = 'stopped' AND s.started_at IS NULL, 'ok', deploydb.word('starts'), NULL),
 		(s.state IN ('stopped', 'stopping'), 'error', deploydb.word('none runs'), 'SHOW deploydb.databases;'),
 		(s.state = 'waiting', 'warning', deploydb.word('waits for newer SQL objects'), 'ALTER EXTENSION deploydb UPDATE;'),

@@ -135,10 +135,12 @@ $listener->quit;
 
 my $two = pid('two');
 fails_with('postgres', q{ALTER SYSTEM SET deploydb.databases = 'one, "thr'}, qr/22023.*no list of names/s, 'what is no list of databases is not taken');
-set('deploydb.databases', q{'one, "three"'});
+set('deploydb.databases', q{'ONE, "three", "TWO"'});
 wait_until_gone('two');
 is(sql('two', 'SELECT state, pid IS NULL FROM deploydb.worker_status'), 'stopped|t', 'a database that is not listed has none');
+is(status('two'), 'warning|not in deploydb.databases|SHOW deploydb.databases;', 'which the overview says');
 isnt(pid('one'), '', 'one that is listed has');
+like(status('one'), qr/^ok\|ticks/, 'names are folded, unless they are quoted');
 set('deploydb.databases', q{''});
 wait_for_another('two', $two);
 set('deploydb.monitor', 'off');
@@ -423,6 +425,11 @@ my $full = q{SELECT string_agg(datname, '') FROM pg_stat_activity WHERE backend_
 wait_for("SELECT ($full) IS NOT NULL");
 my $has = sql('postgres', $full);
 my $lacks = $has eq 'two' ? 'three' : 'two';
+sql($lacks, 'UPDATE deploydb.monitor_state SET started_at = NULL');
+set('deploydb.metrics_collection_interval', q{'1s'});
+wait_for(q{SELECT verdict = 'error' AND detail ~ '^not started' FROM deploydb_status() WHERE area = 'monitor'}, $lacks);
+pass('one that never starts does not start for ever');
+set('deploydb.metrics_collection_interval', q{'1h'});
 set('deploydb.databases', $lacks);
 wait_until_ticks($lacks);
 my $said = () = log_since($mark) =~ /no background worker left/g;
