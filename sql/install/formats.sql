@@ -75,7 +75,7 @@ SET search_path = pg_catalog, pg_temp
 SET extra_float_digits = 1
 AS $$
 BEGIN
-	RETURN CASE WHEN round(number::numeric, 4) = 0 AND number <> 0 THEN number::text ELSE round(number::numeric, 4)::text END;
+	RETURN CASE WHEN round(number::text::numeric, 4) = 0 AND number <> 0 THEN number::text ELSE round(number::text::numeric, 4)::text END;
 END
 $$;
 COMMENT ON FUNCTION deploydb.message_number(double precision) IS

@@ -392,7 +392,8 @@ BEGIN
 			MESSAGE = format('metric "%s" is built in', NEW.name),
 			DETAIL = 'It has no query of one''s own.';
 	END IF;
-	IF NEW.owner IS DISTINCT FROM OLD.owner AND NOT pg_has_role(NEW.owner::name, 'MEMBER') THEN
+	-- a new one is its caller's, and current_user the extension's owner
+	IF TG_OP = 'UPDATE' AND NEW.owner IS DISTINCT FROM OLD.owner AND NOT pg_has_role(NEW.owner::name, 'MEMBER') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'insufficient_privilege',
 			MESSAGE = format('must be member of role "%s"', NEW.owner);
@@ -424,10 +425,6 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT own_metric_state_pkey DO UPDATE SET
 		owner_oid = COALESCE(CASE WHEN NEW.owner = OLD.owner THEN s.owner_oid END, EXCLUDED.owner_oid),
 		failures = 0, last_error = NULL, disabled_at = NULL;
-	-- rules would go by the last value
-	IF NOT NEW.enabled THEN
-		DELETE FROM deploydb.metric_latest l WHERE l.metric = NEW.name;
-	END IF;
 	RETURN NEW;
 END
 $$;
@@ -511,7 +508,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
 	END IF;
 	-- dropped or switched off meanwhile
-	PERFORM FROM deploydb.own_metric o WHERE o.name = name AND o.enabled FOR SHARE;
+	PERFORM FROM deploydb.own_metric o WHERE o.name = name AND o.enabled FOR SHARE SKIP LOCKED;
 	IF NOT FOUND THEN
 		RETURN false;
 	END IF;

@@ -59,11 +59,12 @@ REVOKE ALL ON FUNCTION deploydb.notify(text, text, text) FROM PUBLIC;
 -- Sent once more, they would come after a newer message of their alert, and be
 -- taken for how it is now.
 CREATE VIEW deploydb.outdated_letter AS
-	SELECT d.id, max(n.id) AS told_by
+	SELECT d.id, n.told_by
 	FROM deploydb.outbox d
-		JOIN deploydb.outbox n ON n.webhook = d.webhook AND n.topic = d.topic AND n.id > d.id
-	WHERE d.state = 'dead' AND d.kind = 'alert' AND n.state IN ('pending', 'sending', 'delivered', 'folded')
-	GROUP BY d.id;
+		JOIN (SELECT o.webhook, o.topic, max(o.id) AS told_by FROM deploydb.outbox o
+			WHERE o.state IN ('pending', 'sending', 'delivered', 'folded') GROUP BY o.webhook, o.topic) AS n
+			ON n.webhook = d.webhook AND n.topic = d.topic AND n.told_by > d.id
+	WHERE d.state = 'dead' AND d.kind = 'alert';
 COMMENT ON VIEW deploydb.outdated_letter IS
 	'Webhooks: dead letters of alerts of which a newer message has arrived, or is about to';
 GRANT SELECT ON deploydb.outdated_letter TO pg_monitor, pg_database_owner;
@@ -116,6 +117,7 @@ CREATE FUNCTION deploydb.replay_since(since timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET enable_nestloop = off
 AS $$
 DECLARE
 	letters bigint[];

@@ -98,6 +98,7 @@ load(TimestampTz now)
 				  " l.at, l.value, l.fingerprint, l.severity, l.note, " RULE_COLUMNS ", " STATE_COLUMNS
 				  " FROM " RULE_TABLES
 				  " LEFT JOIN deploydb.metric_latest l ON l.metric = r.metric AND r.enabled AND r.fault IS NULL"
+				  "  AND l.metric <> ALL (ARRAY(SELECT o.name FROM deploydb.own_metric o WHERE NOT o.enabled))"
 				  " FULL JOIN deploydb.alert_state s ON s.rule = r.id AND s.series = l.series"
 				  " CROSS JOIN (SELECT COALESCE(bool_or(n.rule IS NULL), false) AS all_rules,"
 				  "   COALESCE(array_agg(n.rule) FILTER (WHERE n.rule IS NOT NULL), '{}') AS rules"
