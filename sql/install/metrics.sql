@@ -508,7 +508,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
 	END IF;
 	-- dropped or switched off meanwhile
-	PERFORM FROM deploydb.own_metric o WHERE o.name = name AND o.enabled FOR SHARE SKIP LOCKED;
+	PERFORM FROM deploydb.own_metric o WHERE o.name = name AND o.enabled FOR KEY SHARE;
 	IF NOT FOUND THEN
 		RETURN false;
 	END IF;
