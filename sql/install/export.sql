@@ -105,9 +105,7 @@ AS $$
 			COALESCE(r.fault, format('metric %s does not exist', r.metric)))
 		FROM deploydb.idle_rule r
 		UNION ALL
-		SELECT 'degraded', 7, format('webhook %s keeps failing (%s); its messages wait', h.name, h.last_error)
-		FROM deploydb.webhook_health h
-		WHERE h.state = 'open' AND h.pending > 0
+		SELECT 'degraded', 7, format(w.problem, w.name, w.last_error) FROM deploydb.waiting_webhook w
 		UNION ALL
 		SELECT 'degraded', 8, deploydb.suspended() WHERE deploydb.suspended() IS NOT NULL
 	) AS p

@@ -117,19 +117,27 @@ COMMENT ON VIEW deploydb.webhook_health IS
 	'Webhooks: each receiver and how the last attempts to reach it went; open: it keeps failing, and is only probed';
 GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
 
+CREATE VIEW deploydb.waiting_webhook AS
+	SELECT h.name, h.pending, h.last_error,
+		CASE h.state WHEN 'open' THEN 'webhook %s keeps failing (%s); its messages wait'
+			ELSE 'webhook %s has no address; its messages wait' END AS problem
+	FROM deploydb.webhook_health h
+	WHERE h.state IN ('open', 'no address') AND h.pending > 0;
+COMMENT ON VIEW deploydb.waiting_webhook IS
+	'Webhooks: those whose messages wait until somebody does something; problem is a format of name and last_error';
+GRANT SELECT ON deploydb.waiting_webhook TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.status_of_webhooks()
 RETURNS TABLE (verdict text, detail text, next_step text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT 'warning', format(deploydb.word('webhook %s keeps failing (%s); its messages wait'), h.name, h.last_error),
-		'SELECT * FROM deploydb.webhook_health;'
-	FROM deploydb.webhook_health h
-	WHERE h.state = 'open' AND h.pending > 0
-	ORDER BY h.pending DESC, h.name LIMIT 1
+	SELECT 'warning', format(deploydb.word(w.problem), w.name, w.last_error), 'SELECT * FROM deploydb.webhook_health;'
+	FROM deploydb.waiting_webhook w
+	ORDER BY w.pending DESC, w.name LIMIT 1
 $$;
 COMMENT ON FUNCTION deploydb.status_of_webhooks() IS
-	'Webhooks: the one that keeps failing while most messages wait for it; a part of deploydb_status()';
+	'Webhooks: the one for which most messages wait until somebody does something; a part of deploydb_status()';
 REVOKE ALL ON FUNCTION deploydb.status_of_webhooks() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.status_of_webhooks() TO pg_monitor, pg_database_owner;
 

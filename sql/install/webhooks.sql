@@ -307,8 +307,11 @@ BEGIN
 			DETAIL = 'It is nothing or longer, and not infinite.',
 			HINT = 'Write it as an interval, such as ''24 hours''.';
 	END;
+	-- the same key again changes nothing but the overlap of the one before
 	UPDATE deploydb.webhook_secret s
-	SET secret = secret, previous_secret = s.secret, previous_until = until
+	SET secret = secret, previous_until = until,
+		previous_secret = CASE WHEN s.secret IS DISTINCT FROM secret THEN s.secret
+			WHEN s.previous_until > clock_timestamp() THEN s.previous_secret END
 	WHERE s.webhook = name;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING

@@ -264,6 +264,14 @@ SELECT deploydb.queue_message('g', 'generic', deploydb.notice_message('test', 'P
 SELECT is(record(id, 503), 'dead', 'a test') FROM claim() WHERE webhook = 'g';
 SELECT is((SELECT concat_ws(' ', failures, probe_at - opened_at) FROM deploydb.webhook_state WHERE webhook = 'g'), '5 00:00:30', 'delays no probe');
 
+-- nor is one without an address forgotten, as after a restore
+CREATE TEMP TABLE kept AS SELECT * FROM deploydb.webhook_secret WHERE webhook = 'g';
+DELETE FROM deploydb.webhook_secret WHERE webhook = 'g';
+SELECT results_eq($$SELECT status, reason FROM deploydb.health_problem() WHERE reason ~ 'webhook'
+	UNION ALL SELECT verdict, regexp_replace(detail, '\s', ' ', 'g') FROM deploydb_status() WHERE area = 'webhooks'$$,
+	$$VALUES ('degraded', 'webhook g has no address; its messages wait'), ('warning', 'webhook g has no address; its messages wait')$$, 'nor without an address');
+INSERT INTO deploydb.webhook_secret TABLE kept;
+
 -- another address is probed at once, and closes the circuit once something arrives
 SELECT deploydb.set_webhook_url('g', 'https://example.org/hook?token=s3cret') \g /dev/null
 CALL refill();
@@ -484,6 +492,13 @@ SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.se
 	2::bigint, 'without a new key the previous one signs');
 SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, clock_timestamp() + interval '61 minutes') m, unnest(m.headers) h
 	WHERE h ~ '^webhook-signature'), 0::bigint, 'until the overlap has passed');
+SELECT deploydb.set_webhook_secret('g', NULL, '1 hour') \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, to_timestamp(1)) m, unnest(m.headers) h
+	WHERE h = 'webhook-signature: ' || deploydb.standard_signature('whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=', o.message_id, 1, m.body)),
+	2::bigint, 'and another time without one, too');
+SELECT deploydb.set_webhook_secret('g', NULL, '0 seconds'), deploydb.set_webhook_secret('g', NULL, '1 hour') \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.sendable_message(o.id, clock_timestamp()) m, unnest(m.headers) h
+	WHERE h ~ '^webhook-signature'), 0::bigint, 'but not once it has ended');
 
 -- test messages need a monitor
 SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
