@@ -126,7 +126,7 @@ CREATE VIEW deploydb.active_alert AS
 		CASE WHEN s.acknowledged THEN s.acknowledgement END AS acknowledgement,
 		COALESCE(r.labels, '{}') || CASE WHEN s.series = '' THEN '{}' ELSE jsonb_build_object('series', s.series) END
 			|| deploydb.common_labels() AS labels,
-		r.runbook
+		deploydb.runbook_link(r.runbook) AS runbook
 	FROM deploydb.alert_state s
 		LEFT JOIN deploydb.alert_rule r ON r.id = s.rule
 		LEFT JOIN deploydb.metric_latest l ON l.metric = s.metric AND l.series = s.series

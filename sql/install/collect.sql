@@ -39,7 +39,7 @@ AS $$
 		string_agg(CASE WHEN r.n > 4 OR NOT r.is_error THEN NULL WHEN r.n = 4 THEN deploydb.word('and more')
 			ELSE format(deploydb.word(CASE r.status WHEN 'missing' THEN '%s is missing' WHEN 'unexpected' THEN '%s is unexpected'
 					ELSE '%s: %s is %s, expected %s' END),
-				concat(r.object_type, ' ', r.object), r.property, COALESCE(left(r.actual, 60), deploydb.word('none')),
+				concat(deploydb.word(r.object_type), ' ', r.object), r.property, COALESCE(left(r.actual, 60), deploydb.word('none')),
 				COALESCE(left(r.expected, 60), deploydb.word('none'))) END, '; ' ORDER BY r.n)
 	FROM (SELECT m.*, m.severity = 'error' AND m.status IN ('missing', 'different', 'unexpected') AS is_error,
 				count(*) FILTER (WHERE m.severity = 'error' AND m.status IN ('missing', 'different', 'unexpected'))

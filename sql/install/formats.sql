@@ -29,15 +29,6 @@ COMMENT ON FUNCTION deploydb.cut_text(text, integer) IS
 	'Webhooks: a text cut to so many bytes of UTF-8, with a mark';
 REVOKE ALL ON FUNCTION deploydb.cut_text(text, integer) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.word(english text)
-RETURNS text
-AS 'MODULE_PATHNAME', 'deploydb_word'
-LANGUAGE C STABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION deploydb.word(text) IS
-	'Webhooks: a word or sentence of messages and notes in deploydb.language';
-REVOKE ALL ON FUNCTION deploydb.word(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.word(text) TO pg_monitor, pg_database_owner;
-
 -- As in production, vocabulary on main.
 CREATE FUNCTION deploydb.message_origin(message jsonb)
 RETURNS text
@@ -46,7 +37,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	RETURN concat_ws(', ', NULLIF(message->>'environment', ''),
-		concat_ws(' on ', message->>'database', NULLIF(message->>'cluster_name', '')));
+		CASE WHEN message->>'cluster_name' <> ''
+			THEN format(deploydb.word('%s on %s'), message->>'database', message->>'cluster_name')
+			ELSE message->>'database' END);
 END
 $$;
 COMMENT ON FUNCTION deploydb.message_origin(jsonb) IS
@@ -66,7 +59,6 @@ COMMENT ON FUNCTION deploydb.iso_time(timestamptz) IS
 	'Webhooks: a time by ISO 8601, in UTC, with milliseconds';
 REVOKE ALL ON FUNCTION deploydb.iso_time(timestamptz) FROM PUBLIC;
 
--- Status, metric and values in one line; NULL for what is no alert.
 -- Four decimals, or all where that would be zero and it is not.
 CREATE FUNCTION deploydb.message_number(number double precision)
 RETURNS text
@@ -74,14 +66,17 @@ LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 SET extra_float_digits = 1
 AS $$
+DECLARE
+	rounded numeric := round(number::text::numeric, 4);
 BEGIN
-	RETURN CASE WHEN round(number::text::numeric, 4) = 0 AND number <> 0 THEN number::text ELSE round(number::text::numeric, 4)::text END;
+	RETURN CASE WHEN rounded = 0 AND number <> 0 THEN number::text ELSE rounded::text END;
 END
 $$;
 COMMENT ON FUNCTION deploydb.message_number(double precision) IS
 	'Webhooks: a number as messages show it';
 REVOKE ALL ON FUNCTION deploydb.message_number(double precision) FROM PUBLIC;
 
+-- NULL for what is no alert.
 CREATE FUNCTION deploydb.message_facts(message jsonb)
 RETURNS text
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE

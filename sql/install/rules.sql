@@ -54,7 +54,8 @@ CREATE TABLE deploydb.builtin_rule (
 	CONSTRAINT rule_labels CHECK (jsonb_typeof(labels) = 'object'
 		AND NOT jsonb_path_exists(labels, '$.* ? (@.type() != "string")')),
 	CONSTRAINT rule_texts CHECK (octet_length(labels::text) <= 8000 AND length(message_en) <= 2000
-		AND length(message_zh) <= 2000 AND length(runbook) <= 2000)
+		AND length(message_zh) <= 2000 AND length(runbook) <= 2000
+		AND message_en ~ E'[^\\x01-\\x20]' AND message_zh ~ E'[^\\x01-\\x20]' AND runbook ~ E'[^\\x01-\\x20]')
 );
 COMMENT ON TABLE deploydb.builtin_rule IS
 	'Alerts: the rules that deploydb ships; view alert_rule has them with people''s changes';
@@ -83,7 +84,7 @@ COMMENT ON CONSTRAINT rule_parent ON deploydb.builtin_rule IS
 COMMENT ON CONSTRAINT rule_labels ON deploydb.builtin_rule IS
 	'Labels are a JSON object whose values are strings.';
 COMMENT ON CONSTRAINT rule_texts ON deploydb.builtin_rule IS
-	'Messages and the runbook have at most 2000 characters each, the labels 8000 bytes.';
+	'Messages and the runbook have 1 to 2000 characters each that are not all blanks, the labels at most 8000 bytes.';
 GRANT SELECT ON deploydb.builtin_rule TO pg_monitor, pg_database_owner;
 
 -- What people add and change; a row stands over the built-in one of its id, so
@@ -118,6 +119,28 @@ COMMENT ON FUNCTION deploydb.builtin_message_zh(text) IS
 	'Alerts: the Chinese message of a built-in rule; NULL where this database''s encoding cannot hold it';
 REVOKE ALL ON FUNCTION deploydb.builtin_message_zh(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.builtin_message_zh(text) TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.word(english text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'deploydb_word'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION deploydb.word(text) IS
+	'Alerts: a word or sentence of messages and notes in deploydb.language';
+REVOKE ALL ON FUNCTION deploydb.word(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.word(text) TO pg_monitor, pg_database_owner;
+
+-- Of the operations page in people's language, where it is about a built-in rule.
+CREATE FUNCTION deploydb.runbook_link(runbook text)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT regexp_replace(runbook, '^docs/operations[.]md(?=#)', deploydb.word('docs/operations.md'))
+$$;
+COMMENT ON FUNCTION deploydb.runbook_link(text) IS
+	'Alerts: a rule''s runbook as people are shown it, in deploydb.language';
+REVOKE ALL ON FUNCTION deploydb.runbook_link(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.runbook_link(text) TO pg_monitor, pg_database_owner;
 
 -- The application's own
 INSERT INTO deploydb.builtin_rule

@@ -392,7 +392,7 @@ write_events(List *changes, TimestampTz now)
 					  " CASE WHEN e.labels IS NULL AND e.series = '' THEN c.labels"
 					  "   WHEN e.series = '' THEN e.labels || c.labels"
 					  "   ELSE COALESCE(e.labels, '{}') || jsonb_build_object('series', e.series) || c.labels END,"
-					  " e.runbook, e.started_at, e.occurred_at, e.silenced"
+					  " deploydb.runbook_link(e.runbook), e.started_at, e.occurred_at, e.silenced"
 					  " FROM new_event e, (SELECT deploydb.common_labels() AS labels OFFSET 0) c",
 					  SPI_OK_INSERT, 0, NULL, NULL, NULL);
 	rows_end(rows);

@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(141);
+SELECT plan(145);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -280,6 +280,11 @@ SELECT is(course('http_5xx_rate_p1', 'http.error_rate.5xx', '{0.02,0.02,0}', 900
 SELECT is((SELECT string_agg(message, '|' ORDER BY id) FROM deploydb.alert_event WHERE occurred_at >= minute(900)),
 	U&'HTTP \9519\8BEF\FF1A2% \7684\8BF7\6C42\8FD4\56DE 5xx\FF08\9608\503C 1%\FF09|\5DF2\6062\590D\FF08\6301\7EED 60 \79D2\FF09\FF1Ahttp_5xx_rate_p1\FF1Bhttp.error_rate.5xx \5F53\524D\4E3A 0',
 	'the messages are Chinese');
+SELECT is((SELECT array_agg(DISTINCT runbook) FROM deploydb.alert_event WHERE occurred_at >= minute(900)),
+	'{docs/operations.zh-CN.md#http_5xx_rate_p1}', 'and so is the page they are about');
+SELECT is(runbook, link, coalesce(link, 'no link')) FROM (VALUES
+	(deploydb.runbook_link('https://example.org/docs/operations.md#x'), 'https://example.org/docs/operations.md#x'),
+	(deploydb.runbook_link('docs/operations.md'), 'docs/operations.md'), (deploydb.runbook_link(NULL), NULL)) v (runbook, link);
 RESET deploydb.language;
 
 -- history, purge, rights

@@ -92,6 +92,8 @@ SELECT is(deploydb.render_alertmanager(message('{"runbook": "https://example.org
 SET deploydb.language = 'zh';
 SELECT is(split_part(deploydb.render_slack(message())::jsonb->>'text', E'\n', 2), '状态: 告警中 | 指标: m | 值: 0.1235, 阈值: 1.0000', 'Chinese')
 WHERE getdatabaseencoding() = 'UTF8';
+SELECT is(deploydb.message_title(message()), '[P0] r (production, vocabulary，集群 main)', 'Chinese, the title') WHERE getdatabaseencoding() = 'UTF8';
+SELECT is(deploydb.message_title(message('{"cluster_name": ""}')), '[P0] r (production, vocabulary)', 'without a cluster''s name');
 SELECT is(deploydb.word('webhook %s works again'), 'webhook %s 已恢复正常', 'Chinese notices') WHERE getdatabaseencoding() = 'UTF8';
 SELECT is(deploydb.word('anything else'), 'anything else', 'what has no Chinese');
 RESET deploydb.language;

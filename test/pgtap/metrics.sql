@@ -249,7 +249,7 @@ SELECT is(note('migration.deviations', '20251203071615_add_decision_insights'),
 SET deploydb.language = 'zh';
 SELECT deploydb.collect_metrics(now()) \g /dev/null
 SELECT is(note('migration.deviations', '20251203071615_add_decision_insights'),
-	'column decision_insights.user_id：type 为 character varying(10)，应为 text', 'likewise in Chinese');
+	'列 decision_insights.user_id：type 为 character varying(10)，应为 text', 'likewise in Chinese');
 RESET deploydb.language;
 ALTER TABLE decision_insights ALTER user_id TYPE text;
 

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(129);
+SELECT plan(132);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -114,6 +114,9 @@ SELECT throws_ok('SELECT deploydb.set_rule(''x'', ' || call || ')', code, NULL, 
 	('''m'', comparison => ''>'', threshold => 1, labels => ''{"a": 1}''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, min_slope => 1', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, message_en => repeat(''x'', 2001)', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, message_en => ''''', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, message_zh => '' ''', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, runbook => ''''', '22023'),
 	(''' '', comparison => ''>'', threshold => 1', '22023'),
 	('''m'', kind => ''trend'', direction => ''up'', min_slope => 1, window_samples => 3', '22023'),
 	('''m'', kind => ''trend'', direction => ''increasing'', min_slope => 0, window_samples => 3', '22023'),
