@@ -69,6 +69,22 @@ check_names(char **value, void **extra, GucSource source)
 	return valid;
 }
 
+bool
+database_is_listed(const char *name)
+{
+	char	   *copy = pstrdup(deploydb_databases);
+	List	   *names;
+	bool		listed;
+
+	(void) SplitIdentifierString(copy, ',', &names);
+	listed = names == NIL;
+	for (int i = 0; i < list_length(names) && !listed; i++)
+		listed = strcmp(list_nth(names, i), name) == 0;
+	list_free(names);
+	pfree(copy);
+	return listed;
+}
+
 static void
 define_of_monitor(void)
 {

@@ -2,7 +2,8 @@
  * settings.h
  *		Every setting (GUC) of deploydb.
  *
- * Gives: the variables below, and settings_init(), which _PG_init calls once.
+ * Gives: the variables below, what the lists among them hold, and
+ * settings_init(), which _PG_init calls once.
  * Needs: nothing of the other modules.
  */
 #ifndef DEPLOYDB_SETTINGS_H
@@ -47,6 +48,9 @@ extern int	deploydb_webhook_max_attempts;
 extern char *deploydb_webhook_proxy;	/* "" for none */
 extern char *deploydb_webhook_allow;	/* "" for none */
 extern char *deploydb_ca_file;	/* "" for the system's */
+
+/* Is it one of deploydb.databases?  Each is where none is named. */
+extern bool database_is_listed(const char *name);
 
 extern void settings_init(void);
 

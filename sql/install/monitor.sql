@@ -346,6 +346,15 @@ COMMENT ON VIEW deploydb.worker_status IS
 	'Monitoring: whether the monitor of this database runs, its last tick, and its last error';
 GRANT SELECT ON deploydb.worker_status TO pg_monitor, pg_database_owner;
 
+CREATE FUNCTION deploydb.is_listed()
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'deploydb_is_listed'
+LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION deploydb.is_listed() IS
+	'Monitoring: true where deploydb.databases names this database, or none';
+REVOKE ALL ON FUNCTION deploydb.is_listed() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.is_listed() TO pg_monitor, pg_database_owner;
+
 CREATE FUNCTION deploydb.status_of_monitor()
 RETURNS TABLE (verdict text, detail text, next_step text)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 1
@@ -355,10 +364,6 @@ DECLARE
 	s record;
 	late boolean;
 	preloaded boolean := deploydb.is_preloaded();	-- which also loads the library
-	databases text := deploydb.setting('databases');
-	listed boolean := databases = '' OR EXISTS (
-		SELECT FROM regexp_matches(databases, '"((?:[^"]|"")+)"|([^",[:space:]]+)', 'g') n
-		WHERE current_database() = COALESCE(replace(n[1], '""', '"'), lower(n[2] COLLATE "C")));
 BEGIN
 	SELECT w.*, m.interval_ms, m.created_at INTO s FROM deploydb.worker_status w, deploydb.monitor_state m;
 	late := s.state IN ('running', 'suspended')
@@ -369,7 +374,7 @@ BEGIN
 			'SELECT deploydb.start_monitor();'),
 		(s.state IN ('stopped', 'stopping') AND deploydb.setting('monitor') = 'off', 'warning', deploydb.word('switched off'),
 			'ALTER SYSTEM RESET deploydb.monitor;'),
-		(s.state IN ('stopped', 'stopping') AND NOT listed, 'warning', deploydb.word('not in deploydb.databases'),
+		(s.state IN ('stopped', 'stopping') AND NOT deploydb.is_listed(), 'warning', deploydb.word('not in deploydb.databases'),
 			'SHOW deploydb.databases;'),
 		(s.state = 'stopped' AND s.started_at IS NULL AND GREATEST(s.created_at, pg_postmaster_start_time())
 			< clock_timestamp() - deploydb.setting('metrics_collection_interval')::interval * 3,

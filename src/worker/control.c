@@ -1,12 +1,14 @@
 /*
  * control.c
- *		Starting and stopping a monitor by hand, where nothing is preloaded.
+ *		Starting and stopping a monitor by hand, where nothing is preloaded; and
+ *		whether one is to run here.
  *
  * Locking: the monitor's lock, tried.  Errors: where it cannot be done.
  */
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -20,6 +22,7 @@
 
 PG_FUNCTION_INFO_V1(deploydb_start_monitor);
 PG_FUNCTION_INFO_V1(deploydb_stop_monitor);
+PG_FUNCTION_INFO_V1(deploydb_is_listed);
 
 static void
 check_not_preloaded(void)
@@ -81,4 +84,12 @@ deploydb_stop_monitor(PG_FUNCTION_ARGS)
 	owner_end(&scope);
 	wake_monitor_at_commit();
 	PG_RETURN_BOOL(true);
+}
+
+/* Is this database one of deploydb.databases? */
+Datum
+deploydb_is_listed(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_BOOL(database_is_listed(get_database_name(MyDatabaseId)));
 }

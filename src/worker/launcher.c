@@ -30,7 +30,6 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/varlena.h"
 
 #include "clock.h"
 #include "compat.h"
@@ -110,31 +109,9 @@ database_entry(Oid oid)
 	return database;
 }
 
-/* deploydb.databases as a list of names; NIL for all. */
-static List *
-databases_listed(void)
-{
-	List	   *names;
-
-	(void) SplitIdentifierString(pstrdup(deploydb_databases), ',', &names);
-	return names;
-}
-
-static bool
-is_listed(List *names, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return deploydb_databases[0] == '\0';
-}
-
 static void
 read_databases(void)
 {
-	List	   *listed;
 	Relation	relation;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -142,7 +119,6 @@ read_databases(void)
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
-	listed = databases_listed();
 	relation = table_open(DatabaseRelationId, AccessShareLock);
 	scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -154,7 +130,7 @@ read_databases(void)
 		database->eligible = deploydb_monitor &&
 			form->datallowconn && !form->datistemplate &&
 			form->datconnlimit != INVALID_DATABASE_LIMIT &&
-			is_listed(listed, NameStr(form->datname));
+			database_is_listed(NameStr(form->datname));
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
