@@ -33,6 +33,7 @@
 #include "compat.h"
 #include "http/http.h"
 #include "settings.h"
+#include "webhooks/heartbeats.h"
 #include "webhooks/sender.h"
 #include "webhooks/wire_text.h"
 #include "worker/unit.h"
@@ -53,16 +54,6 @@ typedef struct Attempt
 	TimestampTz record_at;		/* not before */
 } Attempt;
 
-/* A webhook that is called after each tick, as far as we know of it. */
-typedef struct Heartbeat
-{
-	char	   *webhook;
-	bool		under_way;
-	bool		failing;		/* has been logged */
-	int			status;
-	const char *stage;			/* of the last one, until it is recorded */
-} Heartbeat;
-
 static const HttpInterface *http = NULL;
 static HttpClient *client = NULL;
 static int	under_way = 0;		/* requests without a result yet */
@@ -75,7 +66,6 @@ static List *unrecorded = NIL;	/* of Attempt */
 static TimestampTz claim_at = DT_NOBEGIN;	/* when to look next */
 static int	claim_failures = 0;
 static List *claimed = NIL;		/* of HttpRequest, by the piece of work */
-static List *heartbeats = NIL;	/* of Heartbeat */
 
 /* ---- small things -------------------------------------------------------- */
 
@@ -229,30 +219,6 @@ free_attempt(Attempt *attempt)
 	pfree(attempt);
 }
 
-/* Heartbeats have the negative ids -1 - (place in the list). */
-static void
-end_heartbeat(const HttpResult *result)
-{
-	Heartbeat  *heartbeat = list_nth(heartbeats, (int) (-1 - result->id));
-	bool		fails = result->status < 200 || result->status > 299;
-
-	heartbeat->under_way = false;
-	heartbeat->status = result->status;
-	heartbeat->stage = result->stage;
-	if (fails != heartbeat->failing)
-	{
-		if (fails)
-			ereport(LOG,
-					(errmsg("heartbeat of webhook \"%s\" fails", heartbeat->webhook),
-					 result->status > 0 ? errdetail("Its answer has the status %d.", result->status)
-					 : errdetail("It came as far as \"%s\": %s.", result->stage, result->error)));
-		else
-			ereport(LOG,
-					(errmsg("heartbeat of webhook \"%s\" arrives again", heartbeat->webhook)));
-	}
-	heartbeat->failing = fails;
-}
-
 static void
 take_results(void)
 {
@@ -261,8 +227,8 @@ take_results(void)
 	while (client && http->next_result(client, &result))
 	{
 		under_way--;
-		if (result.id < 0)
-			end_heartbeat(&result);
+		if (is_heartbeat(result.id))
+			heartbeat_ends(&result);
 		else
 			keep_attempt(&result);
 	}
@@ -438,65 +404,13 @@ claim(void)
 
 /* ---- heartbeats ---------------------------------------------------------- */
 
-/* The number of a webhook's heartbeat. */
-static int
-find_heartbeat(const char *webhook)
-{
-	MemoryContext before;
-	Heartbeat  *heartbeat;
-	ListCell   *lc;
-
-	foreach(lc, heartbeats)
-	{
-		heartbeat = lfirst(lc);
-		if (strcmp(heartbeat->webhook, webhook) == 0)
-			return foreach_current_index(lc);
-	}
-	before = MemoryContextSwitchTo(sender_context);
-	heartbeat = palloc0(sizeof(Heartbeat));
-	heartbeat->webhook = pstrdup(webhook);
-	heartbeats = lappend(heartbeats, heartbeat);
-	MemoryContextSwitchTo(before);
-	return list_length(heartbeats) - 1;
-}
-
 static void
 find_heartbeats(void *argument)
 {
-	MemoryContext before;
-	ListCell   *lc;
-
 	(void) argument;
-	foreach(lc, heartbeats)
-	{
-		Heartbeat  *heartbeat = lfirst(lc);
-
-		if (heartbeat->stage &&
-			SPI_execute(psprintf("SELECT deploydb.record_heartbeat(%s, %d, %s)",
-								 quote_literal_cstr(heartbeat->webhook), heartbeat->status,
-								 quote_literal_cstr(heartbeat->stage)), false, 0) != SPI_OK_SELECT)
-			elog(ERROR, "could not call record_heartbeat()");
-		heartbeat->stage = NULL;
-	}
-	if (SPI_execute("SELECT webhook, url FROM deploydb.heartbeats()", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not call heartbeats()");
-	if (SPI_processed == 0)
-		return;
-	ready_client();
-	before = MemoryContextSwitchTo(work_context);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		int			number = find_heartbeat(column_text(row, 1));
-		HttpRequest *request = palloc0(sizeof(HttpRequest));
-
-		request->id = -1 - number;
-		request->method = "GET";
-		request->url = text_to_wire(column_text(row, 2));
-		request->body = "";
-		claimed = lappend(claimed, request);
-	}
-	MemoryContextSwitchTo(before);
+	claimed = heartbeats_to_send(work_context);
+	if (claimed)
+		ready_client();
 }
 
 static void
@@ -512,11 +426,10 @@ send_heartbeats(void)
 		foreach(lc, claimed)
 		{
 			HttpRequest *request = lfirst(lc);
-			Heartbeat  *heartbeat = list_nth(heartbeats, (int) (-1 - request->id));
 
-			if (!heartbeat->under_way && http->start(client, request))
+			if (http->start(client, request))
 			{
-				heartbeat->under_way = true;
+				heartbeat_begins(request->id);
 				under_way++;
 			}
 		}

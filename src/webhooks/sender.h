@@ -4,9 +4,9 @@
  *		of them.
  *
  * Gives: the parts of the monitor's loop that are about webhooks.
- * Needs: ../http/http.h, ../settings.h, ../worker/unit.h, and of the outbox its
- * SQL functions next_claim_at(), claim_messages(), record_attempt() and
- * heartbeats().
+ * Needs: ../http/http.h, ../settings.h, ../worker/unit.h, heartbeats.h, and of
+ * the outbox its SQL functions next_claim_at(), claim_messages() and
+ * record_attempt().
  *
  * All are called outside of a transaction, and return so: a message is claimed
  * in one, recorded in another, and under way in none.
