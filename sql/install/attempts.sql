@@ -96,11 +96,11 @@ AS $$
 DECLARE
 	part text;
 BEGIN
-	FOR part IN
-		SELECT regexp_replace(p, '^[^=]*=', '')
-		FROM regexp_split_to_table(substring(url FROM '^[^:]+://[^/?#]*(.*)$') || '/'
-			|| COALESCE(substring(url FROM '^[^:]+://([^/?#]*)@'), ''), '[/?&#:]') p
+	-- no query, which pgaudit would log with the address in it
+	FOREACH part IN ARRAY regexp_split_to_array(substring(url FROM '^[^:]+://[^/?#]*(.*)$') || '/'
+		|| COALESCE(substring(url FROM '^[^:]+://([^/?#]*)@'), ''), '[/?&#:]')
 	LOOP
+		part := regexp_replace(part, '^[^=]*=', '');
 		IF length(part) >= 8 THEN
 			content := replace(content, part, '***');
 		END IF;

@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
@@ -38,16 +39,17 @@ static const char *const telling[] = {
 	"add_webhook", "set_webhook_url", "set_webhook_secret", "webhook_secret"
 };
 
-/* Each of them has this in it, and few texts do: mostly one pass tells. */
-static const char telling_all[] = "webhook";
-
 /*
  * One that is misspelled, or a secret that is given to something else, is told
- * by the schema and by what addresses and keys have in them.  An application's
- * own webhooks stay in the log.
+ * by what addresses and keys have in them.
+ */
+static const char *const secret_parts[] = {"://", "whsec_"};
+
+/*
+ * Both only beside the schema, or where that is in the search_path: an
+ * application has webhooks and secrets of its own, which stay in the log.
  */
 static const char schema[] = "deploydb";
-static const char *const secret_parts[] = {"://", "whsec_"};
 
 static bool
 contains(const char *text, size_t length, const char *name)
@@ -77,10 +79,12 @@ contains_any(const char *text, size_t length, const char *const *names, size_t c
 static bool
 part_names_secret(const char *text, size_t length)
 {
-	return (contains(text, length, telling_all) &&
-			contains_any(text, length, telling, lengthof(telling))) ||
-		(contains(text, length, schema) &&
-		 contains_any(text, length, secret_parts, lengthof(secret_parts)));
+	const char *path = namespace_search_path ? namespace_search_path : "";
+
+	if (!contains(text, length, schema) && !contains(path, strlen(path), schema))
+		return false;
+	return contains_any(text, length, telling, lengthof(telling)) ||
+		contains_any(text, length, secret_parts, lengthof(secret_parts));
 }
 
 static bool
@@ -138,10 +142,35 @@ cut(char *text, const char *from)
 		*found = '\0';
 }
 
+/*
+ * log_statement, log_min_duration_statement and auto_explain have the statement
+ * in the message, plans in the lines below it, and parameters in the detail;
+ * pgaudit has statement and parameters after seven fields of its own.
+ */
+static void
+cut_message(char *message)
+{
+	cut(message, debug_query_string);
+	if (message == NULL)
+		return;
+	if (strncmp(message, "duration: ", 10) == 0)
+		cut(message, "\n");
+	else if (strncmp(message, "AUDIT: ", 7) == 0)
+	{
+		int			fields = 0;
+
+		/* an object's name may have a comma, and has quotes around it then */
+		while (*message && *message != '"' && (*message != ',' || ++fields < 7))
+			message++;
+		*message = '\0';
+	}
+}
+
+/* What is cut is cut in place. */
 static void
 hide_statement(ErrorData *edata)
 {
-	if (debug_query_string != NULL && is_telling(edata))
+	if (is_telling(edata))
 	{
 		edata->hide_stmt = true;
 		edata->hide_ctx = true;
@@ -152,16 +181,9 @@ hide_statement(ErrorData *edata)
 			edata->sqlerrcode == ERRCODE_INVALID_TEXT_REPRESENTATION)
 			edata->output_to_server = false;
 
-		/*
-		 * log_statement, log_min_duration_statement and auto_explain have it
-		 * in the message, plans in the lines below, and parameters in the
-		 * detail: cut in place.
-		 */
 		if (edata->elevel < ERROR)
 		{
-			cut(edata->message, debug_query_string);
-			if (edata->message && strncmp(edata->message, "duration: ", 10) == 0)
-				cut(edata->message, "\n");
+			cut_message(edata->message);
 			if (edata->elevel == LOG && edata->detail)
 				*edata->detail = '\0';
 		}

@@ -77,10 +77,19 @@ for my $preloaded (0, 1)
 			0, '... and its session does not show it');
 	}
 	$session->quit;
-	$node->psql('postgres', $_) foreach 'SELECT 1/0 AS marker', q{SELECT 1/0, 'https://example.org/'};
+	# an application's own
+	$node->psql('postgres', $_) foreach 'SELECT 1/0 AS marker', q{SELECT 1/0, 'https://example.org/'},
+	  q{SELECT 'seven'::integer AS webhook_secret}, 'SELECT webhook_secret FROM tenant were id = 7';
+	# by the search_path
+	$node->psql('postgres', "SET search_path = deploydb; SELECT set_webhook_url('nobody', '$url')");
+	$node->psql('postgres', "ALTER ROLE CURRENT_USER SET search_path = deploydb");
+	$node->psql('postgres', "SELECT add_web_hook('team', 'slack', '$url')") if $preloaded;
+	$node->psql('postgres', "ALTER ROLE CURRENT_USER RESET search_path");
 	my $log = slurp_file($node->logfile, $begun);
 	like($log, qr/STATEMENT:  SELECT 1\/0 AS marker/, "$how: other statements are logged");
 	like($log, qr{STATEMENT:  SELECT 1/0, 'https://example.org/'}, '... also with an address that is not for deploydb');
+	like($log, qr/ERROR: .*invalid input syntax for type integer: "seven".*\n(?:.*\n)?.*STATEMENT:  SELECT 'seven'::integer AS webhook_secret/, '... or a secret of their own');
+	like($log, qr/ERROR: .*syntax error at or near "id".*\n(?:.*\n)?.*STATEMENT:  SELECT webhook_secret FROM tenant were/, '... also where they are misspelled');
 	unlike($log, qr/\Q$secret\E/, "$how: the log has neither address nor key");
 	$node->stop;
 }
@@ -139,6 +148,36 @@ like($log, qr/statement: SELECT deploydb.drop_webhook\('second'\), 'marker'/, 'o
 like($log, qr/LOG: .*statement: \n/, 'that there was one is logged');
 unlike($log, qr/\Q$secret\E/, 'log_statement and auto_explain do not show it');
 $node->append_conf('postgresql.conf', "session_preload_libraries = ''\nlog_statement = none\nlog_min_duration_statement = -1");
+
+# Nor what audits each statement, of people or of the monitor
+SKIP:
+{
+	skip 'pgaudit is not installed', 4 unless -e $node->config_data('--sharedir') . '/extension/pgaudit.control';
+	$node->append_conf('postgresql.conf', q{
+shared_preload_libraries = 'deploydb, pgaudit'
+pgaudit.log = 'all'
+pgaudit.log_parameter = on
+deploydb.monitor = on
+deploydb.metrics_collection_interval = 1000
+deploydb.webhook_allow = '127.0.0.1'
+});
+	$node->restart;
+	$begun = -s $node->logfile;
+	$node->safe_psql('postgres', $_)
+	  foreach "SELECT deploydb.add_webhook('audited', 'generic', 'http://127.0.0.1:1/$secret')",
+	  "SELECT deploydb.set_webhook_secret('audited', 'whsec_' || repeat('$secret$secret', 4))",
+	  "SELECT deploydb.add_webhook('robot', 'dingtalk', 'http://127.0.0.1:1/$secret', 'SEC$secret')",
+	  qq{SELECT deploydb.set_webhook_url('audited', 'http://127.0.0.1:1/$secret') AS "set"},
+	  "DO \$\$ BEGIN PERFORM deploydb.set_webhook_url('audited', 'http://127.0.0.1:1/$secret'); END \$\$",
+	  "SELECT deploydb.notify('hello')";
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 2 FROM deploydb.webhook_health WHERE name IN ('audited', 'robot') AND failures > 0"), 'the monitor cannot send');
+	$node->safe_psql('postgres', "SELECT deploydb.drop_webhook('audited'), deploydb.drop_webhook('robot')");
+	$log = slurp_file($node->logfile, $begun);
+	like($log, qr/AUDIT: SESSION,[0-9,]+READ,SELECT,,\n/, 'that there was a statement is audited');
+	like($log, qr/AUDIT: SESSION,[0-9,]+WRITE,DELETE,,,"?DELETE FROM deploydb\.webhook w/, 'other statements are audited whole');
+	unlike($log, qr/\Q$secret\E/, 'pgaudit does not show it');
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'deploydb'\ndeploydb.monitor = off");
+}
 $node->restart;
 $node->safe_psql('postgres', "SELECT deploydb.add_webhook('team', 'generic', '$url', 'whsec_' || encode(convert_to('$secret' || repeat('x', 20), 'UTF8'), 'base64'))");
 $node->safe_psql('postgres', "SELECT deploydb.notify('hello')");
