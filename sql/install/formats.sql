@@ -290,7 +290,9 @@ BEGIN
 		'annotations', json_strip_nulls(json_build_object(
 			'summary', deploydb.message_title(message), 'description', message->>'message',
 			'value', message->>'value', 'runbook_url', message->>'runbook')),
-		'generatorURL', substring(message->>'runbook' FROM '^https?://.*'),
+		-- Alertmanager refuses the alert with one that Go takes for no URI
+		'generatorURL', CASE WHEN deploydb.url_origin(message->>'runbook') IS NOT NULL
+			AND message->>'runbook' !~ E'^[^/]*//[^/?#]*@|[\\x01-\\x1f\\x7f]|%(?![0-9A-Fa-f]{2})' THEN message->>'runbook' END,
 		'startsAt', deploydb.iso_time((message->>'started_at')::timestamptz),
 		'endsAt', deploydb.iso_time(CASE message->>'status' WHEN 'resolved' THEN (message->>'occurred_at')::timestamptz
 			WHEN 'firing' THEN deploydb.alert_ends_at((message->>'occurred_at')::timestamptz)

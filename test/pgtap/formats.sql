@@ -87,6 +87,9 @@ SELECT unalike(deploydb.render_slack(message('{"rule": "<https://x|a>", "message
 SELECT is(deploydb.render_alertmanager(message('{"kind": "notice", "rule": null, "id": "notice:1:notice"}'))::jsonb #>> '{0,labels,message_id}', 'notice:1:notice',
 	'a notice is one of its own');
 SELECT is(deploydb.render_alertmanager(message('{"runbook": "https://example.org/x"}'))::jsonb #>> '{0,generatorURL}', 'https://example.org/x', 'where it comes from');
+SELECT is(deploydb.render_alertmanager(message(jsonb_build_object('runbook', runbook)))::jsonb #>> '{0,generatorURL}', CASE WHEN is_uri THEN runbook END, runbook)
+FROM (VALUES ('HTTPS://example.org:8080/a b?c=%41#d', true), ('https://example.org/%e6%89', true), ('https://wiki/100%', false), ('https://wiki/%zz', false),
+	('https://[bad', false), (E'https://wiki/x\ty', false), ('https://a<b@wiki/', false), ('https://', false), ('docs/x', false), ('ftp://example.org/', false)) v (runbook, is_uri);
 
 -- in Chinese
 SET deploydb.language = 'zh';
