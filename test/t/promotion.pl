@@ -72,6 +72,25 @@ is(ids(@first), $standby->safe_psql('postgres', "$sent 'hangs' AND attempts = 2"
 is(ids($back->requests), $standby->safe_psql('postgres', "$sent 'refuses'"), 'the other receiver has its own, too');
 is(scalar(@again) + $back->requests, $standby->safe_psql('postgres', 'SELECT count(*) FROM deploydb.notification'), 'each once');
 is($standby->safe_psql('postgres', 'SELECT state, restarts FROM deploydb.worker_status'), 'running|1', 'the monitor counts it as a restart');
+
+# A copy of all its files is it, as far as anybody can tell: without a monitor
+# nothing is sent, and without the addresses nothing is with one.
+$standby->backup('copy');
+my $copy = PostgreSQL::Test::Cluster->new('copy');
+$copy->init_from_backup($standby, 'copy');
+$copy->append_conf('postgresql.conf', 'deploydb.monitor = off');
+$copy->start;
+my $sent_before = $receiver->requests + $back->requests;
+is($copy->safe_psql('postgres', 'SELECT deploydb.suspended() IS NULL AND deploydb.notify(\'of the copy\') = 2'), 't', 'a physical copy is not suspended');
+$copy->safe_psql('postgres', 'DELETE FROM deploydb.webhook_secret');
+$copy->append_conf('postgresql.conf', 'deploydb.monitor = on');
+$copy->reload;
+ok($copy->poll_query_until('postgres', q{SELECT state = 'running' AND last_tick_at >= started_at FROM deploydb.worker_status}), 'its monitor ticks');
+is($copy->safe_psql('postgres', q{SELECT DISTINCT h.state, n.state, n.attempts FROM deploydb.webhook_health h
+	JOIN deploydb.notification n ON n.webhook = h.name WHERE n.state <> 'delivered'}), 'no address|pending|0', 'but what it has to say waits for an address');
+is($receiver->requests + $back->requests, $sent_before, 'and nobody hears of it');
+$copy->stop;
+
 unlike(slurp_file($standby->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
 
 $standby->stop;
