@@ -39,7 +39,7 @@ CREATE TRIGGER webhook_keeps_name BEFORE UPDATE ON deploydb.webhook
 	FOR EACH ROW WHEN (NEW.name <> OLD.name) EXECUTE FUNCTION deploydb.webhook_keeps_name();
 
 -- Only the owner reads it, not even members of pg_read_all_data, and no dump
--- holds it.  It has no constraint that could show a row in an error.
+-- holds it.  Its keys show no more of a row than a name in an error.
 CREATE TABLE deploydb.webhook_secret (
 	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON DELETE CASCADE,
 	url text NOT NULL,
@@ -50,6 +50,25 @@ CREATE TABLE deploydb.webhook_secret (
 COMMENT ON TABLE deploydb.webhook_secret IS
 	'Webhooks: addresses and keys; the previous key signs, too, until it ends';
 ALTER TABLE deploydb.webhook_secret ENABLE ROW LEVEL SECURITY;
+
+-- Before NOT NULL is checked, whose error shows the row.
+CREATE FUNCTION deploydb.webhook_secret_is_whole()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RAISE EXCEPTION USING
+		ERRCODE = 'not_null_violation',
+		MESSAGE = 'webhook and url must not be NULL',
+		HINT = 'A webhook without an address is one without a row.';
+END
+$$;
+COMMENT ON FUNCTION deploydb.webhook_secret_is_whole() IS
+	'Webhooks: refuses a row without an address, and does not show it';
+REVOKE ALL ON FUNCTION deploydb.webhook_secret_is_whole() FROM PUBLIC;
+CREATE TRIGGER webhook_secret_is_whole BEFORE INSERT OR UPDATE ON deploydb.webhook_secret
+	FOR EACH ROW WHEN (NEW.webhook IS NULL OR NEW.url IS NULL) EXECUTE FUNCTION deploydb.webhook_secret_is_whole();
 
 -- What became of the last attempts, which decides when the next one is due.
 CREATE TABLE deploydb.webhook_state (
@@ -80,7 +99,8 @@ COMMENT ON FUNCTION deploydb.hide_statement() IS
 REVOKE ALL ON FUNCTION deploydb.hide_statement() FROM PUBLIC;
 
 -- Scheme, host and port: all that is ever shown of an address.  A host is labels
--- that neither begin nor end with a hyphen, or an address of IPv6.
+-- that neither begin nor end with a hyphen, and may have _ in them as those of
+-- containers do, or an address of IPv6.
 CREATE FUNCTION deploydb.url_origin(url text)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -88,7 +108,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT lower(u.part[1] || u.part[2] || COALESCE(u.part[3], ''))
 	FROM regexp_match(url, '^(https?://)(?:[^/?#@]*@)?'
-		'([a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:[.][a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*[.]?|[[][0-9a-f:.]+[]])'
+		'([a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:[.][a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*[.]?|[[][0-9a-f:.]+[]])'
 		'(:[0-9]{1,5})?(?:[/?#]|$)', 'i') AS u (part)
 	WHERE COALESCE(substr(u.part[3], 2)::integer, 443) BETWEEN 1 AND 65535
 $$;

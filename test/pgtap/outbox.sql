@@ -65,7 +65,8 @@ DROP ROLE plain_owner;
 SELECT ok(:'checked', 'one by http is taken');
 SELECT is(deploydb.url_origin(u), o, u)
 FROM (VALUES ('https://User:pw@Hooks.Example.org:8443/a?b#c', 'https://hooks.example.org:8443'), ('http://[::1]:80/', 'http://[::1]:80'),
-	('HTTPS://x', 'https://x'), ('https://a-b.example.:65535', 'https://a-b.example.:65535'), ('https://127.0.0.1:1', 'https://127.0.0.1:1'), ('https://x?y', 'https://x'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
+	('HTTPS://x', 'https://x'), ('https://a-b.example.:65535', 'https://a-b.example.:65535'), ('https://127.0.0.1:1', 'https://127.0.0.1:1'), ('https://x?y', 'https://x'),
+	('http://web_hook.a_b:80/x', 'http://web_hook.a_b:80'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
 SELECT is(deploydb.hide_address(c, u), h, c)
 FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.org/services/T00000000/B1/s3cr3tpart', 'Cannot POST /***/***/B1/***'),
 	('token 0123456789abcdef is unknown', 'https://example.org/send?access_token=0123456789abcdef&x=y', 'token *** is unknown'),
@@ -73,6 +74,16 @@ FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.
 	('example.org says no', 'https://example.org', 'example.org says no')) v (c, u, h);
 SELECT results_eq('SELECT name, format, origin, state, pending FROM deploydb.webhook_health',
 	$$VALUES ('g', 'generic', 'https://example.org', 'ok', 0::bigint)$$, 'how it does, with the host alone');
+CREATE FUNCTION shown_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE shown text; code text; detail text;
+BEGIN
+	EXECUTE statement;
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, shown = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+	RETURN concat_ws('|', code, shown, detail);
+END $$;
+SELECT is(shown_of(s), '23502|webhook and url must not be NULL|', s) FROM (VALUES ('UPDATE deploydb.webhook_secret SET url = NULL'),
+	('INSERT INTO deploydb.webhook_secret (url, secret) VALUES (''https://example.org'', ''whsec_x'')')) v (s);
 
 -- an event becomes a message for each webhook that takes its severity
 SELECT deploydb.add_webhook('urgent', 'slack', 'https://example.org/slack', min_severity => 'P0') \g /dev/null
