@@ -38,6 +38,15 @@ copy_starts(PlannedStmt *statement)
 	return attempt_is_started(statement);
 }
 
+/* What COPY TO gives takes as long as its client reads, as pg_dump does. */
+static bool
+copies_out(PlannedStmt *statement)
+{
+	CopyStmt   *copy = (CopyStmt *) statement->utilityStmt;
+
+	return IsA(copy, CopyStmt) && !copy->is_from;
+}
+
 /* BEGIN, COMMIT, SAVEPOINT and the like execute nothing. */
 static void
 transaction_statement(TransactionStmt *statement)
@@ -58,6 +67,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 				DestReceiver *dest, QueryCompletion *qc,
 				bool own, bool attempt)
 {
+	bool		may_be_slow = !copies_out(pstmt);
 	TimestampTz now;
 
 	statement_nests();
@@ -82,8 +92,10 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	now = GetCurrentTimestamp();
 	if (attempt)
 		attempt_done(pstmt, qc->nprocessed, now);
-	if (own)
+	if (own && may_be_slow)
 		statement_of_one_call_ended(now);
+	else if (own)
+		(void) statement_call_took(now);
 }
 
 static void

@@ -313,6 +313,16 @@ $client->{dbh}->do($_) foreach "SET $parallel = on",
 	"DO \$\$ BEGIN PERFORM pg_sleep($long); FOR i IN 1 .. 5 LOOP PERFORM count(*) FROM pg_class; END LOOP; END \$\$", "RESET $parallel";
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 9, 'parallel workers are no clients');
 
+# one that a client reads slowly, or within which much happens
+$client->{dbh}->do("COPY (SELECT pg_sleep($long)) TO STDOUT");
+{
+	my $line;
+	1 while $client->{dbh}->pg_getcopydata(\$line) >= 0;
+}
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 9, 'COPY TO is not slow by itself');
+$client->{dbh}->do("SELECT pg_sleep($long)");
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 10, 'what follows it may be');
+
 cmp_ok($watcher->{dbh}->selectrow_array(q{SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'deploydb%' HAVING count(*) > 1}), '<', 1024 * 1024,
 	'shared memory at the defaults is under 1 MB');
 $_->{dbh}->disconnect foreach $client, $watcher, $other;
