@@ -58,26 +58,38 @@ writes_planner(COMPAT_PLANNER_PARAMETERS)
 	return result;
 }
 
-/* Of a ModifyTable; DELETE is no attempt to write a row. */
-static pg_attribute_hot Oid
-table_written(const PlannedStmt *statement, const Plan *plan)
+/*
+ * What writes, or NULL; DELETE is no attempt to write a row.  Another extension
+ * may have its own node around it, as TimescaleDB for a hypertable.
+ */
+static pg_attribute_hot const ModifyTable *
+what_writes(const Plan *plan)
 {
-	const ModifyTable *modify = (const ModifyTable *) plan;
-
+	if (plan != NULL && IsA(plan, CustomScan) &&
+		list_length(((const CustomScan *) plan)->custom_plans) == 1)
+		plan = linitial(((const CustomScan *) plan)->custom_plans);
 	if (plan == NULL || !IsA(plan, ModifyTable) ||
-		modify->operation == CMD_DELETE)
-		return InvalidOid;
-	return rt_fetch(modify->nominalRelation, statement->rtable)->relid;
+		((const ModifyTable *) plan)->operation == CMD_DELETE)
+		return NULL;
+	return (const ModifyTable *) plan;
+}
+
+static pg_attribute_hot Oid
+table_written(const PlannedStmt *statement, const ModifyTable *modify)
+{
+	return modify == NULL ? InvalidOid :
+		rt_fetch(modify->nominalRelation, statement->rtable)->relid;
 }
 
 static pg_attribute_hot void
 start_of_plan(QueryDesc *query, const Plan *plan)
 {
-	Oid			relid = table_written(query->plannedstmt, plan);
+	const ModifyTable *modify = what_writes(plan);
+	Oid			relid = table_written(query->plannedstmt, modify);
 	WriteTarget target;
 
 	if (OidIsValid(relid) && tracked_find(relid, &target))
-		attempt_start(query, &target, ((const ModifyTable *) plan)->canSetTag,
+		attempt_start(query, &target, modify->canSetTag,
 					  (int64) query->plannedstmt->queryId);
 }
 
@@ -97,7 +109,7 @@ may_be_attempt(const QueryDesc *query)
 
 	if (writes_nothing(query))
 		return false;
-	relid = table_written(plan, plan->planTree);
+	relid = table_written(plan, what_writes(plan->planTree));
 	return plan->hasModifyingCTE ||
 		(OidIsValid(relid) && tracked_may_be(relid));
 }
