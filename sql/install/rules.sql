@@ -270,6 +270,8 @@ RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	broken text;
 BEGIN
 	-- two changes could make a circle of parents together
 	LOCK TABLE deploydb.own_rule IN SHARE ROW EXCLUSIVE MODE;
@@ -311,25 +313,35 @@ BEGIN
 			HINT = 'Make another rule, and disable this one.';
 	END IF;
 
-	INSERT INTO deploydb.own_rule AS o (id, metric, kind, severity, comparison, threshold, direction, min_slope,
-		window_samples, floor, consecutive_periods, for_seconds, cooldown_seconds, resolve_threshold,
-		resolve_periods, no_data, parent, labels, message_en, message_zh, runbook, enabled, changed_at, changed_by)
-	VALUES (NEW.id, NEW.metric, COALESCE(NEW.kind, 'threshold'), COALESCE(NEW.severity, 'P2'), NEW.comparison,
-		NEW.threshold, NEW.direction, NEW.min_slope, NEW.window_samples, NEW.floor,
-		COALESCE(NEW.consecutive_periods, 1), COALESCE(NEW.for_seconds, 0), COALESCE(NEW.cooldown_seconds, 300),
-		NEW.resolve_threshold, COALESCE(NEW.resolve_periods, 1), COALESCE(NEW.no_data, 'keep'), NEW.parent,
-		COALESCE(NEW.labels, '{}'), NEW.message_en, NEW.message_zh, NEW.runbook, COALESCE(NEW.enabled, true),
-		clock_timestamp(), session_user)
-	ON CONFLICT ON CONSTRAINT own_rule_pkey DO UPDATE SET
-		metric = EXCLUDED.metric, kind = EXCLUDED.kind, severity = EXCLUDED.severity,
-		comparison = EXCLUDED.comparison, threshold = EXCLUDED.threshold, direction = EXCLUDED.direction,
-		min_slope = EXCLUDED.min_slope, window_samples = EXCLUDED.window_samples, floor = EXCLUDED.floor,
-		consecutive_periods = EXCLUDED.consecutive_periods, for_seconds = EXCLUDED.for_seconds,
-		cooldown_seconds = EXCLUDED.cooldown_seconds, resolve_threshold = EXCLUDED.resolve_threshold,
-		resolve_periods = EXCLUDED.resolve_periods, no_data = EXCLUDED.no_data, parent = EXCLUDED.parent,
-		labels = EXCLUDED.labels, message_en = EXCLUDED.message_en, message_zh = EXCLUDED.message_zh,
-		runbook = EXCLUDED.runbook, enabled = EXCLUDED.enabled, changed_at = EXCLUDED.changed_at,
-		changed_by = EXCLUDED.changed_by;
+	BEGIN
+		INSERT INTO deploydb.own_rule AS o (id, metric, kind, severity, comparison, threshold, direction, min_slope,
+			window_samples, floor, consecutive_periods, for_seconds, cooldown_seconds, resolve_threshold,
+			resolve_periods, no_data, parent, labels, message_en, message_zh, runbook, enabled, changed_at, changed_by)
+		VALUES (NEW.id, NEW.metric, COALESCE(NEW.kind, 'threshold'), COALESCE(NEW.severity, 'P2'), NEW.comparison,
+			NEW.threshold, NEW.direction, NEW.min_slope, NEW.window_samples, NEW.floor,
+			COALESCE(NEW.consecutive_periods, 1), COALESCE(NEW.for_seconds, 0), COALESCE(NEW.cooldown_seconds, 300),
+			NEW.resolve_threshold, COALESCE(NEW.resolve_periods, 1), COALESCE(NEW.no_data, 'keep'), NEW.parent,
+			COALESCE(NEW.labels, '{}'), NEW.message_en, NEW.message_zh, NEW.runbook, COALESCE(NEW.enabled, true),
+			clock_timestamp(), session_user)
+		ON CONFLICT ON CONSTRAINT own_rule_pkey DO UPDATE SET
+			metric = EXCLUDED.metric, kind = EXCLUDED.kind, severity = EXCLUDED.severity,
+			comparison = EXCLUDED.comparison, threshold = EXCLUDED.threshold, direction = EXCLUDED.direction,
+			min_slope = EXCLUDED.min_slope, window_samples = EXCLUDED.window_samples, floor = EXCLUDED.floor,
+			consecutive_periods = EXCLUDED.consecutive_periods, for_seconds = EXCLUDED.for_seconds,
+			cooldown_seconds = EXCLUDED.cooldown_seconds, resolve_threshold = EXCLUDED.resolve_threshold,
+			resolve_periods = EXCLUDED.resolve_periods, no_data = EXCLUDED.no_data, parent = EXCLUDED.parent,
+			labels = EXCLUDED.labels, message_en = EXCLUDED.message_en, message_zh = EXCLUDED.message_zh,
+			runbook = EXCLUDED.runbook, enabled = EXCLUDED.enabled, changed_at = EXCLUDED.changed_at,
+			changed_by = EXCLUDED.changed_by;
+	EXCEPTION WHEN check_violation THEN
+		GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_parameter_value',
+			MESSAGE = format('rule "%s" could not be evaluated', NEW.id),
+			DETAIL = (SELECT obj_description(c.oid, 'pg_constraint') FROM pg_constraint c
+				WHERE c.conrelid = 'deploydb.own_rule'::regclass AND c.conname = broken),
+			HINT = 'Nothing was changed.';
+	END;
 	PERFORM deploydb.check_parents(NEW.id);
 	RETURN NEW;
 END
@@ -359,7 +371,6 @@ DECLARE
 	changed deploydb.alert_rule;
 	is_new boolean;
 	clearable text[] := '{comparison,threshold,direction,min_slope,window_samples,floor,resolve_threshold,parent,message_en,message_zh,runbook}';
-	broken text;
 BEGIN
 	IF rule IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'rule must not be NULL';
@@ -413,14 +424,6 @@ BEGIN
 			HINT = 'deploydb.add_metric() declares one; view deploydb.metric has all of them.';
 	END IF;
 	RETURN is_new;
-EXCEPTION WHEN check_violation THEN
-	GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
-	RAISE EXCEPTION USING
-		ERRCODE = 'invalid_parameter_value',
-		MESSAGE = format('rule "%s" could not be evaluated', rule),
-		DETAIL = (SELECT obj_description(c.oid, 'pg_constraint') FROM pg_constraint c
-			WHERE c.conrelid = 'deploydb.own_rule'::regclass AND c.conname = broken),
-		HINT = 'Nothing was changed.';
 END
 $$;
 COMMENT ON FUNCTION deploydb.set_rule(text, text, text, text, text, double precision, text, double precision, integer,

@@ -125,7 +125,7 @@ SELECT throws_ok('SELECT deploydb.set_rule(''x'', ' || call || ')', code, NULL, 
 	('''m'', kind => ''trend'', direction => ''increasing'', min_slope => 1, window_samples => 3, floor => ''NaN''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, clear => ''{severity}''', '22023')) AS r (call, code);
 SELECT throws_ok('SELECT deploydb.set_rule(''a rule'', ''m'', comparison => ''>'', threshold => 1)', '22023', NULL, 'an id with a blank');
-SELECT throws_ok('UPDATE deploydb.alert_rule SET threshold = ''NaN'' WHERE id = ''api_down''', '23514', NULL, 'nor by the view');
+SELECT throws_ok('UPDATE deploydb.alert_rule SET threshold = ''NaN'' WHERE id = ''api_down''', '22023', 'rule "api_down" could not be evaluated', 'nor by the view');
 SELECT throws_ok('SELECT deploydb.set_rule(''insight_write_success_low'', parent => ''insight_missing'')', '22023', NULL,
 	'parents form no circle');
 SELECT deploydb.set_rule('insight_missing', clear => '{parent}') \g /dev/null
