@@ -120,6 +120,8 @@ COMMENT ON FUNCTION deploydb.backup_status() IS
 REVOKE ALL ON FUNCTION deploydb.backup_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.backup_status() TO pg_monitor, pg_database_owner;
 
+-- Where none is good, the age is that of the first one's start: a first one that
+-- is running is not missed yet, a good one that was lost is.
 CREATE FUNCTION deploydb.measure_backup(at timestamptz)
 RETURNS TABLE (metric text, series text, value double precision, fingerprint text, note text, severity text,
 	readings jsonb)
@@ -131,12 +133,15 @@ BEGIN
 		PERFORM deploydb.note_interrupted();
 	END IF;
 	RETURN QUERY
-	SELECT 'backup.age_seconds', '', extract(epoch FROM measure_backup.at - b.finished_at)::double precision, NULL::text,
-		format('%s by %s', b.label, b.tool), NULL::text, NULL::jsonb
-	FROM (SELECT x.* FROM deploydb.backup x WHERE x.status IN ('done', 'verified', 'restore_tested')
-		ORDER BY x.finished_at DESC OFFSET 0) b
-	WHERE deploydb.backup_is_fit(b.id)
-	LIMIT 1;
+	SELECT 'backup.age_seconds', '', extract(epoch FROM measure_backup.at - COALESCE(g.finished_at, f.started_at))::double precision, NULL::text,
+		COALESCE(g.label || ' by ' || g.tool, deploydb.word('none is finished and good')), NULL::text, NULL::jsonb
+	FROM (SELECT min(x.started_at) AS started_at FROM deploydb.backup x) f
+		LEFT JOIN LATERAL (SELECT b.*
+			FROM (SELECT x.* FROM deploydb.backup x WHERE x.status IN ('done', 'verified', 'restore_tested')
+				ORDER BY x.finished_at DESC OFFSET 0) b
+			WHERE deploydb.backup_is_fit(b.id)
+			LIMIT 1) g ON true
+	WHERE f.started_at IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION deploydb.measure_backup(timestamptz) IS

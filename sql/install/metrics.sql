@@ -35,7 +35,7 @@ INSERT INTO deploydb.builtin_metric (name, unit, help, collector, every_seconds,
 	('archive.age_seconds', 'seconds', 'How long the oldest finished WAL file has been waiting for the archive', 'measure_archive', 0, false),
 	('worker.tick_seconds', 'seconds', 'How long the tick before this one took', 'measure_monitor', 0, false),
 	('alert.evaluation_ms', 'ms', 'How long the evaluation of all rules took in the tick before this one', 'measure_monitor', 0, false),
-	('backup.age_seconds', 'seconds', 'How long ago the last good backup was finished', 'measure_backup', 0, false),
+	('backup.age_seconds', 'seconds', 'How long ago the last good backup was finished, or the first one began where none is good', 'measure_backup', 0, false),
 	('webhook.backlog', 'messages', 'Messages that are not delivered yet', 'measure_backlog', 0, false);
 INSERT INTO deploydb.builtin_metric (name, unit, help) VALUES
 	('api.up', 'boolean', '1 while the API answers'),

@@ -21,7 +21,11 @@ CREATE FUNCTION status_of(backup bigint) RETURNS text LANGUAGE sql AS 'SELECT st
 CREATE FUNCTION verdict() RETURNS text LANGUAGE sql AS $$
 	SELECT string_agg(concat_ws(' ', tool, verdict, NULLIF(array_to_string(reasons, ', '), '')), '; ' ORDER BY tool) FROM deploydb.backup_status() $$;
 
-SELECT plan(106);
+-- what is said of the age, and the hours since the start of the first one
+CREATE FUNCTION oldness() RETURNS text LANGUAGE sql AS $$
+	SELECT format('%s %s h', m.note, trunc(m.value / 3600)) FROM deploydb.measure_backup(clock_timestamp()) m $$;
+
+SELECT plan(113);
 
 -- nothing yet
 SELECT is(deploydb.fit_backup(), NULL, 'nothing to go back to');
@@ -48,6 +52,7 @@ SELECT is((SELECT location FROM deploydb.backup), 's3://bucket/dir?token=...&x=1
 SELECT is(deploydb.without_credentials(t.given), t.kept, t.given) FROM (VALUES
 	('postgres://u:p@ss@h/x', 'postgres://h/x'), ('host=h password=''a b'' user=u', 'host=h password=... user=u'),
 	('password = a\''b x=1', 'password=... x=1'), ('sslpassword=''it\''s a'' x', 'sslpassword=... x'), ('/backups/a@b', '/backups/a@b')) AS t (given, kept);
+SELECT is(oldness(), 'none is finished and good 0 h', 'the first one is not too old while it runs');
 SELECT throws_ok($$SELECT deploydb.backup_start('nightly "1"')$$, '42710', 'backup "nightly "1"" by pg_dump is recorded already');
 SELECT is(verdict(), 'pg_dump error none is finished and good', 'running is not enough');
 SELECT throws_ok($$SELECT deploydb.backup_verified(1)$$, '55000', 'backup 1 cannot become verified', 'nor can it be verified');
@@ -183,6 +188,23 @@ SET timezone = 'Europe/Berlin';
 SELECT is(deploydb.fit_backup('2026-10-25 11:00Z'), NULL, 'too old by half an hour');
 SELECT is(deploydb.fit_backup('2026-10-25 10:00Z'), 1::bigint, 'and not yet');
 SET timezone = 'UTC';
+
+-- where none is good any more, the age is counted from the first one on, and the alert goes on
+UPDATE deploydb.backup SET started_at = now() - interval '3 days', finished_at = now() - interval '2 days' WHERE id = 1;
+SELECT is(oldness(), 'nightly "1" by pg_dump 48 h', 'too old');
+UPDATE deploydb.backup SET expires_at = clock_timestamp() WHERE id = 1;
+SELECT is(oldness(), 'none is finished and good 72 h', 'it is not kept any longer');
+UPDATE deploydb.backup SET expires_at = NULL WHERE id = 1;
+SELECT deploydb.backup_verified(1, false) \g /dev/null
+SELECT is(oldness(), 'none is finished and good 72 h', 'or broken');
+SELECT deploydb.backup_expire(1) \g /dev/null
+SELECT is(oldness(), 'none is finished and good 72 h', 'or gone');
+SELECT deploydb.tick() \g /dev/null
+SELECT is((SELECT concat_ws(' ', status, message) FROM deploydb.active_alert WHERE rule = 'backup_too_old'),
+	'firing The last good backup is 3 d old (limit 25 h): none is finished and good', 'which is an alert');
+SELECT deploydb.backup_start('fifth') AS id \gset fifth_
+SELECT deploydb.backup_finish(:fifth_id, 1000) \g /dev/null
+SELECT is(oldness(), 'fifth by pg_dump 0 h', 'until there is a good one');
 
 -- contents do not depend on the order of rows
 CREATE TABLE "One ""T" AS SELECT n AS "r", n::text || '学' AS "ROW", now() AS at FROM generate_series(1, 100) n;
