@@ -53,8 +53,9 @@ COMMENT ON FUNCTION deploydb.deviations_in(text, text[]) IS
 REVOKE ALL ON FUNCTION deploydb.deviations_in(text, text[]) FROM PUBLIC;
 
 -- A migration is watched once it has verified, whoever asked, or the ledger
--- says that it was applied; and no more once it was rolled back.  Drift waits
--- while Prisma migrates, for five minutes in all.
+-- says that it was applied; and no more once it was rolled back, by deploydb or
+-- Prisma, until it is restored, verifies or is applied again.  Drift waits while
+-- Prisma migrates, for five minutes in all.
 CREATE FUNCTION deploydb.measure_migrations(at timestamptz)
 RETURNS TABLE (metric text, series text, value double precision, fingerprint text, note text, severity text,
 	readings jsonb)
@@ -68,8 +69,15 @@ DECLARE
 	place record;
 	found record;
 	ledger jsonb;
+	rollbacks jsonb;
 BEGIN
-	SELECT COALESCE(jsonb_object_agg(l.migration, l.state), '{}'),
+	-- those that no restore came after, also of an earlier one
+	SELECT COALESCE(jsonb_object_agg(r.migration, r.at), '{}') INTO rollbacks
+	FROM (SELECT b.migration, max(b.at) AS at FROM deploydb.rollback b GROUP BY b.migration
+		HAVING max(b.at) > COALESCE(max(b.ended_at) FILTER (WHERE b.state = 'restored'), '-infinity')) r;
+	SELECT COALESCE(jsonb_object_agg(l.migration, CASE
+			WHEN GREATEST(l.started_at, l.finished_at) <= (rollbacks ->> l.migration)::timestamptz AND l.state <> 'rolled_back'
+			THEN 'outdated' ELSE l.state END), '{}'),
 		CASE WHEN bool_or(l.state = 'running' AND l.started_at > now - interval '10 minutes') THEN
 			COALESCE((SELECT min((m.readings ->> 'migrates_since')::timestamptz) FROM deploydb.metric_latest m
 				WHERE m.metric = 'migration.deviations'), now) END
@@ -86,7 +94,8 @@ BEGIN
 		FOR found IN SELECT * FROM deploydb.deviations_in(place.schema, place.migrations)
 		LOOP
 			IF NOT EXISTS (SELECT FROM deploydb.verification v
-					WHERE v.migration = found.migration AND v.outcome = 'verified')
+					WHERE v.migration = found.migration AND v.outcome = 'verified'
+						AND v.verified_at > COALESCE((rollbacks ->> found.migration)::timestamptz, '-infinity'))
 				AND COALESCE(ledger ->> found.migration NOT IN ('applied', 'claimed'), true)
 			THEN
 				CONTINUE WHEN found.errors + found.unknown > 0

@@ -19,7 +19,8 @@
  * What a caller could not see, for want of a right or a lock, may deviate and
  * may have changed, so it is no news: then only an error that he saw against
  * "verified", and facts against others, are.  Otherwise the history would go
- * to and fro as people of different rights look.
+ * to and fro as people of different rights look.  What was before a rollback is
+ * not compared with.
  */
 static bool
 is_new(const Verification *v, const Datum *row, const char *row_nulls)
@@ -43,6 +44,9 @@ is_new(const Verification *v, const Datum *row, const char *row_nulls)
 				  " FROM deploydb.verification v"
 				  " WHERE v.migration OPERATOR(pg_catalog.=) $1"
 				  " AND v.schema OPERATOR(pg_catalog.=) $2"
+				  " AND NOT EXISTS (SELECT FROM deploydb.rollback r"
+				  "  WHERE r.migration OPERATOR(pg_catalog.=) $1"
+				  "  AND r.at OPERATOR(pg_catalog.>=) v.verified_at)"
 				  " ORDER BY v.id DESC LIMIT 1",
 				  SPI_OK_SELECT, 5, types, values, nulls);
 	if (SPI_processed == 0)

@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(146);
+SELECT plan(154);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -252,6 +252,46 @@ SELECT is(note('migration.deviations', '20251203071615_add_decision_insights'),
 	'列 decision_insights.user_id：type 为 character varying(10)，应为 text', 'likewise in Chinese');
 RESET deploydb.language;
 ALTER TABLE decision_insights ALTER user_id TYPE text;
+
+-- A migration that deploydb rolled back, whatever a ledger says
+
+CREATE FUNCTION deviations() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM deploydb.collect_metrics(clock_timestamp());
+	RETURN COALESCE((SELECT value::text FROM deploydb.metric_latest WHERE metric = 'migration.deviations'), 'not watched');
+END $$;
+CREATE FUNCTION roll_back() RETURNS bigint LANGUAGE sql AS $$
+	SELECT deploydb.rollback_migration((deploydb.plan_rollback('add_decision_insights', false) ->> 'id')::bigint, 'a test') $$;
+SET client_min_messages = error;
+SELECT roll_back() \g /dev/null
+SELECT is(deviations(), 'not watched', 'what was rolled back is not watched, without a ledger, too');
+SELECT deploydb_verify_migration('add_decision_insights') \g /dev/null
+SELECT is(deviations(), 'not watched', 'though somebody looks');
+SELECT ddl FROM deploydb.builtin_migrations() \gexec
+SELECT is(deviations(), '0', 'until it verifies again');
+ALTER TABLE decision_insights ALTER user_id TYPE varchar(10);
+SELECT is(deviations(), '1', 'from when on it is');
+ALTER TABLE decision_insights ALTER user_id TYPE text;
+SELECT roll_back() AS second \gset
+SELECT ddl FROM deploydb.builtin_migrations() \gexec
+SELECT deviations() \g /dev/null
+ALTER TABLE decision_insights ALTER user_id TYPE varchar(10);
+SELECT is(deviations(), '1', 'also where nobody looked meanwhile');
+SELECT deploydb.restore_rolled_back(:second) \g /dev/null
+ALTER TABLE decision_insights ALTER user_id TYPE varchar(10);
+SELECT is(deviations(), '1', 'as is one that was restored, with what had taken its place kept apart');
+ALTER TABLE decision_insights ALTER user_id TYPE text;
+CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz,
+	migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+	started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count integer NOT NULL DEFAULT 0);
+INSERT INTO _prisma_migrations VALUES ('1', 'c', now(), '20251203071615_add_decision_insights', NULL, NULL, now(), 1);
+SELECT roll_back() AS third \gset
+SELECT is(deviations(), 'not watched', 'nor is it where the ledger was not rewound');
+UPDATE _prisma_migrations SET finished_at = clock_timestamp();
+SELECT is(deviations(), '1', 'but one that the ledger says was applied after that');
+DROP TABLE _prisma_migrations;
+SELECT deploydb.restore_rolled_back(:third) \g /dev/null
+SET client_min_messages = warning;
 
 -- Decisions, in UTC whatever the session's time zone
 
