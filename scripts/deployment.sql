@@ -112,7 +112,7 @@ SELECT deploydb_verify_migration();
 SELECT deploydb.phase_finish('migration');
 
 \echo '-- Now the code. The application writes; but of its requests 7 of 100 fail, as whoever'
-\echo '-- counts them pushes. Is there a reason to go back?'
+\echo '-- counts them pushes, twice. Is there a reason to go back?'
 \echo
 SELECT deploydb.phase_start('code');
 \set ECHO none
@@ -124,6 +124,11 @@ SELECT n, 'decision ' || n, 'user', '{"attention": 0.7, "fatigue": 0.2}',
 FROM generate_series(1, 140) n;
 \connect production :superuser
 SET client_min_messages = warning;
+\set ECHO queries
+SELECT deploydb.push_metric('http.error_rate.5xx', 0.07);
+\set ECHO none
+CALL prisma.wait_until($$EXISTS (SELECT FROM deploydb.alert_status
+	WHERE rule = 'rollback_error_rate' AND status = 'pending')$$);
 \set ECHO queries
 SELECT deploydb.push_metric('http.error_rate.5xx', 0.07);
 \set ECHO none
@@ -162,6 +167,11 @@ SELECT deploydb.phase_finish('code');
 \echo
 SELECT deploydb.phase_start('health');
 SELECT deploydb.push_metric('api.up', 1);
+\set ECHO none
+CALL prisma.wait_until($$EXISTS (SELECT FROM deploydb.alert_state
+	WHERE rule = 'rollback_error_rate' AND recoveries > 0)$$);
+\set ECHO queries
+SELECT deploydb.push_metric('http.error_rate.5xx', 0);
 \set ECHO none
 CALL prisma.wait_until('NOT EXISTS (SELECT FROM deploydb.active_alert)');
 \set ECHO queries

@@ -220,18 +220,19 @@ COMMENT ON FUNCTION deploydb.measure_burn(timestamptz) IS
 	'Monitoring: a part of collect_metrics()';
 REVOKE ALL ON FUNCTION deploydb.measure_burn(timestamptz) FROM PUBLIC;
 
--- A condition of the checklist to roll back: from either side.
+-- A condition of the checklist to roll back: from either side.  What was pushed
+-- keeps its time, so that it counts once.
 CREATE FUNCTION deploydb.measure_rollback(at timestamptz)
 RETURNS TABLE (metric text, series text, value double precision, fingerprint text, note text, severity text,
-	readings jsonb)
+	readings jsonb, measured_at timestamptz)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 2
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
 	metric := 'rollback.error_rate';
-	SELECT l.metric, l.value, format(deploydb.word('pushed at %s'), to_char(l.at, 'HH24:MI:SS'))
-	INTO series, value, note
+	SELECT l.metric, l.value, format(deploydb.word('pushed at %s'), to_char(l.at, 'HH24:MI:SS')), l.at
+	INTO series, value, note, measured_at
 	FROM deploydb.metric_latest l JOIN deploydb.metric m ON m.name = l.metric
 	WHERE l.metric = 'http.error_rate.5xx' AND l.series = ''
 		AND l.at > measure_rollback.at - make_interval(secs => m.stale_after_seconds);
@@ -244,7 +245,7 @@ BEGIN
 			b.failures::double precision / b.attempts, NULL::text,
 			concat_ws('; ', format(deploydb.word('%s of %s in 5 minutes failed'), b.failures, b.attempts),
 				CASE WHEN b.failures > 0 THEN deploydb.failures_in_words('5 minutes', w.target) END),
-			NULL::text, NULL::jsonb
+			NULL::text, NULL::jsonb, NULL::timestamptz
 		FROM deploydb.watched_table() w
 			CROSS JOIN LATERAL deploydb.burn_rate('5 minutes', w.target) b
 		WHERE b.attempts >= 30;
@@ -537,11 +538,15 @@ BEGIN
 		END;
 	END LOOP;
 
-	PERFORM deploydb.record_metric(g.metric, g.series, now, g.value, g.fingerprint, g.note, g.severity, NULL, g.readings)
+	-- what was not measured now may be known already
+	PERFORM deploydb.record_metric(g.metric, g.series, COALESCE(g.measured_at, now), g.value, g.fingerprint, g.note, g.severity, NULL,
+		g.readings)
 	FROM jsonb_each(measured) c
 		CROSS JOIN LATERAL jsonb_to_recordset(c.value) AS g (metric text, series text, value double precision,
-			fingerprint text, note text, severity text, readings jsonb)
-		JOIN deploydb.metric m ON m.name = g.metric AND m.enabled;
+			fingerprint text, note text, severity text, readings jsonb, measured_at timestamptz)
+		JOIN deploydb.metric m ON m.name = g.metric AND m.enabled
+	WHERE NOT EXISTS (SELECT FROM deploydb.metric_latest l
+		WHERE l.metric = g.metric AND l.series = g.series AND l.at = g.measured_at AND l.value = g.value);
 
 	PERFORM deploydb.refresh_watched();
 	PERFORM deploydb.thin_samples(now);
@@ -557,7 +562,7 @@ BEGIN
 	DELETE FROM deploydb.metric_latest l
 	USING deploydb.builtin_metric b
 	WHERE b.name = l.metric AND l.at <> now
-		AND (measured ? b.collector
+		AND (NOT measured -> b.collector @> jsonb_build_array(jsonb_build_object('metric', l.metric, 'series', l.series))
 			OR b.collector IS NOT NULL AND (b.needs_preload AND NOT deploydb.is_preloaded()
 				OR NOT (SELECT m.enabled FROM deploydb.metric m WHERE m.name = b.name)));
 	RETURN failed;

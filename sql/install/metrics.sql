@@ -148,7 +148,7 @@ COMMENT ON TABLE deploydb.metric_sample IS
 GRANT SELECT ON deploydb.metric_sample TO pg_monitor, pg_database_owner;
 
 -- An older value than the newest goes to the samples alone, unless the clock
--- was set back.
+-- was set back, or the newest could not be measured.
 CREATE FUNCTION deploydb.record_metric(metric text, series text, at timestamptz, value double precision,
 	fingerprint text DEFAULT NULL, note text DEFAULT NULL, severity text DEFAULT NULL, error text DEFAULT NULL,
 	readings jsonb DEFAULT NULL)
@@ -181,7 +181,7 @@ BEGIN
 		sampled_at = CASE WHEN EXCLUDED.value IS DISTINCT FROM l.value OR l.sampled_at > EXCLUDED.at
 				OR EXCLUDED.value IS NOT NULL AND EXCLUDED.at >= l.sampled_at + interval '5 minutes'
 			THEN EXCLUDED.at ELSE l.sampled_at END
-		WHERE EXCLUDED.at >= l.at OR l.at > clock_timestamp()
+		WHERE EXCLUDED.at >= l.at OR l.at > clock_timestamp() OR l.error IS NOT NULL
 	RETURNING l.sampled_at INTO last_sample;
 	IF last_sample IS NULL OR last_sample = at THEN
 		INSERT INTO deploydb.metric_sample (metric, series, at, value) VALUES (metric, series, at, value);

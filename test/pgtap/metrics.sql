@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(154);
+SELECT plan(162);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -349,6 +349,44 @@ SELECT deploydb.collect_metrics(now()) \g /dev/null
 SELECT is(latest('insight.coverage'), NULL, 'what is switched off is not measured');
 DELETE FROM deploydb.metric WHERE name = 'insight.coverage';
 SELECT ok((SELECT enabled AND built_in FROM deploydb.metric WHERE name = 'insight.coverage'), 'and comes back by DELETE');
+
+-- What is pushed counts once, also as a reason to roll back
+
+CREATE PROCEDURE look(times integer) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. times LOOP
+		PERFORM deploydb.collect_metrics(clock_timestamp());
+		PERFORM deploydb.evaluate_rules(clock_timestamp());
+		COMMIT;
+	END LOOP;
+END $$;
+CREATE FUNCTION error_rate() RETURNS text LANGUAGE sql AS $$
+	SELECT format('%s %s', s.status, l.value) FROM deploydb.alert_status s
+		LEFT JOIN deploydb.metric_latest l ON l.metric = 'rollback.error_rate' AND l.series = s.series
+	WHERE s.rule = 'rollback_error_rate' AND s.series = 'http.error_rate.5xx' $$;
+SELECT push_metric('http.error_rate.5xx', 0.07) \g /dev/null
+CALL look(3);
+SELECT is(error_rate(), 'pending 0.07', 'a value that is looked at three times is one');
+SELECT is((SELECT l.at FROM deploydb.metric_latest l WHERE l.series = 'http.error_rate.5xx'),
+	(SELECT l.at FROM deploydb.metric_latest l WHERE l.metric = 'http.error_rate.5xx'), 'of the time at which it was pushed');
+SELECT is((SELECT count(*) FROM deploydb.metric_sample WHERE series = 'http.error_rate.5xx' AND value = 0.07), 1::bigint, 'and one sample');
+SELECT record_metric('rollback.error_rate', 'http.error_rate.5xx', clock_timestamp(), NULL, error => 'canceled') \g /dev/null
+CALL look(1);
+SELECT is(error_rate(), 'pending 0.07', 'it is there again after a collector that failed');
+SELECT push_metric('http.error_rate.5xx', 0.07) \g /dev/null
+CALL look(1);
+SELECT is(error_rate(), 'firing 0.07', 'the second one makes it fire');
+SELECT push_metric('http.error_rate.5xx', 0) \g /dev/null
+CALL look(3);
+SELECT is(error_rate(), 'firing 0', 'nor does a single good one end it');
+SELECT push_metric('http.error_rate.5xx', 0) \g /dev/null
+CALL look(1);
+SELECT is(error_rate(), 'ok 0', 'but two do');
+UPDATE deploydb.metric_latest SET at = at - interval '10 minutes' WHERE metric = 'http.error_rate.5xx';
+CALL look(1);
+SELECT is(error_rate(), 'no_data ', 'and what is too old is none');
+DELETE FROM deploydb.alert_state;
+DELETE FROM deploydb.alert_event;
 
 -- What others read
 
