@@ -207,6 +207,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT CASE WHEN attempts = 0 THEN 'no_traffic'
+		WHEN succeeded < t.target * attempts AND attempts - succeeded < 3 THEN 'insufficient_data'
 		WHEN rate_high < t.target THEN 'breached'
 		WHEN t.target < 1 AND t.target > 0 AND attempts < ceil(ln(0.05) / ln(t.target)) THEN 'insufficient_data'
 		WHEN succeeded < t.target * attempts THEN 'breached'

@@ -71,7 +71,7 @@ END $$;
 CREATE FUNCTION burning() RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(b.burning::text, ' ' ORDER BY b.severity) FROM deploydb.burn_rates('w') b $$;
 
-SELECT plan(185);
+SELECT plan(188);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -121,10 +121,11 @@ FROM (VALUES (498, 500, 0.9855, 0.9989), (990, 1000, 0.9817, 0.9946), (4970, 500
 	(0, 10, 0.0000, 0.2775), (10, 10, 0.7225, 1.0000)) AS v (k, n, low, high);
 SELECT is(deploydb.write_verdict(k, n, (deploydb.wilson_bounds(k, n)).high), verdict, format('%s of %s: %s', k, n, verdict))
 FROM (VALUES (0, 0, 'no_traffic'), (298, 298, 'insufficient_data'), (299, 299, 'ok'), (297, 300, 'ok'),
-	(296, 300, 'breached'), (100, 101, 'insufficient_data'), (90, 100, 'breached'), (0, 1, 'breached'),
+	(296, 300, 'breached'), (100, 101, 'insufficient_data'), (90, 100, 'breached'), (0, 1, 'insufficient_data'), (0, 2, 'insufficient_data'), (0, 3, 'breached'),
 	(99, 100, 'insufficient_data'), (990, 1000, 'ok'), (989, 1000, 'breached')) AS v (k, n, verdict);
 SET deploydb.write_success_target = 1;
-SELECT is(deploydb.write_verdict(99, 100, (deploydb.wilson_bounds(99, 100)).high), 'breached', 'a target of 1 is missed by one');
+SELECT is(deploydb.write_verdict(98, 100, (deploydb.wilson_bounds(98, 100)).high), 'insufficient_data', 'a target of 1 may be missed by two');
+SELECT is(deploydb.write_verdict(97, 100, (deploydb.wilson_bounds(97, 100)).high), 'breached', 'and not by three');
 SET deploydb.write_success_target = 0.9999999;
 SELECT is(deploydb.setting('write_success_target'), '0.9999999', 'a target is as exact as it was set');
 SELECT is(deploydb.write_verdict(99999995, 100000000, 0.99999998), 'ok', 'and is met so');
@@ -145,7 +146,7 @@ SELECT results_eq(
 	$$SELECT attempts, succeeded, failed, rolled_back, rejected, rows_written, success_rate, verdict,
 		p50_ms > 0 AND p50_ms <= p95_ms AND p95_ms <= p99_ms, gaps, others_attempts, client_failures
 	FROM deploydb.write_stats('1 day', 'w')$$,
-	$$VALUES (4::bigint, 3::bigint, 1::bigint, 0::bigint, 0::bigint, 3::bigint, 0.75::float8, 'breached',
+	$$VALUES (4::bigint, 3::bigint, 1::bigint, 0::bigint, 0::bigint, 3::bigint, 0.75::float8, 'insufficient_data',
 		true, 0::bigint, 0::bigint, 0::bigint)$$, 'all of it');
 SELECT is((SELECT round(error_budget_left::numeric, 6) FROM deploydb.write_stats('1 day', 'w')), -24.000000,
 	'25 times the budget is spent');
