@@ -341,7 +341,9 @@ REVOKE ALL ON FUNCTION deploydb.measure_confidence(timestamptz) FROM PUBLIC;
 -- A counter's growth in the last minute, by the readings before this one, an
 -- array of [epoch, count, timeline], oldest first.  A counter that began anew has
 -- counted since then; that of another server, before a promotion, tells nothing of
--- this one's.  Readings go on from the last that is a minute old.
+-- this one's.  Readings go on from the last that is a minute old, or little older:
+-- what came while nobody read is of no minute.  There is no value before a whole
+-- minute was read, as a part of one would seem to grow.
 CREATE FUNCTION deploydb.growth_per_min(metric text, at timestamptz, count bigint,
 	OUT value double precision, OUT readings jsonb)
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -359,14 +361,17 @@ AS $$
 		SELECT extract(epoch FROM growth_per_min.at)::double precision, growth_per_min.count
 	), recent AS (
 		SELECT r.* FROM reading r
-		WHERE r.epoch >= COALESCE((SELECT max(o.epoch) FROM reading o WHERE o.epoch <= extract(epoch FROM growth_per_min.at) - 60), 0)
+		WHERE r.epoch >= COALESCE((SELECT max(o.epoch) FROM reading o WHERE o.epoch <= extract(epoch FROM growth_per_min.at) - 60),
+			0)
+			AND r.epoch >= extract(epoch FROM growth_per_min.at
+				- interval '1 minute' - 2 * deploydb.setting('metrics_collection_interval')::interval)
 	), growth AS (
 		SELECT r.epoch, r.count, r.count - CASE WHEN lag(r.count) OVER w <= r.count THEN lag(r.count) OVER w
 			WHEN lag(r.count) OVER w > r.count THEN 0 END AS more
 		FROM recent r
 		WINDOW w AS (ORDER BY r.epoch)
 	)
-	SELECT sum(g.more) * 60 / GREATEST(max(g.epoch) - min(g.epoch), 60),
+	SELECT CASE WHEN max(g.epoch) - min(g.epoch) >= 60 THEN sum(g.more) * 60 / (max(g.epoch) - min(g.epoch)) END,
 		jsonb_agg(jsonb_build_array(g.epoch, g.count, (SELECT t.timeline FROM this t)) ORDER BY g.epoch)
 	FROM growth g
 $$;

@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(162);
+SELECT plan(170);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -194,17 +194,38 @@ BEGIN
 	RETURN g.value;
 END $$;
 SELECT is(grow(0, 100), NULL, 'one reading is no growth');
-SELECT is(grow(1, 101), 1::double precision, 'one more in a second is one a minute, not sixty');
-SELECT is(grow(30, 110), 10::double precision, 'likewise in half a minute');
+SELECT is(grow(1, 101), NULL, 'nor is what a second brought a minute''s');
+SELECT is(grow(30, 110), NULL, 'or half a minute');
 SELECT is(grow(60, 130), 30::double precision, 'all of a minute');
 SELECT is(grow(90, 130), 20::double precision, 'what is older than a minute does not count');
 SELECT is(grow(120, 7), 7::double precision, 'a counter that begins anew has counted since');
 SELECT is(grow(240, 8), 0.5::double precision, 'over two minutes it is half of what came');
-SELECT is((SELECT jsonb_array_length(readings) FROM deploydb.metric_latest WHERE metric = 'grown'), 2,
+SELECT is(grow(840, 1008), NULL, 'what came while nobody measured is of no last minute');
+SELECT is(grow(870, 1013), NULL, 'nor is there one before a minute was measured');
+SELECT is(grow(900, 1018), 10::double precision, 'then there is');
+SELECT is(grow(930, 1023), 10::double precision, 'without a jump');
+SELECT is((SELECT jsonb_array_length(readings) FROM deploydb.metric_latest WHERE metric = 'grown'), 3,
 	'of readings no more than a minute''s are kept');
 UPDATE deploydb.metric_latest SET readings = replace(readings::text, '"00000001"', '"00000009"')::jsonb WHERE metric = 'grown';
-SELECT is(grow(300, 9), NULL, 'what was read on another timeline is of another server');
-SELECT is(grow(360, 10), 1::double precision, 'from then on it grows again');
+SELECT is(grow(960, 1029), NULL, 'what was read on another timeline is of another server');
+SELECT is(grow(1020, 1030), 1::double precision, 'from then on it grows again');
+-- the same errors all the time, as many before a break, in it and after it
+CREATE FUNCTION rising(seconds integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	now timestamptz := '2026-11-01 14:00+00'::timestamptz + make_interval(secs => seconds);
+	g record;
+BEGIN
+	SELECT * INTO g FROM deploydb.growth_per_min('db.errors.per_min', now, seconds);
+	PERFORM deploydb.record_metric('db.errors.per_min', '', now, g.value, readings => g.readings);
+	PERFORM deploydb.evaluate_rules(now);
+	RETURN (SELECT count(*) FROM deploydb.alert_event WHERE rule = 'db_errors_rising');
+END $$;
+SELECT is((SELECT max(rising(30 * n)) FROM generate_series(0, 20) n), 0::bigint, 'what never grows is no trend from the beginning on');
+SELECT is((SELECT max(rising(1200 + 30 * n)) FROM generate_series(0, 20) n), 0::bigint, 'nor after a break');
+SELECT is((SELECT max(rising(1800 + CASE WHEN n < 4 THEN 5 * n ELSE 900 + 30 * n END)) FROM generate_series(0, 20) n), 0::bigint, 'nor a second one');
+SELECT is(latest('db.errors.per_min'), 60::double precision, 'of which there are as many as there are');
+DELETE FROM deploydb.metric_latest WHERE metric = 'db.errors.per_min';
+DELETE FROM deploydb.alert_state;
 
 -- A database without anything: no value, and no failure
 
