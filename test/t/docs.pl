@@ -211,6 +211,11 @@ for my $file ('docs/operations.md', 'docs/operations.zh-CN.md')
 		isnt("@looks", '', "$file: where to look at $id");
 		check_statement($file, 'operations', $_, '') foreach @looks;
 	}
+
+	# of one value again and again there are few samples
+	my ($look) = $sections{api_down} =~ /`(SELECT [^`]*;)`/;
+	$node->safe_psql('operations', "SELECT deploydb.push_metric('api.up', 1, now() - interval '4 minutes'); SELECT deploydb.push_metric('api.up', 1)");
+	is($node->safe_psql('operations', $look =~ s/^/SELECT age < interval '2 minutes' FROM (/r =~ s/;$/) look/r), 't', "$file: whether cron pushes");
 }
 
 # The deployment is of a database of its own.
