@@ -361,8 +361,7 @@ AS $$
 		SELECT extract(epoch FROM growth_per_min.at)::double precision, growth_per_min.count
 	), recent AS (
 		SELECT r.* FROM reading r
-		WHERE r.epoch >= COALESCE((SELECT max(o.epoch) FROM reading o WHERE o.epoch <= extract(epoch FROM growth_per_min.at) - 60),
-			0)
+		WHERE r.epoch >= COALESCE((SELECT max(o.epoch) FROM reading o WHERE o.epoch <= extract(epoch FROM growth_per_min.at) - 60), 0)
 			AND r.epoch >= extract(epoch FROM growth_per_min.at
 				- interval '1 minute' - 2 * deploydb.setting('metrics_collection_interval')::interval)
 	), growth AS (

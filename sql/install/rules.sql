@@ -183,7 +183,7 @@ VALUES
 	('webhook_backlog', 'P2', 'webhook.backlog', '>', 100, 1, 300, 900, 50, 1, 'ok', NULL,
 		'Messages pile up: {value} are not delivered yet (limit {threshold}): {note}'),
 	('backup_too_old', 'P1', 'backup.age_seconds', '>', 90000, 1, 0, 3600, NULL, 1, 'keep', NULL,
-		'The last good backup is {value_time} old (limit {threshold_time}): {note}');
+		'No good backup for {value_time} (limit {threshold_time}): {note}');
 UPDATE deploydb.builtin_rule
 SET message_zh = deploydb.builtin_message_zh(id), runbook = 'docs/operations.md#' || id;
 

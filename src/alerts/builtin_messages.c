@@ -50,7 +50,7 @@ static const struct
 	{"webhook_backlog",
 	"消息积压：{value} 条尚未送达（阈值 {threshold}）: {note}"},
 	{"backup_too_old",
-	"最近一次有效备份距今 {value_time}（阈值 {threshold_time}）: {note}"},
+	"已有 {value_time} 没有新的有效备份（阈值 {threshold_time}）: {note}"},
 };
 
 const char *

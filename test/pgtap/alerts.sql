@@ -123,7 +123,7 @@ SELECT is(deploydb.evaluate_rules(minute(137)), 2::bigint, 'what is gone has end
 
 -- no data
 SELECT is(course('backup_too_old', 'backup.age_seconds', '{100000}', 200), 'new', 'a backup is too old');
-SELECT is((SELECT message FROM deploydb.active_alert), 'The last good backup is 27 h old (limit 25 h)', 'in words');
+SELECT is((SELECT message FROM deploydb.active_alert), 'No good backup for 27 h (limit 25 h)', 'in words');
 SELECT is(deploydb.evaluate_rules(minute(206)), 0::bigint, 'no data: it is kept for a while');
 SELECT is(status_of('backup_too_old'), 'firing', 'firing');
 SELECT is(deploydb.evaluate_rules(minute(267)), 1::bigint, 'and not for ever');

@@ -201,7 +201,7 @@ SELECT deploydb.backup_expire(1) \g /dev/null
 SELECT is(oldness(), 'none is finished and good 72 h', 'or gone');
 SELECT deploydb.tick() \g /dev/null
 SELECT is((SELECT concat_ws(' ', status, message) FROM deploydb.active_alert WHERE rule = 'backup_too_old'),
-	'firing The last good backup is 3 d old (limit 25 h): none is finished and good', 'which is an alert');
+	'firing No good backup for 3 d (limit 25 h): none is finished and good', 'which is an alert');
 SELECT deploydb.backup_start('fifth') AS id \gset fifth_
 SELECT deploydb.backup_finish(:fifth_id, 1000) \g /dev/null
 SELECT is(oldness(), 'fifth by pg_dump 0 h', 'until there is a good one');
