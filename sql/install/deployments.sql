@@ -364,6 +364,8 @@ AS $$
 DECLARE
 	open bigint;
 	told timestamptz;
+	-- later than a rollback while this tick was under way, after which they may be there again
+	looked CONSTANT timestamptz := GREATEST(at, clock_timestamp());
 BEGIN
 	SELECT d.id, d.verified_at INTO open, told FROM deploydb.deployment d
 	WHERE d.finished_at IS NULL AND d.migrations <> '{}' AND (d.verified_at IS NULL OR EXISTS (SELECT FROM deploydb.rollback r
@@ -372,7 +374,7 @@ BEGIN
 		RETURN 0;
 	END IF;
 	-- the monitor waits for nobody who is about to finish it: there is a next tick
-	UPDATE deploydb.deployment d SET verified_at = watch_deployment.at
+	UPDATE deploydb.deployment d SET verified_at = looked
 	WHERE d.id = (SELECT l.id FROM deploydb.deployment l
 		WHERE l.id = open AND l.verified_at IS NOT DISTINCT FROM told AND l.finished_at IS NULL FOR UPDATE SKIP LOCKED);
 	IF NOT FOUND THEN
