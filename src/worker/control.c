@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
+#include "utils/lsyscache.h"
 
 #include "compat.h"
 #include "settings.h"
