@@ -97,7 +97,7 @@ DECLARE
 	part text;
 BEGIN
 	-- no query, which pgaudit would log with the address in it
-	FOREACH part IN ARRAY regexp_split_to_array(substring(url FROM '^[^:]+://[^/?#]*(.*)$') || '/'
+	FOREACH part IN ARRAY regexp_split_to_array(COALESCE(substring(url FROM '^[^:]+://[^/?#]*(.*)$'), '') || '/'
 		|| COALESCE(substring(url FROM '^[^:]+://([^/?#]*)@'), ''), '[/?&#:]')
 	LOOP
 		part := regexp_replace(part, '^[^=]*=', '');

@@ -34,22 +34,28 @@ static post_parse_analyze_hook_type next_analyze = NULL;
 /* Start of the statement in which one of the functions was called. */
 static TimestampTz telling_since = 0;
 
-/* What takes or holds a secret. */
+/* The functions that take a secret. */
 static const char *const telling[] = {
-	"add_webhook", "set_webhook_url", "set_webhook_secret", "webhook_secret"
+	"add_webhook", "set_webhook_url", "set_webhook_secret"
 };
 
-/*
- * One that is misspelled, or a secret that is given to something else, is told
- * by what addresses and keys have in them.
- */
-static const char *const secret_parts[] = {"://", "whsec_"};
+/* Each of them has this in it, and few texts do: mostly one pass tells. */
+static const char telling_all[] = "_webhook";
 
 /*
- * Both only beside the schema, or where that is in the search_path: an
- * application has webhooks and secrets of its own, which stay in the log.
+ * One that is misspelled, the table that holds the secrets, or one that is given
+ * to something else, is told by these.  But only beside the schema, or where
+ * search_path names that: an application has webhooks and secrets of its own,
+ * which stay in the log.
  */
+static const char *const secret_parts[] = {"webhook_secret", "://", "whsec_"};
 static const char schema[] = "deploydb";
+
+/*
+ * Start of the statement at whose parsing search_path named the schema: the
+ * functions that it calls have another one.
+ */
+static TimestampTz named_by_path_since = 0;
 
 static bool
 contains(const char *text, size_t length, const char *name)
@@ -77,13 +83,22 @@ contains_any(const char *text, size_t length, const char *const *names, size_t c
 }
 
 static bool
-part_names_secret(const char *text, size_t length)
+path_names_schema(void)
 {
 	const char *path = namespace_search_path ? namespace_search_path : "";
 
-	if (!contains(text, length, schema) && !contains(path, strlen(path), schema))
-		return false;
-	return contains_any(text, length, telling, lengthof(telling)) ||
+	return contains(path, strlen(path), schema) ||
+		(named_by_path_since != 0 &&
+		 named_by_path_since == GetCurrentStatementStartTimestamp());
+}
+
+static bool
+part_names_secret(const char *text, size_t length)
+{
+	if (contains(text, length, telling_all) &&
+		contains_any(text, length, telling, lengthof(telling)))
+		return true;
+	return (contains(text, length, schema) || path_names_schema()) &&
 		contains_any(text, length, secret_parts, lengthof(secret_parts));
 }
 
@@ -120,13 +135,23 @@ hide_activity(void)
 	pgstat_report_activity(STATE_RUNNING, "deploydb: address or secret of a webhook");
 }
 
+static bool
+begins(const char *text, const char *with)
+{
+	return text != NULL && strncmp(text, with, strlen(with)) == 0;
+}
+
 /*
  * A prepared statement's text is in the detail of what logs its EXECUTE, and
- * that of a statement within another one is in the message.
+ * that of a statement within another one is in the message.  A process without a
+ * client, as the monitor, has none of its own.
  */
 static bool
 is_telling(const ErrorData *edata)
 {
+	if (debug_query_string == NULL)
+		return (begins(edata->message, "duration: ") || begins(edata->message, "AUDIT: ")) &&
+			names_secret(edata->message);
 	if (telling_since != 0 && telling_since == GetCurrentStatementStartTimestamp())
 		return true;
 	return message_names_secret() || names_secret(edata->detail) ||
@@ -153,9 +178,9 @@ cut_message(char *message)
 	cut(message, debug_query_string);
 	if (message == NULL)
 		return;
-	if (strncmp(message, "duration: ", 10) == 0)
+	if (begins(message, "duration: "))
 		cut(message, "\n");
-	else if (strncmp(message, "AUDIT: ", 7) == 0)
+	else if (begins(message, "AUDIT: "))
 	{
 		int			fields = 0;
 
@@ -222,6 +247,8 @@ hide_utility(ParseState *pstate, Query *query, JumbleState *jumble)
 {
 	if (next_analyze)
 		next_analyze(pstate, query, jumble);
+	if (path_names_schema())
+		named_by_path_since = GetCurrentStatementStartTimestamp();
 	if (query->utilityStmt != NULL && !creating_extension &&
 		(pstate->p_sourcetext == debug_query_string ?
 		 message_names_secret() :

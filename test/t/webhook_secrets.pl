@@ -82,9 +82,17 @@ for my $preloaded (0, 1)
 	  q{SELECT 'seven'::integer AS webhook_secret}, 'SELECT webhook_secret FROM tenant were id = 7';
 	# by the search_path
 	$node->psql('postgres', "SET search_path = deploydb; SELECT set_webhook_url('nobody', '$url')");
-	$node->psql('postgres', "ALTER ROLE CURRENT_USER SET search_path = deploydb");
-	$node->psql('postgres', "SELECT add_web_hook('team', 'slack', '$url')") if $preloaded;
-	$node->psql('postgres', "ALTER ROLE CURRENT_USER RESET search_path");
+	if ($preloaded)
+	{
+		my $by_path = $node->background_psql('postgres', on_error_stop => 0);
+		$by_path->query($_) foreach 'SET search_path = deploydb;', "SELECT add_web_hook('team', 'slack', '$url');", "INSERT INTO webhook_secret (url) VALUES ('$url');",
+		  "SELECT notify('$url', 'P9');";
+		$by_path->quit;
+		# by a role of that name, too
+		$node->safe_psql('postgres', 'CREATE ROLE deploydb SUPERUSER LOGIN');
+		$node->psql('postgres', $_, extra_params => [ '-U', 'deploydb' ])
+		  foreach "SELECT set_webhook_url('nobody', '$url'), 1 / 0", "SELECT set_webhook_secret('nobody', '$secret', 1, 2)";
+	}
 	my $log = slurp_file($node->logfile, $begun);
 	like($log, qr/STATEMENT:  SELECT 1\/0 AS marker/, "$how: other statements are logged");
 	like($log, qr{STATEMENT:  SELECT 1/0, 'https://example.org/'}, '... also with an address that is not for deploydb');
@@ -116,6 +124,9 @@ auto_explain.log_verbose = on
 auto_explain.log_nested_statements = on
 log_statement = all
 log_min_duration_statement = 0
+wal_level = replica
+archive_mode = on
+archive_command = 'echo s3://deploydb/%f >/dev/null; exit 1'
 });
 $node->append_conf('postgresql.conf', q{
 shared_preload_libraries = 'deploydb, pg_stat_statements'
@@ -143,11 +154,14 @@ SKIP:
 }
 $session->query_safe("SELECT deploydb.drop_webhook('second'), 'marker'");
 $session->quit;
+$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
+$node->poll_query_until('postgres', 'SELECT failed_count > 0 FROM pg_stat_archiver') or die 'it is archived';
 my $log = slurp_file($node->logfile, $begun);
 like($log, qr/statement: SELECT deploydb.drop_webhook\('second'\), 'marker'/, 'other statements are logged');
 like($log, qr/LOG: .*statement: \n/, 'that there was one is logged');
 unlike($log, qr/\Q$secret\E/, 'log_statement and auto_explain do not show it');
-$node->append_conf('postgresql.conf', "session_preload_libraries = ''\nlog_statement = none\nlog_min_duration_statement = -1");
+like($log, qr/The failed archive command was: echo s3:/, 'what other processes log is left alone');
+$node->append_conf('postgresql.conf', "session_preload_libraries = ''\nlog_statement = none\nlog_min_duration_statement = -1\narchive_mode = off");
 
 # Nor what audits each statement, of people or of the monitor
 SKIP:
