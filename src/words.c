@@ -34,7 +34,6 @@ static const Translation words[] = {
 	{"Trend", "趋势"},
 	{"min", "分钟"},
 	{"Runbook", "处理手册"},
-	{"docs/operations.md", "docs/operations.zh-CN.md"},
 	{"%s on %s", "%s，集群 %s"},
 	{"This is a test of deploydb.", "这是 deploydb 的测试消息。"},
 	{"webhook %s keeps failing (%s); its messages wait",

@@ -120,8 +120,8 @@ COMMENT ON FUNCTION deploydb.backup_status() IS
 REVOKE ALL ON FUNCTION deploydb.backup_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.backup_status() TO pg_monitor, pg_database_owner;
 
--- Where none is good, the age is that of the first one's start: a first one that
--- is running is not missed yet, a good one that was lost is.
+-- Where none is good, the age is that of the first one's start here: a first one
+-- that is running is not missed yet, a good one that was lost is.
 CREATE FUNCTION deploydb.measure_backup(at timestamptz)
 RETURNS TABLE (metric text, series text, value double precision, fingerprint text, note text, severity text,
 	readings jsonb)
@@ -135,7 +135,8 @@ BEGIN
 	RETURN QUERY
 	SELECT 'backup.age_seconds', '', extract(epoch FROM measure_backup.at - COALESCE(g.finished_at, f.started_at))::double precision, NULL::text,
 		COALESCE(g.label || ' by ' || g.tool, deploydb.word('none is finished and good')), NULL::text, NULL::jsonb
-	FROM (SELECT min(x.started_at) AS started_at FROM deploydb.backup x) f
+	FROM (SELECT min(x.started_at) AS started_at FROM deploydb.backup x, pg_control_system() s
+			WHERE x.system_identifier = s.system_identifier::text AND x.method <> 'table_copy' AND x.relations IS NULL) f
 		LEFT JOIN LATERAL (SELECT b.*
 			FROM (SELECT x.* FROM deploydb.backup x WHERE x.status IN ('done', 'verified', 'restore_tested')
 				ORDER BY x.finished_at DESC OFFSET 0) b

@@ -361,9 +361,8 @@ AS $$
 		SELECT extract(epoch FROM growth_per_min.at)::double precision, growth_per_min.count
 	), recent AS (
 		SELECT r.* FROM reading r
-		WHERE r.epoch >= COALESCE((SELECT max(o.epoch) FROM reading o WHERE o.epoch <= extract(epoch FROM growth_per_min.at) - 60), 0)
-			AND r.epoch >= extract(epoch FROM growth_per_min.at
-				- interval '1 minute' - 2 * deploydb.setting('metrics_collection_interval')::interval)
+		WHERE r.epoch >= GREATEST((SELECT max(o.epoch) FROM reading o WHERE o.epoch <= extract(epoch FROM growth_per_min.at) - 60),
+			extract(epoch FROM growth_per_min.at - interval '1 minute' - 2 * deploydb.setting('metrics_collection_interval')::interval))
 	), growth AS (
 		SELECT r.epoch, r.count, r.count - CASE WHEN lag(r.count) OVER w <= r.count THEN lag(r.count) OVER w
 			WHEN lag(r.count) OVER w > r.count THEN 0 END AS more

@@ -135,7 +135,8 @@ RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT regexp_replace(runbook, '^docs/operations[.]md(?=#)', deploydb.word('docs/operations.md'))
+	SELECT CASE WHEN deploydb.word('Runbook') = 'Runbook' THEN runbook
+		ELSE regexp_replace(runbook, '^docs/operations[.]md(?=#)', 'docs/operations.zh-CN.md') END
 $$;
 COMMENT ON FUNCTION deploydb.runbook_link(text) IS
 	'Alerts: a rule''s runbook as people are shown it, in deploydb.language';
@@ -333,13 +334,13 @@ BEGIN
 			labels = EXCLUDED.labels, message_en = EXCLUDED.message_en, message_zh = EXCLUDED.message_zh,
 			runbook = EXCLUDED.runbook, enabled = EXCLUDED.enabled, changed_at = EXCLUDED.changed_at,
 			changed_by = EXCLUDED.changed_by;
-	EXCEPTION WHEN check_violation THEN
+	EXCEPTION WHEN check_violation OR not_null_violation THEN
 		GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('rule "%s" could not be evaluated', NEW.id),
-			DETAIL = (SELECT obj_description(c.oid, 'pg_constraint') FROM pg_constraint c
-				WHERE c.conrelid = 'deploydb.own_rule'::regclass AND c.conname = broken),
+			DETAIL = COALESCE((SELECT obj_description(c.oid, 'pg_constraint') FROM pg_constraint c
+				WHERE c.conrelid = 'deploydb.own_rule'::regclass AND c.conname = broken), 'A rule has an id and a metric.'),
 			HINT = 'Nothing was changed.';
 	END;
 	PERFORM deploydb.check_parents(NEW.id);

@@ -67,7 +67,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 				DestReceiver *dest, QueryCompletion *qc,
 				bool own, bool attempt)
 {
-	bool		may_be_slow = !copies_out(pstmt);
+	const bool	may_be_slow = own && !copies_out(pstmt);
 	TimestampTz now;
 
 	statement_nests();
@@ -79,7 +79,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	PG_CATCH();
 	{
 		statement_unnests();
-		if (own)
+		if (may_be_slow)
 			statement_call_begins(pstmt);	/* until the abort */
 		if (attempt)
 			attempt_failed(pstmt);
@@ -92,7 +92,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	now = GetCurrentTimestamp();
 	if (attempt)
 		attempt_done(pstmt, qc->nprocessed, now);
-	if (own && may_be_slow)
+	if (may_be_slow)
 		statement_of_one_call_ended(now);
 	else if (own)
 		(void) statement_call_took(now);

@@ -71,7 +71,7 @@ SELECT is(deploydb.hide_address(c, u), h, c)
 FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.org/services/T00000000/B1/s3cr3tpart', 'Cannot POST /***/***/B1/***'),
 	('token 0123456789abcdef is unknown', 'https://example.org/send?access_token=0123456789abcdef&x=y', 'token *** is unknown'),
 	('user:password1 is wrong', 'https://user:password1@example.org/', 'user:*** is wrong'),
-	('example.org says no', 'https://example.org', 'example.org says no')) v (c, u, h);
+	('example.org says no', 'https://example.org', 'example.org says no'), ('x says no', 'no address', 'x says no')) v (c, u, h);
 SELECT results_eq('SELECT name, format, origin, state, pending FROM deploydb.webhook_health',
 	$$VALUES ('g', 'generic', 'https://example.org', 'ok', 0::bigint)$$, 'how it does, with the host alone');
 CREATE FUNCTION shown_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
