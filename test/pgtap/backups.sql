@@ -25,7 +25,7 @@ CREATE FUNCTION verdict() RETURNS text LANGUAGE sql AS $$
 CREATE FUNCTION oldness() RETURNS text LANGUAGE sql AS $$
 	SELECT format('%s %s h', m.note, trunc(m.value / 3600)) FROM deploydb.measure_backup(clock_timestamp()) m $$;
 
-SELECT plan(113);
+SELECT plan(115);
 
 -- nothing yet
 SELECT is(deploydb.fit_backup(), NULL, 'nothing to go back to');
@@ -202,6 +202,11 @@ SELECT is(oldness(), 'none is finished and good 72 h', 'or gone');
 SELECT deploydb.tick() \g /dev/null
 SELECT is((SELECT concat_ws(' ', status, message) FROM deploydb.active_alert WHERE rule = 'backup_too_old'),
 	'firing No good backup for 3 d (limit 25 h): none is finished and good', 'which is an alert');
+UPDATE deploydb.backup SET system_identifier = 'x' || system_identifier;
+SELECT is(oldness(), NULL, 'but not by those of another server');
+UPDATE deploydb.backup SET system_identifier = substr(system_identifier, 2), method = 'table_copy';
+SELECT is(oldness(), NULL, 'nor by copies of tables');
+UPDATE deploydb.backup SET method = 'pg_dump';
 SELECT deploydb.backup_start('fifth') AS id \gset fifth_
 SELECT deploydb.backup_finish(:fifth_id, 1000) \g /dev/null
 SELECT is(oldness(), 'fifth by pg_dump 0 h', 'until there is a good one');

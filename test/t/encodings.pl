@@ -30,6 +30,8 @@ for my $encoding (sort keys %comments)
 	is($node->safe_psql(lc $encoding, q{
 			SELECT count(*) FROM deploydb.expected_fact WHERE property = 'comment'}),
 		$comments{$encoding}, "$encoding: comments that it holds are expected");
+	is($node->safe_psql(lc $encoding, q{SET deploydb.language = zh; SELECT deploydb.runbook_link('docs/operations.md#x')}),
+		$comments{$encoding} ? 'docs/operations.zh-CN.md#x' : 'docs/operations.md#x', "$encoding: and the page in a language that it holds");
 	$fingerprint{$encoding} = $node->safe_psql(lc $encoding,
 		q{SELECT deploydb.migration_fingerprint('insights')});
 }
