@@ -195,7 +195,7 @@ add_webhook('proxied', 'http://proxied.example/ok/proxied');
 add_webhook('refused by proxy', 'http://127.0.0.1/ok/proxied');
 notify($_, $_) foreach 'proxied', 'refused by proxy';
 wait_until($node, 'postgres', newest('proxied', q{state = 'delivered'}), 'a proxy is used');
-is((grep { $_->{path} eq 'http://proxied.example/ok/proxied' } $receiver->requests), 1, 'and resolves the name');
+cmp_ok(scalar(grep { $_->{path} eq 'http://proxied.example/ok/proxied' } $receiver->requests), '>=', 1, 'and resolves the name');
 wait_until($node, 'postgres', q{SELECT last_stage = 'policy' FROM deploydb.webhook_state WHERE webhook = 'refused by proxy'},
 	'what is not allowed is not asked of it either');
 sql("ALTER SYSTEM SET deploydb.webhook_allow = '127.0.0.1'");
