@@ -541,15 +541,12 @@ BEGIN
 		END;
 	END LOOP;
 
-	-- what was not measured now may be known already
 	PERFORM deploydb.record_metric(g.metric, g.series, COALESCE(g.measured_at, now), g.value, g.fingerprint, g.note, g.severity, NULL,
 		g.readings)
 	FROM jsonb_each(measured) c
 		CROSS JOIN LATERAL jsonb_to_recordset(c.value) AS g (metric text, series text, value double precision,
 			fingerprint text, note text, severity text, readings jsonb, measured_at timestamptz)
-		JOIN deploydb.metric m ON m.name = g.metric AND m.enabled
-	WHERE NOT EXISTS (SELECT FROM deploydb.metric_latest l
-		WHERE l.metric = g.metric AND l.series = g.series AND l.at = g.measured_at AND l.value = g.value);
+		JOIN deploydb.metric m ON m.name = g.metric AND m.enabled;
 
 	PERFORM deploydb.refresh_watched();
 	PERFORM deploydb.thin_samples(now);

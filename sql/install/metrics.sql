@@ -147,8 +147,9 @@ COMMENT ON TABLE deploydb.metric_sample IS
 	'Monitoring: values of each metric and series; one is kept where it differs from the one before, and every five minutes';
 GRANT SELECT ON deploydb.metric_sample TO pg_monitor, pg_database_owner;
 
--- An older value than the newest goes to the samples alone, unless the clock
--- was set back, or the newest could not be measured.
+-- What is known already is no other value.  An older value than the newest goes
+-- to the samples alone, unless the clock was set back, or the newest could not
+-- be measured.
 CREATE FUNCTION deploydb.record_metric(metric text, series text, at timestamptz, value double precision,
 	fingerprint text DEFAULT NULL, note text DEFAULT NULL, severity text DEFAULT NULL, error text DEFAULT NULL,
 	readings jsonb DEFAULT NULL)
@@ -172,6 +173,11 @@ BEGIN
 	END IF;
 	-- as long as an index can take
 	series := left(series, 500);
+	IF EXISTS (SELECT FROM deploydb.metric_latest l
+		WHERE l.metric = metric AND l.series = series AND l.at = at AND l.value = value)
+	THEN
+		RETURN true;
+	END IF;
 	INSERT INTO deploydb.metric_latest AS l
 		(metric, series, at, value, fingerprint, note, severity, error, sampled_at, readings)
 	VALUES (metric, series, at, value, left(fingerprint, 500), left(note, 2000), severity, left(error, 2000), at, readings)

@@ -15,6 +15,7 @@ use Exporter 'import';
 use File::Basename 'dirname';
 use IPC::Run;
 use PostgreSQL::Test::Utils 'slurp_file';
+use Test::More;
 
 our @EXPORT_OK = qw(%ways connect_client setup_sql);
 # How many times longer everything takes, where the server is watched.
@@ -568,6 +569,26 @@ sub wait_for
 		select undef, undef, undef, 0.02;
 	}
 	die "waited in vain: $sql";
+}
+
+# Each way by a client of its own; returns how many there were.
+sub try_each_way
+{
+	my $node = shift;
+	my $number = 0;
+	foreach my $way (sort keys %ways)
+	{
+		my $client = connect_client($node, ++$number);
+		my $watcher = connect_client($node, 0);
+		my $before = counters($watcher->{dbh});
+
+		$ways{$way}->($client);
+		is_deeply(difference(counters($watcher->{dbh}), $before), $client->{account}, $way);
+		# alone, the second COMMIT fails
+		is($client->{account}{w}{rolled_back}, 1, 'at COMMIT') if $way eq 'write_skew';
+		$_->{dbh}->disconnect foreach $client, $watcher;
+	}
+	return $number;
 }
 
 1;

@@ -13,6 +13,8 @@
 #include "nodes/plannodes.h"
 #include "optimizer/planner.h"
 
+#include "compat.h"
+
 PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
@@ -86,16 +88,9 @@ wrap(Plan *plan)
 }
 
 static PlannedStmt *
-wrapping_planner(
-#if PG_VERSION_NUM >= 190000
-				 Query *query, const char *text, int options, ParamListInfo parameters, ExplainState *es)
+wrapping_planner(COMPAT_PLANNER_PARAMETERS)
 {
-	PlannedStmt *planned = next_planner(query, text, options, parameters, es);
-#else
-				 Query *query, const char *text, int options, ParamListInfo parameters)
-{
-	PlannedStmt *planned = next_planner(query, text, options, parameters);
-#endif
+	PlannedStmt *planned = next_planner(COMPAT_PLANNER_ARGUMENTS);
 	ListCell   *lc;
 
 	planned->planTree = wrap(planned->planTree);

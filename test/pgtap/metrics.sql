@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(170);
+SELECT plan(171);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -79,6 +79,10 @@ SELECT throws_ok($$SELECT push_metric('api.up', 1, now() + interval '1 hour')$$,
 SELECT throws_ok($$SELECT push_metric('api.up', 1, now() - interval '2 days')$$, '22008', NULL, 'and the distant past');
 SELECT ok(push_metric('api.up', 0, now() - interval '1 hour'), 'a late value is taken');
 SELECT is(latest('api.up'), 1::double precision, 'but is not the newest');
+SELECT now() AS pushed_at \gset
+SELECT push_metric('api.up', 0, :'pushed_at') FROM generate_series(1, 2) \g /dev/null
+SELECT is((SELECT count(*) FROM deploydb.metric_sample WHERE metric = 'api.up' AND at = :'pushed_at'), 1::bigint, 'one that comes twice is one value');
+SELECT push_metric('api.up', 1) \g /dev/null
 
 -- Added
 

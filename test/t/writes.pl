@@ -22,21 +22,7 @@ log_min_messages = warning
 $node->start;
 $node->safe_psql('postgres', Writes::setup_sql());
 
-my $number = 0;
-foreach my $way (sort keys %Writes::ways)
-{
-	my $client = Writes::connect_client($node, ++$number);
-	my $watcher = Writes::connect_client($node, 0);
-	my $before;
-
-	$before = counters($watcher->{dbh});
-	$Writes::ways{$way}->($client);
-	is_deeply(difference(counters($watcher->{dbh}), $before), $client->{account}, $way);
-	# alone, the second COMMIT fails
-	is($client->{account}{w}{rolled_back}, 1, 'at COMMIT') if $way eq 'write_skew';
-	$client->{dbh}->disconnect;
-	$watcher->{dbh}->disconnect;
-}
+my $number = Writes::try_each_way($node);
 
 # One that finds no memory to be remembered in: the list of 8,192 that have ended
 # in savepoints of their own is full, and the next one would double it.

@@ -5,7 +5,6 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
-use Account;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -31,17 +30,6 @@ foreach my $write ('INSERT INTO w VALUES (1, 1)', 'UPDATE w SET v = 1', 'WITH q 
 	like($node->safe_psql('postgres', "EXPLAIN (COSTS OFF) $write"), qr/^Custom Scan \(Wrapped\)/, "wrapped: $write");
 }
 
-my $number = 0;
-foreach my $way (sort keys %Writes::ways)
-{
-	my $client = Writes::connect_client($node, ++$number);
-	my $watcher = Writes::connect_client($node, 0);
-	my $before = counters($watcher->{dbh});
-
-	$Writes::ways{$way}->($client);
-	is_deeply(difference(counters($watcher->{dbh}), $before), $client->{account}, $way);
-	$client->{dbh}->disconnect;
-	$watcher->{dbh}->disconnect;
-}
+Writes::try_each_way($node);
 $node->stop;
 done_testing();
