@@ -12,10 +12,13 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
 #include "tcop/tcopprot.h"
@@ -34,22 +37,42 @@ static post_parse_analyze_hook_type next_analyze = NULL;
 /* Start of the statement in which one of the functions was called. */
 static TimestampTz telling_since = 0;
 
-/* The functions that take a secret. */
-static const char *const telling[] = {
-	"add_webhook", "set_webhook_url", "set_webhook_secret"
+/*
+ * What tells that a text has a secret, or could have one: one of the functions
+ * that take a secret; or, beside the schema, what is named like a secret or looks
+ * like an address or a key, as the function may be misspelled or another one.
+ * Without the schema that is an application's own, and stays in the log.
+ */
+#define SIGN_FUNCTION	0x01
+#define SIGN_SCHEMA		0x02
+#define SIGN_SECRET		0x04
+#define SIGN_VALUE		0x08
+#define SIGN_EXECUTE	0x10
+#define ANY_SIGN		0xff
+
+typedef struct Mark
+{
+	const char *text;
+	bool		whole_word;
+	int			sign;
+} Mark;
+
+static const Mark marks[] = {
+	{"add_webhook", true, SIGN_FUNCTION},
+	{"set_webhook_url", true, SIGN_FUNCTION},
+	{"set_webhook_secret", true, SIGN_FUNCTION},
+	{"deploydb", true, SIGN_SCHEMA},
+	{"secret", false, SIGN_SECRET},
+	{"://", false, SIGN_VALUE},
+	{"whsec_", false, SIGN_VALUE},
+	{"execute", true, SIGN_EXECUTE}
 };
 
-/* Each of them has this in it, and few texts do: mostly one pass tells. */
-static const char telling_all[] = "_webhook";
+/* The signs whose marks begin with this character. */
+static uint8 begun_by[256];
 
-/*
- * One that is misspelled, the table that holds the secrets, or one that is given
- * to something else, is told by these.  But only beside the schema, or where
- * search_path names that: an application has webhooks and secrets of its own,
- * which stay in the log.
- */
-static const char *const secret_parts[] = {"webhook_secret", "://", "whsec_"};
-static const char schema[] = "deploydb";
+/* Those of the session's prepared statements, which EXECUTE runs by name. */
+static int	prepared_signs = 0;
 
 /*
  * Start of the statement at whose parsing search_path named the schema: the
@@ -58,74 +81,86 @@ static const char schema[] = "deploydb";
 static TimestampTz named_by_path_since = 0;
 
 static bool
-contains(const char *text, size_t length, const char *name)
+is_word(char c)
 {
-	size_t		name_length = strlen(name);
-	char		lower = *name;
-	char		upper = (char) pg_ascii_toupper((unsigned char) *name);
-
-	for (; length >= name_length; text++, length--)
-		if ((*text == lower || *text == upper) &&
-			pg_strncasecmp(text, name, name_length) == 0)
-			return true;
-	return false;
+	return IS_HIGHBIT_SET(c) || isalnum((unsigned char) c) || c == '_' || c == '$';
 }
 
 static bool
-contains_any(const char *text, size_t length, const char *const *names, size_t count)
+is_marked(const char *text, size_t length, size_t at, const Mark *mark)
 {
-	for (size_t i = 0; i < count; i++)
-	{
-		if (contains(text, length, names[i]))
-			return true;
-	}
-	return false;
+	size_t		end = at + strlen(mark->text);
+
+	return end <= length &&
+		pg_strncasecmp(text + at, mark->text, end - at) == 0 &&
+		(!mark->whole_word ||
+		 ((at == 0 || !is_word(text[at - 1])) &&
+		  (end == length || !is_word(text[end]))));
 }
 
+/* Of those that are wanted, in one pass. */
+static int
+find_signs(const char *text, size_t length, int wanted)
+{
+	int			signs = 0;
+
+	for (size_t at = 0; at < length; at++)
+	{
+		int			possible = begun_by[(unsigned char) text[at]] & wanted & ~signs;
+
+		for (size_t i = 0; possible != 0 && i < lengthof(marks); i++)
+		{
+			if ((marks[i].sign & possible) &&
+				is_marked(text, length, at, &marks[i]))
+				signs |= marks[i].sign;
+		}
+	}
+	return signs & SIGN_EXECUTE ? signs | prepared_signs : signs;
+}
+
+static int
+signs_of(const char *text)
+{
+	return text != NULL ? find_signs(text, strlen(text), ANY_SIGN) : 0;
+}
+
+/*
+ * Of the client's message, all of which others see while any statement of it
+ * runs.  Looked for once in each, as it may have thousands of statements, or of
+ * lines to be logged.
+ */
+static int
+message_signs(void)
+{
+	static const char *message = NULL;
+	static TimestampTz came = 0;
+	static int	signs = 0;
+
+	if (message != debug_query_string ||
+		came != GetCurrentStatementStartTimestamp())
+		signs = signs_of(debug_query_string);
+	message = debug_query_string;
+	came = GetCurrentStatementStartTimestamp();
+	return signs;
+}
+
+/* No look into the catalogs: an error may have ended the transaction. */
 static bool
 path_names_schema(void)
 {
 	const char *path = namespace_search_path ? namespace_search_path : "";
 
-	return contains(path, strlen(path), schema) ||
+	return find_signs(path, strlen(path), SIGN_SCHEMA) ||
 		(named_by_path_since != 0 &&
 		 named_by_path_since == GetCurrentStatementStartTimestamp());
 }
 
 static bool
-part_names_secret(const char *text, size_t length)
+tells(int signs)
 {
-	if (contains(text, length, telling_all) &&
-		contains_any(text, length, telling, lengthof(telling)))
-		return true;
-	return (contains(text, length, schema) || path_names_schema()) &&
-		contains_any(text, length, secret_parts, lengthof(secret_parts));
-}
-
-static bool
-names_secret(const char *text)
-{
-	return text != NULL && part_names_secret(text, strlen(text));
-}
-
-/*
- * Does the client's message, all of which others see while any statement of it
- * runs, name a secret?  Looked for once in each, as it may have thousands of
- * statements, or of lines to be logged.
- */
-static bool
-message_names_secret(void)
-{
-	static const char *message = NULL;
-	static TimestampTz came = 0;
-	static bool names = false;
-
-	if (message != debug_query_string ||
-		came != GetCurrentStatementStartTimestamp())
-		names = names_secret(debug_query_string);
-	message = debug_query_string;
-	came = GetCurrentStatementStartTimestamp();
-	return names;
+	return (signs & SIGN_FUNCTION) ||
+		((signs & (SIGN_SECRET | SIGN_VALUE)) &&
+		 ((signs & SIGN_SCHEMA) || path_names_schema()));
 }
 
 /* Other sessions see it no longer. */
@@ -142,20 +177,56 @@ begins(const char *text, const char *with)
 }
 
 /*
- * A prepared statement's text is in the detail of what logs its EXECUTE, and
- * that of a statement within another one is in the message.  A process without a
- * client, as the monitor, has none of its own.
+ * A prepared statement's text is in the detail of what logs its EXECUTE, that of
+ * a statement within another one is in the message, and values are in context
+ * and detail: of these together it is asked.  Between messages there is no text
+ * of the client's, as in a process without a client, such as the monitor.
  */
-static bool
-is_telling(const ErrorData *edata)
+static int
+line_signs(const ErrorData *edata)
 {
+	int			signs = signs_of(edata->message);
+
+	if (telling_since != 0 &&
+		telling_since == GetCurrentStatementStartTimestamp())
+		signs |= SIGN_FUNCTION | SIGN_SCHEMA;
 	if (debug_query_string == NULL)
-		return (begins(edata->message, "duration: ") || begins(edata->message, "AUDIT: ")) &&
-			names_secret(edata->message);
-	if (telling_since != 0 && telling_since == GetCurrentStatementStartTimestamp())
+		return begins(edata->message, "duration: ") ||
+			begins(edata->message, "AUDIT: ") ? signs : 0;
+	return signs | message_signs() | signs_of(edata->detail) |
+		signs_of(edata->internalquery) |
+		(signs_of(edata->context) & SIGN_VALUE);
+}
+
+/* Has such an error something of the statement in its own text? */
+static bool
+quotes_statement(const ErrorData *edata, int signs)
+{
+	if (signs_of(edata->message) & SIGN_VALUE)
 		return true;
-	return message_names_secret() || names_secret(edata->detail) ||
-		names_secret(edata->message) || names_secret(edata->internalquery);
+	switch (edata->sqlerrcode)
+	{
+		case ERRCODE_SYNTAX_ERROR:
+		case ERRCODE_INVALID_TEXT_REPRESENTATION:
+		case ERRCODE_INVALID_DATETIME_FORMAT:
+		case ERRCODE_UNDEFINED_COLUMN:
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_NAME_TOO_LONG:
+			/* a name alone may be that of an application's function */
+			return (signs & (SIGN_SCHEMA | SIGN_VALUE)) || path_names_schema();
+		default:
+			return false;
+	}
+}
+
+/* Has the detail the row, or a value? */
+static bool
+detail_quotes(const ErrorData *edata)
+{
+	return edata->elevel == LOG ||
+		edata->sqlerrcode == ERRCODE_CHECK_VIOLATION ||
+		edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION ||
+		(signs_of(edata->detail) & SIGN_VALUE);
 }
 
 static void
@@ -191,49 +262,74 @@ cut_message(char *message)
 	}
 }
 
-/* What is cut is cut in place. */
+/* The client loses what goes, too, but all of a line that is not logged. */
+static void
+hide_parts(ErrorData *edata, int signs)
+{
+	if (edata->elevel == ERROR)
+		hide_activity();		/* it may have come before the call */
+	else if (edata->elevel < ERROR)
+		cut_message(edata->message);
+	if (edata->elevel < FATAL && quotes_statement(edata, signs))
+	{
+		edata->output_to_server = false;
+		return;
+	}
+	edata->hide_stmt = true;
+	edata->hide_ctx = true;
+	edata->internalquery = NULL;
+	if (detail_quotes(edata))
+		edata->detail = NULL;
+}
+
 static void
 hide_statement(ErrorData *edata)
 {
-	if (is_telling(edata))
-	{
-		edata->hide_stmt = true;
-		edata->hide_ctx = true;
-		if (edata->internalquery)
-			*edata->internalquery = '\0';
-		/* "at or near", or the value that is no number, may quote it */
-		if (edata->sqlerrcode == ERRCODE_SYNTAX_ERROR ||
-			edata->sqlerrcode == ERRCODE_INVALID_TEXT_REPRESENTATION)
-			edata->output_to_server = false;
+	int			signs = line_signs(edata);
 
-		if (edata->elevel < ERROR)
-		{
-			cut_message(edata->message);
-			if (edata->elevel == LOG && edata->detail)
-				*edata->detail = '\0';
-		}
-		/* an error that came before the call */
-		else if (edata->elevel == ERROR)
-			hide_activity();
-	}
+	if (tells(signs))
+		hide_parts(edata, signs);
+	/* of a deadlock: also that of other sessions */
+	if (tells(signs_of(edata->detail_log)))
+		edata->detail_log = NULL;
+	/* what a process that crashed was running */
+	if (MyProcPid == PostmasterPid && tells(signs_of(edata->detail)))
+		edata->detail = NULL;
 	if (previous_hook)
 		previous_hook(edata);
 }
 
 /*
- * Does the statement itself name one?  Its text may be one of thousands, in a
- * string that a function executes or in that function's body.
+ * Of the statement itself: its text may be one of thousands, in a string that a
+ * function executes or in that function's body.
  */
-static bool
-query_names_secret(const char *text, const Query *query)
+static int
+query_signs(const char *text, const Query *query)
 {
 	if (text == NULL)
-		return false;
+		return 0;
+	if (text == debug_query_string)
+		return message_signs();
 	if (query->stmt_location > 0)
 		text += query->stmt_location;
 	if (query->stmt_location < 0 || query->stmt_len <= 0)
-		return names_secret(text);
-	return part_names_secret(text, query->stmt_len);
+		return signs_of(text);
+	return find_signs(text, query->stmt_len, ANY_SIGN);
+}
+
+static void
+hide_utility(const char *text, Query *query)
+{
+	int			signs = query_signs(text, query);
+
+	if (IsA(query->utilityStmt, PrepareStmt))
+		prepared_signs |= (signs & (SIGN_FUNCTION | SIGN_SCHEMA)) |
+			(path_names_schema() ? SIGN_SCHEMA : 0);
+	if (tells(signs))
+	{
+		query->queryId = 0;
+		hide_activity();
+	}
 }
 
 /*
@@ -243,30 +339,31 @@ query_names_secret(const char *text, const Query *query)
  * whose statements all have the whole of it as their text, has no secret.
  */
 static void
-hide_utility(ParseState *pstate, Query *query, JumbleState *jumble)
+statement_parsed(ParseState *pstate, Query *query, JumbleState *jumble)
 {
 	if (next_analyze)
 		next_analyze(pstate, query, jumble);
 	if (path_names_schema())
 		named_by_path_since = GetCurrentStatementStartTimestamp();
-	if (query->utilityStmt != NULL && !creating_extension &&
-		(pstate->p_sourcetext == debug_query_string ?
-		 message_names_secret() :
-		 query_names_secret(pstate->p_sourcetext, query)))
-	{
-		query->queryId = 0;
-		hide_activity();
-	}
+	if (query->utilityStmt != NULL && !creating_extension)
+		hide_utility(pstate->p_sourcetext, query);
 }
 
 void
 hide_statement_init(void)
 {
+	for (size_t i = 0; i < lengthof(marks); i++)
+	{
+		unsigned char first = (unsigned char) marks[i].text[0];
+
+		begun_by[first] |= marks[i].sign;
+		begun_by[pg_ascii_toupper(first)] |= marks[i].sign;
+	}
 	previous_hook = emit_log_hook;
 	emit_log_hook = hide_statement;
 	next_analyze = post_parse_analyze_hook;
 	/* whose last argument is const on some majors */
-	post_parse_analyze_hook = (post_parse_analyze_hook_type) hide_utility;
+	post_parse_analyze_hook = (post_parse_analyze_hook_type) statement_parsed;
 }
 
 /*

@@ -57,7 +57,21 @@ my @others = (
 	"SELECT deploydb.set_secret('team', 'whsec_$secret')",
 	"UPDATE deploydb.webhook SET url = '$url' WHERE name = 'team'",
 	"SELECT deploydb.drop_webhook('$url'), 1 / 0",
-	"SELECT deploydb.replay('$url')");
+	"SELECT deploydb.set_webhok_secret('team', 'SEC$secret')",
+	# what the error itself has in it, or its detail
+	"SELECT deploydb.replay('$url')",
+	"SELECT deploydb.replay(\$1) \\bind '$url' \\g",
+	"SELECT deploydb.replay_since('$url')",
+	"SELECT deploydb.set_webhook_secret('team', \"SEC$secret\")",
+	"SELECT deploydb.add_webhook('team', 'slack', \"$url\")",
+	"SELECT deploydb.add_webhook('team', 'slack', \"$url\".url)",
+	"SELECT deploydb.drop_webhook('$url'::regclass::text)",
+	"INSERT INTO deploydb.webhook_secret VALUES ('team', '', NULL, NULL, '$url')",
+	"INSERT INTO deploydb.webhook (name, format) VALUES ('x', '$url')",
+	# by a name of its own
+	"PREPARE r(text, text) AS INSERT INTO deploydb.webhook (name, format) VALUES (\$1, \$2); EXECUTE r('x', '$url')",
+	"EXECUTE p('$secret', '')",
+	"BEGIN; SELECT 1 / 0; EXECUTE p('$secret'); ROLLBACK");
 
 for my $preloaded (0, 1)
 {
@@ -79,7 +93,8 @@ for my $preloaded (0, 1)
 	$session->quit;
 	# an application's own
 	$node->psql('postgres', $_) foreach 'SELECT 1/0 AS marker', q{SELECT 1/0, 'https://example.org/'},
-	  q{SELECT 'seven'::integer AS webhook_secret}, 'SELECT webhook_secret FROM tenant were id = 7';
+	  q{SELECT 'seven'::integer AS webhook_secret}, 'SELECT webhook_secret FROM tenant were id = 7',
+	  q{INSERT INTO jobs valuess ('add_webhook')}, q{SELECT 1/0, 'https://example.org/' AS my_deploydb_link};
 	# by the search_path
 	$node->psql('postgres', "SET search_path = deploydb; SELECT set_webhook_url('nobody', '$url')");
 	if ($preloaded)
@@ -98,6 +113,8 @@ for my $preloaded (0, 1)
 	like($log, qr{STATEMENT:  SELECT 1/0, 'https://example.org/'}, '... also with an address that is not for deploydb');
 	like($log, qr/ERROR: .*invalid input syntax for type integer: "seven".*\n(?:.*\n)?.*STATEMENT:  SELECT 'seven'::integer AS webhook_secret/, '... or a secret of their own');
 	like($log, qr/ERROR: .*syntax error at or near "id".*\n(?:.*\n)?.*STATEMENT:  SELECT webhook_secret FROM tenant were/, '... also where they are misspelled');
+	like($log, qr/syntax error at or near "valuess"/, '... or name a function of that name');
+	like($log, qr/STATEMENT:  .* AS my_deploydb_link/, '... or have its name in another one');
 	unlike($log, qr/\Q$secret\E/, "$how: the log has neither address nor key");
 	$node->stop;
 }
@@ -111,6 +128,11 @@ my @working = (
 	'EXECUTE p',
 	"PREPARE q(text) AS SELECT deploydb.set_webhook_url('second', \$1)",
 	"EXECUTE q('$url')",
+	"EXPLAIN (ANALYZE) EXECUTE q('$url')",
+	"CREATE TEMP TABLE executed AS EXECUTE q('$url')",
+	"PREPARE h AS SELECT 1",
+	"EXECUTE h\\; EXECUTE q('$url')",
+	"SELECT deploydb.looks_secret(\$1) \\bind '$url' \\g",
 	"EXPLAIN (VERBOSE) SELECT deploydb.set_webhook_url('second', '$url')",
 	"EXPLAIN (ANALYZE, VERBOSE) SELECT deploydb.set_webhook_url('second', '$url')",
 	"CREATE TEMP TABLE made AS SELECT deploydb.set_webhook_url('second', '$url')",
@@ -140,9 +162,10 @@ is($node->safe_psql('postgres', q{SELECT query FROM pg_stat_activity WHERE backe
 	'deploydb: address or secret of a webhook', 'no other session sees it');
 foreach my $statement (@working)
 {
-	$session->query_safe("$statement;");
+	next if $statement =~ /\\bind/ && $node->pg_version < 16;
+	$session->query_safe($statement =~ /\\g$/ ? $statement : "$statement;");
 	is($node->safe_psql('postgres', $shown),
-		0, "no other session sees: $statement");
+		0, "no other session sees: $statement") unless $statement =~ /\\bind/;
 }
 SKIP:
 {
@@ -161,7 +184,38 @@ like($log, qr/statement: SELECT deploydb.drop_webhook\('second'\), 'marker'/, 'o
 like($log, qr/LOG: .*statement: \n/, 'that there was one is logged');
 unlike($log, qr/\Q$secret\E/, 'log_statement and auto_explain do not show it');
 like($log, qr/The failed archive command was: echo s3:/, 'what other processes log is left alone');
-$node->append_conf('postgresql.conf', "session_preload_libraries = ''\nlog_statement = none\nlog_min_duration_statement = -1\narchive_mode = off");
+
+# auto_explain logs at Sync, when the message is done; and what a deadlock or a
+# crash was about is in lines of others
+$node->append_conf('postgresql.conf', "log_statement = none\nlog_min_duration_statement = -1\narchive_mode = off\ndeadlock_timeout = 10ms\nrestart_after_crash = on");
+$node->restart;
+$begun = -s $node->logfile;
+$node->safe_psql('postgres', "SELECT deploydb.add_webhook(n, 'slack', '$url') FROM unnest('{first,second}'::text[]) n;"
+	. q{CREATE FUNCTION register(url text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN PERFORM 1; RETURN deploydb.set_webhook_url('first', url); END$$});
+my $script = PostgreSQL::Test::Utils::tempdir() . '/register.sql';
+append_to_file($script, "SELECT register('$url');\n");
+$node->command_ok([ 'pgbench', '-n', '-t', '1', '-M', $_, '-f', $script, '-d', $node->connstr('postgres') ], "by a function of one's own, $_") foreach qw(simple extended prepared);
+my ($one, $other) = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 2;
+my $change = sub { "UPDATE deploydb.webhook_secret SET url = '$url/' WHERE webhook = '$_[0]';" };
+$one->query('BEGIN; ' . $change->('first'));
+$other->query('BEGIN; ' . $change->('second'));
+$one->query_until(qr/waits/, "\\echo waits\n" . $change->('second') . "\n");
+$other->query($change->('first'));
+$_->quit foreach $one, $other;
+my $victim = $node->background_psql('postgres', on_error_stop => 0);
+my $pid = $victim->query('SELECT pg_backend_pid()');
+$victim->query_until(qr/sleeps/, "\\echo sleeps\nUPDATE deploydb.webhook_secret SET url = '$url' WHERE pg_sleep(600) IS NULL;\n");
+$node->poll_query_until('postgres', "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid") or die 'it sleeps';
+kill 'KILL', $pid;
+$victim->{run}->finish;
+$node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'the server is back';
+$log = slurp_file($node->logfile, $begun);
+like($log, qr/duration: .* plan:$/m, 'plans are logged, without their statements');
+like($log, qr/deadlock detected/, 'a deadlock is logged');
+like($log, qr/PID $pid\) was terminated by signal 9/, 'a crash is logged');
+unlike($log, qr/\Q$secret\E/, 'also without the statements of others');
+$node->safe_psql('postgres', q{SELECT deploydb.drop_webhook(n) FROM unnest('{first,second}'::text[]) n});
+$node->append_conf('postgresql.conf', "session_preload_libraries = ''");
 
 # Nor what audits each statement, of people or of the monitor
 SKIP:
