@@ -129,7 +129,10 @@ statement_call_ended(const void *statement, TimestampTz now)
 	client_statement.microseconds += statement_call_took(now);
 }
 
-/* Counts a statement that took as long, if that is slow. */
+/*
+ * Counts a statement that took as long, if that is slow; what was waited for is
+ * over.  Of one that is done in a single call; a cursor that is open stays so.
+ */
 extern void statement_count_if_slow(uint64 microseconds);
 
 /* The open one has ended. */
@@ -138,13 +141,6 @@ statement_ended(void)
 {
 	client_statement.open = NULL;	/* another may get its address */
 	statement_count_if_slow(client_statement.microseconds);
-}
-
-/* One that is done in a single call; a cursor that is open stays so. */
-static inline void
-statement_of_one_call_ended(TimestampTz now)
-{
-	statement_count_if_slow(statement_call_took(now));
 }
 
 /* From the callbacks of transactions and subtransactions. */

@@ -81,6 +81,8 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 		statement_unnests();
 		if (may_be_slow)
 			statement_call_begins(pstmt);	/* until the abort */
+		else if (own)
+			statement_count_if_slow(0);
 		if (attempt)
 			attempt_failed(pstmt);
 		PG_RE_THROW();
@@ -92,10 +94,12 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	now = GetCurrentTimestamp();
 	if (attempt)
 		attempt_done(pstmt, qc->nprocessed, now);
-	if (may_be_slow)
-		statement_of_one_call_ended(now);
-	else if (own)
-		(void) statement_call_took(now);
+	if (own)
+	{
+		uint64		took = statement_call_took(now);
+
+		statement_count_if_slow(may_be_slow ? took : 0);
+	}
 }
 
 static void

@@ -98,6 +98,18 @@ is($primary->safe_psql('postgres', q{
 	DO $$ BEGIN PERFORM deploydb.wait_insight('nowhere', 700); END $$;
 	SELECT pg_sleep(0.6) \g /dev/null
 	SELECT deploydb.slow_queries() - :before}), '1', 'a statement that waited for an insight is no slow one');
+foreach my $divisor (1, 0)
+{
+	my (undef, $stdout) = $primary->psql('postgres', qq{
+		SET deploydb.slow_query_threshold = '500ms';
+		SELECT deploydb.slow_queries() AS before \\gset
+		\\o /dev/null
+		COPY (SELECT 1 / CASE WHEN deploydb.wait_insight('nowhere', 700) IS NOT NULL THEN $divisor END) TO STDOUT;
+		SELECT pg_sleep(0.6);
+		\\o
+		SELECT deploydb.slow_queries() - :before}, on_error_stop => 0);
+	is($stdout, '1', 'nor does the one after a COPY that waited seem fast, ' . ($divisor ? 'done' : 'failed'));
+}
 
 # An error in a look is the caller's to catch, and leaves nothing behind.
 is($primary->safe_psql('postgres', q{
