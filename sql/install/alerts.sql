@@ -45,7 +45,7 @@ CREATE TABLE deploydb.alert_state (
 	silenced boolean NOT NULL,
 	told_at timestamptz,
 	acknowledged boolean NOT NULL,
-	severity text NOT NULL,
+	severity text,
 	fingerprint text NOT NULL,
 	value double precision,
 	slope double precision,
@@ -211,6 +211,37 @@ COMMENT ON FUNCTION deploydb.alert_history(integer) IS
 	'Alerts: the last events, as a JSON array, newest first';
 REVOKE ALL ON FUNCTION deploydb.alert_history(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.alert_history(integer) TO pg_monitor, pg_database_owner;
+
+-- The worst of what fires, or what could not.
+CREATE FUNCTION deploydb.status_of_alerts()
+RETURNS TABLE (verdict text, detail text, next_step text)
+LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT CASE WHEN a.severity = 'P0' AND NOT a.acknowledged THEN 'error' ELSE 'warning' END,
+		format(deploydb.word(CASE WHEN count(*) OVER () = 1 THEN '%s %s fires' ELSE '%s %s fires, and %s more' END),
+			a.severity, a.rule, count(*) OVER () - 1), 'SELECT * FROM deploydb.active_alert;'
+	INTO verdict, detail, next_step
+	FROM deploydb.active_alert a
+	ORDER BY a.severity = 'P0' AND NOT a.acknowledged DESC, a.severity, a.since, a.rule
+	LIMIT 1;
+	IF NOT FOUND THEN
+		SELECT 'warning', format(deploydb.word('rule %s cannot be evaluated'), i.rule), 'SELECT * FROM deploydb.idle_rule;'
+		INTO verdict, detail, next_step
+		FROM deploydb.idle_rule i
+		ORDER BY i.rule
+		LIMIT 1;
+	END IF;
+	IF verdict IS NOT NULL THEN
+		RETURN NEXT;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION deploydb.status_of_alerts() IS
+	'Alerts: the worst that fires, or a rule that cannot be evaluated; a part of deploydb_status()';
+REVOKE ALL ON FUNCTION deploydb.status_of_alerts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.status_of_alerts() TO pg_monitor, pg_database_owner;
 
 -- The oldest events have the lowest ids: no index on the time, for which each
 -- event would pay.  Those of a clock that was ahead are stepped over.

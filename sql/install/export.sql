@@ -27,11 +27,11 @@ AS $$
 		FROM deploydb.metric_value v
 		UNION ALL
 		SELECT 'alert_state', '1 while the rule fires, and 0 while it does not',
-			ARRAY['rule', s.rule, 'series', NULLIF(s.series, ''), 'severity', r.severity],
-			CASE WHEN s.status = 'firing' OR EXISTS (SELECT FROM deploydb.active_alert a
-				WHERE a.rule = s.rule AND a.series = s.series) THEN 1 ELSE 0 END
+			ARRAY['rule', s.rule, 'series', NULLIF(s.series, ''), 'severity', COALESCE(a.severity, r.severity)],
+			CASE WHEN a.rule IS NOT NULL THEN 1 ELSE 0 END
 		FROM deploydb.alert_status s
 			JOIN deploydb.alert_rule r ON r.id = s.rule
+			LEFT JOIN deploydb.active_alert a ON a.rule = s.rule AND a.series = s.series
 		UNION ALL
 		SELECT 'worker_last_tick_timestamp_seconds', 'When the monitor ticked last', '{}', extract(epoch FROM m.last_tick_at)
 		FROM deploydb.monitor_state m
@@ -97,7 +97,8 @@ AS $$
 		FROM deploydb.monitor_state m
 		WHERE m.last_tick_ms > m.interval_ms
 		UNION ALL
-		SELECT 'degraded', 5, format('metric %s could not be measured: %s', l.metric, l.error)
+		SELECT 'degraded', 5, format(CASE WHEN m.fault IS NULL THEN 'metric %s could not be measured: %s'
+			ELSE 'metric %s is not measured until it is enabled again: %s' END, l.metric, l.error)
 		FROM deploydb.metric_latest l JOIN deploydb.metric m ON m.name = l.metric AND m.enabled
 		WHERE l.error IS NOT NULL
 		UNION ALL

@@ -146,7 +146,8 @@ alert_state_read(const Datum *values, const bool *nulls, bool trend,
 	state->silenced = DatumGetBool(values[STATE_SILENCED]);
 	state->told_at = time_or_none(values, nulls, STATE_TOLD_AT);
 	state->acknowledged = DatumGetBool(values[STATE_ACKNOWLEDGED]);
-	state->severity = Max(severity_number(values[STATE_SEVERITY]), 0);
+	if (!nulls[STATE_SEVERITY])
+		state->severity = Max(severity_number(values[STATE_SEVERITY]), 0);
 	if (VARSIZE_ANY_EXHDR(DatumGetPointer(values[STATE_FINGERPRINT])) > 0)
 		state->fingerprint = TextDatumGetCString(values[STATE_FINGERPRINT]);
 	state->has_value = !nulls[STATE_VALUE];
@@ -262,7 +263,7 @@ put_state(RowSet *rows, const AlertChange *change)
 	put(rows, true, BoolGetDatum(s->silenced));
 	put_time(rows, s->told_at);
 	put(rows, true, BoolGetDatum(s->acknowledged));
-	put_text(rows, severity_name(s->severity));
+	put_text(rows, s->started_at != 0 ? severity_name(s->severity) : NULL);
 	put_text(rows, s->fingerprint);
 	put_number(rows, s->has_value, s->value);
 	put_number(rows, s->has_slope, s->slope);

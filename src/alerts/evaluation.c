@@ -274,6 +274,8 @@ tell(const Condition *rule, AlertState *state, const Sample *sample,
 	/* A webhook that takes no lower one would never hear of the end. */
 	if (state->told)
 		severity = Min(severity, state->severity);
+	if (!state->recorded)
+		state->severity = severity;
 	if (state->recorded && sample->has_value &&
 		state->status == ALERT_FIRING && state->recoveries == 0)
 		news = severity < state->severity ||

@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(145);
+SELECT plan(152);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -120,6 +120,20 @@ SELECT is(deploydb.evaluate_rules(minute(136)), 0::bigint, 'a milder one is no n
 SELECT is((SELECT severity || ' ' || reason FROM deploydb.alert_event ORDER BY id DESC LIMIT 1), 'P1 changed', 'as a change');
 DELETE FROM deploydb.metric_latest;
 SELECT is(deploydb.evaluate_rules(minute(137)), 2::bigint, 'what is gone has ended');
+
+-- again, within its cooldown
+SELECT deploydb.set_rule('decision_confidence_low_p1', cooldown_seconds => 600) \g /dev/null
+SELECT is(course('decision_confidence_low_p1', 'decision.confidence.p50', '{0.4,0.4,0.6,0.4,0.4}', 140), '- new resolved - -',
+	'one that begins again within its cooldown is not told');
+SELECT is((SELECT severity || ' ' || told FROM deploydb.active_alert), 'P1 false', 'and as severe as it is');
+SELECT is((SELECT labels FROM deploydb.exported_metric() WHERE name = 'deploydb_alert_state' AND value = 1),
+	format('database="%s",rule="decision_confidence_low_p1",severity="P1"', current_database()), 'to Prometheus, too');
+SELECT is((SELECT concat_ws('|', verdict, regexp_replace(detail, '\s+', ' ', 'g'), next_step) FROM deploydb_status() WHERE area = 'alerts'),
+	'warning|P1 decision_confidence_low_p1 fires|SELECT * FROM deploydb.active_alert;', 'the status has it');
+SELECT is(course('decision_confidence_low_p1', 'decision.confidence.p50', '{0.6}', 145), '-', 'until it is over');
+SELECT is((SELECT severity FROM deploydb.alert_state WHERE rule = 'decision_confidence_low_p1'), NULL, 'when nothing is severe');
+SELECT is((SELECT count(*) FROM deploydb_status() WHERE area = 'alerts'), 0::bigint, 'nor in the status');
+SELECT deploydb.reset_rule('decision_confidence_low_p1') \g /dev/null
 
 -- no data
 SELECT is(course('backup_too_old', 'backup.age_seconds', '{100000}', 200), 'new', 'a backup is too old');
