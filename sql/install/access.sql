@@ -51,6 +51,11 @@ DECLARE
 	object text;
 	acting text[];
 BEGIN
+	IF num_nulls(role, access) > 0 THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'null_value_not_allowed',
+			MESSAGE = 'role and access must not be NULL';
+	END IF;
 	acting := CASE WHEN access = 'operator' THEN ARRAY[
 		'deploydb.register_migration(text, text, text, text)',
 		'deploydb.forget_migration(text)',
@@ -120,10 +125,10 @@ BEGIN
 			HINT = 'Known are "operator", "signer" and "app". To read, be a member of pg_monitor.';
 	END IF;
 	-- GRANT takes even a quoted "public" for everybody
-	IF role = 'public' THEN
+	IF role IN ('public', '') THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
-			MESSAGE = 'role "public" does not exist',
+			MESSAGE = format('role "%s" does not exist', role),
 			HINT = 'Name a role: nothing of deploydb is granted to PUBLIC.';
 	END IF;
 	EXECUTE format('GRANT USAGE ON SCHEMA deploydb TO %I', role);

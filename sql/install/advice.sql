@@ -37,7 +37,7 @@ BEGIN
 	INTO measured
 	FROM deploydb.metric_value m WHERE m.metric = 'rollback.error_rate';
 	verdict := CASE WHEN measured.n = 0 THEN 'not_measured' WHEN measured.met THEN 'met' ELSE 'not_met' END;
-	value := COALESCE(measured.value, 'no error rate was pushed before the last tick, and no writes are counted');
+	value := COALESCE(measured.value, 'no error rate was pushed before the last tick, and fewer than 30 writes were counted in 5 minutes');
 	since := measured.since;
 	RETURN NEXT;
 

@@ -308,7 +308,8 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = format('metric "%s" is not pushed', name),
-			DETAIL = 'The monitor measures it.';
+			DETAIL = 'The monitor measures it.',
+			HINT = 'deploydb.add_metric() without a query declares one that is.';
 	END IF;
 	IF num_nulls(value, at) > 0 THEN
 		RAISE EXCEPTION USING
@@ -353,6 +354,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	built_in boolean;
+	same text;
 	broken text;
 BEGIN
 	LOCK TABLE deploydb.own_metric IN SHARE ROW EXCLUSIVE MODE;
@@ -364,6 +366,13 @@ BEGIN
 			ERRCODE = 'serialization_failure',
 			MESSAGE = format('metric "%s" was changed meanwhile', OLD.name),
 			HINT = 'Try again.';
+	END IF;
+	IF TG_OP = 'UPDATE' AND (NEW.type, NEW.source, NEW.built_in, NEW.fault, NEW.changed_at, NEW.changed_by)
+		IS DISTINCT FROM (OLD.type, OLD.source, OLD.built_in, OLD.fault, OLD.changed_at, OLD.changed_by)
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'feature_not_supported',
+			MESSAGE = 'type, source, built_in, fault, changed_at and changed_by of a metric cannot be changed';
 	END IF;
 	IF TG_OP = 'DELETE' THEN
 		DELETE FROM deploydb.own_metric_state s WHERE s.name = OLD.name;
@@ -380,11 +389,13 @@ BEGIN
 
 	built_in := EXISTS (SELECT FROM deploydb.builtin_metric b WHERE b.name = NEW.name);
 	IF TG_OP = 'INSERT' THEN
-		IF EXISTS (SELECT FROM deploydb.metric m WHERE deploydb.exported_name(m.name) = deploydb.exported_name(NEW.name)) THEN
+		SELECT m.name INTO same FROM deploydb.metric m WHERE deploydb.exported_name(m.name) = deploydb.exported_name(NEW.name);
+		IF FOUND THEN
 			RAISE EXCEPTION USING
 				ERRCODE = 'duplicate_object',
-				MESSAGE = format('metric "%s" already exists', NEW.name),
-				DETAIL = 'A dot and _ are the same to Prometheus, and milliseconds are seconds.';
+				MESSAGE = format('metric "%s" already exists', same),
+				DETAIL = 'A dot and _ are the same to Prometheus, and milliseconds are seconds.',
+				HINT = 'Change it in view deploydb.metric, or drop it first: deploydb.drop_metric().';
 		END IF;
 	ELSIF NEW.name <> OLD.name THEN
 		RAISE EXCEPTION USING

@@ -373,7 +373,7 @@ BEGIN
 		(s.state = 'stopped' AND NOT preloaded, 'warning', deploydb.word('none runs: not preloaded'),
 			'SELECT deploydb.start_monitor();'),
 		(s.state IN ('stopped', 'stopping') AND deploydb.setting('monitor') = 'off', 'warning', deploydb.word('switched off'),
-			'ALTER SYSTEM RESET deploydb.monitor;'),
+			'ALTER SYSTEM SET deploydb.monitor = on; SELECT pg_reload_conf();'),
 		(s.state IN ('stopped', 'stopping') AND NOT deploydb.is_listed(), 'warning', deploydb.word('not in deploydb.databases'),
 			'SHOW deploydb.databases;'),
 		(s.state = 'stopped' AND s.started_at IS NULL AND GREATEST(s.created_at, pg_postmaster_start_time())

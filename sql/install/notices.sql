@@ -100,7 +100,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
 			MESSAGE = format('webhook "%s" does not exist', message.webhook),
-			HINT = 'deploydb.add_webhook() adds it.';
+			DETAIL = 'It was dropped, and another one of that name is not told what this one was.';
 	END IF;
 	UPDATE deploydb.outbox o
 	SET state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), finished_at = NULL
@@ -166,7 +166,8 @@ BEGIN
 	ELSIF NOT EXISTS (SELECT FROM deploydb.webhook w WHERE w.name = hook AND w.enabled) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',
-			MESSAGE = pg_catalog.format('webhook "%s" is disabled', hook);
+			MESSAGE = pg_catalog.format('webhook "%s" is disabled', hook),
+			HINT = pg_catalog.format('UPDATE deploydb.webhook SET enabled = true WHERE name = %L;', hook);
 	ELSIF NOT EXISTS (SELECT FROM deploydb.webhook_secret x WHERE x.webhook = hook) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',

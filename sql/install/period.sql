@@ -23,7 +23,7 @@ BEGIN
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = CASE WHEN period IS NULL THEN 'period must not be NULL'
 				ELSE format('invalid period: "%s"', period) END,
-			DETAIL = 'A period is longer than nothing and not infinite.',
+			DETAIL = 'A period is longer than nothing, and begins when there were dates.',
 			HINT = 'Write it as an interval, such as ''24 hours'' or ''7 days''.';
 	END IF;
 	RETURN start;
@@ -54,7 +54,7 @@ BEGIN
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = CASE WHEN grace IS NULL THEN 'grace must not be NULL'
 				ELSE format('invalid grace: "%s"', grace) END,
-			DETAIL = 'It is nothing or longer, and not infinite.',
+			DETAIL = 'It is nothing or longer, and begins when there were dates.',
 			HINT = 'Write it as an interval, such as ''3 seconds''.';
 	END IF;
 	RETURN start;

@@ -504,7 +504,7 @@ BEGIN
 		RETURN;
 	END IF;
 	IF deploydb.setting('track_writes') = 'off' THEN
-		RETURN QUERY SELECT 'warning', deploydb.word('not counted: switched off'), 'ALTER SYSTEM RESET deploydb.track_writes;';
+		RETURN QUERY SELECT 'warning', deploydb.word('not counted: switched off'), 'ALTER SYSTEM SET deploydb.track_writes = on; SELECT pg_reload_conf();';
 		RETURN;
 	END IF;
 	FOR stats IN SELECT * FROM deploydb.write_stats() s

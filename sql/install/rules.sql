@@ -244,7 +244,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
 			MESSAGE = format('rule "%s" does not exist', parent),
-			HINT = 'It would be the parent. Table deploydb.alert_rule has the rules.';
+			HINT = 'It would be the parent. View deploydb.alert_rule has the rules.';
 	END IF;
 	IF EXISTS (
 		WITH RECURSIVE ancestor AS (
@@ -284,6 +284,13 @@ BEGIN
 			ERRCODE = 'serialization_failure',
 			MESSAGE = format('rule "%s" was changed meanwhile', OLD.id),
 			HINT = 'Try again.';
+	END IF;
+	IF TG_OP = 'UPDATE' AND (NEW.built_in, NEW.fault, NEW.changed_at, NEW.changed_by)
+		IS DISTINCT FROM (OLD.built_in, OLD.fault, OLD.changed_at, OLD.changed_by)
+	THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'feature_not_supported',
+			MESSAGE = 'built_in, fault, changed_at and changed_by of a rule cannot be changed';
 	END IF;
 	-- a rule that was disabled for a fault may do now, another's change too
 	DELETE FROM deploydb.rule_fault;

@@ -131,7 +131,7 @@ BEGIN
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = 'invalid URL of a webhook',
 			DETAIL = 'It is not shown, as it may hold a secret.',
-			HINT = 'It begins with https:// or http://, names a host, and has no blanks and no characters that are not ASCII.';
+			HINT = 'It begins with https:// or http://, names a host, perhaps a port of 1 to 65535, and has no blanks and no characters that are not ASCII.';
 	END IF;
 	-- an owner that may not read the setting finds none here, where setting() fails
 	IF url ~* '^http:' AND (SELECT s.setting FROM pg_settings s WHERE s.name = 'deploydb.webhook_allow') = '' THEN

@@ -77,6 +77,24 @@ load_rule(Datum id, RuleTest *test)
 	alert_state_init(test->condition.trend, &test->state);
 }
 
+static bool
+is_array_of_objects(Jsonb *json)
+{
+	JsonbIterator *it = JsonbIteratorInit(&json->root);
+	JsonbValue	value;
+	JsonbIteratorToken token = JsonbIteratorNext(&it, &value, true);
+
+	if (token != WJB_BEGIN_ARRAY || value.val.array.rawScalar)
+		return false;
+	while ((token = JsonbIteratorNext(&it, &value, true)) == WJB_ELEM)
+	{
+		if (value.type != jbvBinary ||
+			!JsonContainerIsObject(value.val.binary.data))
+			return false;
+	}
+	return true;
+}
+
 static void
 load_samples(Jsonb *samples)
 {
@@ -84,10 +102,10 @@ load_samples(Jsonb *samples)
 	Oid			types[1] = {JSONBOID};
 	Datum		values[1] = {JsonbPGetDatum(samples)};
 
-	if (!JB_ROOT_IS_ARRAY(samples) || JB_ROOT_IS_SCALAR(samples))
+	if (!is_array_of_objects(samples))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("samples must be a JSON array"),
+				 errmsg("samples must be a JSON array of objects"),
 				 errhint("Such as: [{\"at\": \"2026-01-01 00:00Z\", \"value\": 0.5}]")));
 	owner_execute(&plan,
 				  "SELECT x.at, x.value, x.severity, x.fingerprint, x.note"
@@ -133,7 +151,7 @@ run_sample(RuleTest *test, ReturnSetInfo *rsinfo, const Datum *values,
 		TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(values[SAMPLE_AT])))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("each sample needs a time \"at\"")));
+				 errmsg("each sample needs a finite time \"at\"")));
 	sample.at = DatumGetTimestampTz(values[SAMPLE_AT]);
 	sample.has_value = !nulls[SAMPLE_VALUE];
 	if (sample.has_value)

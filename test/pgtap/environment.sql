@@ -191,7 +191,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 SELECT is(error_in('zh', s), e, s) FROM (VALUES
 	($$SELECT deploydb.set_rule('nothing')$$, 'rule "nothing" does not exist||View deploydb.alert_rule has the rules. A new one needs a metric.'),
-	($$SELECT deploydb.push_metric('db.xid_age', 1)$$, 'metric "db.xid_age" is not pushed|The monitor measures it.|'),
+	($$SELECT deploydb.push_metric('db.xid_age', 1)$$, 'metric "db.xid_age" is not pushed|The monitor measures it.|deploydb.add_metric() without a query declares one that is.'),
 	($$SELECT deploydb.notify('x', 'P9')$$, 'invalid severity: "P9"||Severities are P0, P1, P2 and P3.'),
 	($$SELECT deploydb.queue_test('nobody')$$, 'webhook "nobody" does not exist||View deploydb.webhook_health has those that do.'),
 	($$SELECT deploydb.silence('api_down', '1 hour', '')$$, 'a reason is needed||Say in a few words what others will want to know.'),

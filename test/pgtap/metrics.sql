@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(171);
+SELECT plan(174);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -167,6 +167,9 @@ SELECT record_own_metric('shop.visits', NULL, 'it broke', true) \g /dev/null
 UPDATE deploydb.metric SET enabled = true WHERE name = 'shop.visits';
 SELECT is(owner_of_query(), 'deploydb_test_later',
 	'it is switched on again though the role was renamed, and is that role''s');
+SELECT throws_ok(format('UPDATE deploydb.metric SET %s WHERE name = ''shop.visits''', s), '0A000', NULL, s || ' is not for people to say')
+	FROM unnest(ARRAY['source = ''collected''', 'built_in = true']) s;
+SELECT throws_ok($$SELECT add_metric('shop_visits', NULL)$$, '42710', 'metric "shop.visits" already exists', 'the same to Prometheus');
 SELECT throws_ok($$UPDATE deploydb.metric SET owner = 'nobody_here' WHERE name = 'shop.visits'$$, '42704', NULL, 'it is not given to nobody');
 SET ROLE deploydb_test_stranger;
 SELECT throws_ok($$UPDATE deploydb.metric SET owner = 'deploydb_test_before' WHERE name = 'shop.visits'$$, '42501',

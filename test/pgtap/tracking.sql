@@ -102,7 +102,7 @@ SELECT is(advice(statement), expected, statement) FROM (VALUES
 	($$SELECT deploydb.track('a_view')$$, '"a_view" cannot be tracked: Tables and partitioned tables can be tracked; views, foreign tables, temporary tables and the like cannot. '),
 	($$SELECT deploydb.track('pg_catalog.pg_class')$$, '"pg_class" cannot be tracked: It is a table of schema "pg_catalog". '),
 	($$SELECT deploydb.write_success_rate('-1 day')$$,
-		'invalid period: "-1 day": A period is longer than nothing and not infinite. Write it as an interval, such as ''24 hours'' or ''7 days''.'),
+		'invalid period: "-1 day": A period is longer than nothing, and begins when there were dates. Write it as an interval, such as ''24 hours'' or ''7 days''.'),
 	($$SELECT deploydb.write_history('1 day', '0')$$,
 		'invalid bucket: "0": A bucket is of one second to 36525 days, without months and years. Write it as an interval, such as ''1 hour'' or ''5 minutes''.')
 	) AS v (statement, expected);

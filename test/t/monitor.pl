@@ -145,7 +145,7 @@ set('deploydb.databases', q{' '});
 wait_for_another('two', $two);
 set('deploydb.monitor', 'off');
 wait_until_gone($_) for qw(one two three);
-is(status('one'), 'warning|switched off|ALTER SYSTEM RESET deploydb.monitor;', 'switched off, none runs');
+is(status('one'), 'warning|switched off|ALTER SYSTEM SET deploydb.monitor = on; SELECT pg_reload_conf();', 'switched off, none runs');
 set('deploydb.monitor', 'on');
 wait_until_ticks($_) for qw(one two three);
 my ($before) = sql('one', 'SELECT ticks FROM deploydb.worker_status');
