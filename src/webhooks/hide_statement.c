@@ -144,13 +144,17 @@ message_signs(void)
 	return signs;
 }
 
-/* No look into the catalogs: an error may have ended the transaction. */
+/*
+ * No look into the catalogs: an error may have ended the transaction.  Asked at
+ * each parsing, so what most paths lack is looked for first.
+ */
 static bool
 path_names_schema(void)
 {
 	const char *path = namespace_search_path ? namespace_search_path : "";
 
-	return find_signs(path, strlen(path), SIGN_SCHEMA) ||
+	return (strpbrk(path, "dD") != NULL &&
+			find_signs(path, strlen(path), SIGN_SCHEMA)) ||
 		(named_by_path_since != 0 &&
 		 named_by_path_since == GetCurrentStatementStartTimestamp());
 }
