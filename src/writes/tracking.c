@@ -123,6 +123,10 @@ table_name(Datum relation, bool must_be_trackable)
 				 errmsg("relation \"%s\" does not exist", range->relname)));
 	if (must_be_trackable)
 		check_schema(&result);
+	if (must_be_trackable && !OidIsValid(relid))
+		ereport(NOTICE,
+				(errmsg("table \"%s.%s\" does not exist yet", result.schema, result.name),
+				 errdetail("Its writes are counted once it does.")));
 	return result;
 }
 
