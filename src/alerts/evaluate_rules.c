@@ -329,7 +329,7 @@ keep_row(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 		/* The cooldown holds the message back; view active_alert shows it. */
 		memset(&held, 0, sizeof(held));
 		held.reason = after->status == ALERT_NO_DATA ? REASON_NO_DATA : REASON_NEW;
-		held.severity = condition->severity;
+		held.severity = after->severity;
 		held.started_at = after->started_at;
 		held.has_value = after->has_value && after->status != ALERT_NO_DATA;
 		held.value = after->value;

@@ -275,7 +275,11 @@ tell(const Condition *rule, AlertState *state, const Sample *sample,
 	if (state->told)
 		severity = Min(severity, state->severity);
 	if (!state->recorded)
+	{
+		/* who took note of it knows no more than that */
+		state->acknowledged = state->acknowledged && severity >= state->severity;
 		state->severity = severity;
+	}
 	if (state->recorded && sample->has_value &&
 		state->status == ALERT_FIRING && state->recoveries == 0)
 		news = severity < state->severity ||

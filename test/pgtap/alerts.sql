@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(152);
+SELECT plan(159);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -134,6 +134,28 @@ SELECT is(course('decision_confidence_low_p1', 'decision.confidence.p50', '{0.6}
 SELECT is((SELECT severity FROM deploydb.alert_state WHERE rule = 'decision_confidence_low_p1'), NULL, 'when nothing is severe');
 SELECT is((SELECT count(*) FROM deploydb_status() WHERE area = 'alerts'), 0::bigint, 'nor in the status');
 SELECT deploydb.reset_rule('decision_confidence_low_p1') \g /dev/null
+
+-- that it got worse in the cooldown is told, whoever had acknowledged what it was
+CALL measure(150, 'insight.write.burn', 2, '1 hour', NULL, 'burning', 'P1');
+SELECT is(deploydb.evaluate_rules(minute(150)), 1::bigint, 'one that is told');
+DO $$ BEGIN
+	FOR i IN 1 .. 5 LOOP
+		CALL measure(150 + i * 0.2, 'insight.write.burn', 0, '1 hour');
+		PERFORM deploydb.evaluate_rules(minute(150 + i * 0.2));
+	END LOOP;
+END $$;
+SELECT is((SELECT count(*) FROM deploydb.active_alert), 0::bigint, 'and is over');
+CALL measure(152, 'insight.write.burn', 2, '1 hour', NULL, 'burning', 'P3');
+SELECT is(deploydb.evaluate_rules(minute(152)), 0::bigint, 'begins again within its cooldown');
+SELECT deploydb.acknowledge('insight_write_burn', 'mine') \g /dev/null
+SELECT is((SELECT severity || ' ' || acknowledged FROM deploydb.active_alert), 'P3 true', 'and is acknowledged');
+CALL measure(153, 'insight.write.burn', 2, '1 hour', NULL, 'burning', 'P0');
+SELECT is(deploydb.evaluate_rules(minute(153)), 0::bigint, 'what gets worse then');
+CALL measure(170, 'insight.write.burn', 2, '1 hour', NULL, 'burning', 'P0');
+SELECT is(deploydb.evaluate_rules(minute(170)), 1::bigint, 'is told after it');
+SELECT is((SELECT severity || ' ' || reason FROM deploydb.alert_event ORDER BY id DESC LIMIT 1), 'P0 held', 'as severe as it is');
+DELETE FROM deploydb.metric_latest;
+SELECT deploydb.evaluate_rules(minute(171)) \g /dev/null
 
 -- no data
 SELECT is(course('backup_too_old', 'backup.age_seconds', '{100000}', 200), 'new', 'a backup is too old');
