@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(136);
+SELECT plan(137);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -88,7 +88,8 @@ SELECT throws_ok('DELETE FROM deploydb.alert_rule WHERE id = ''api_down''', '550
 SELECT throws_ok('INSERT INTO deploydb.alert_rule (id, metric, comparison, threshold) VALUES (''api_down'', ''m'', ''>'', 1)', '42710',
 	NULL, 'nor made again');
 SELECT throws_ok(format('UPDATE deploydb.alert_rule SET %s WHERE id = ''api_down''', s), '0A000', NULL, s || ' is not for people to say')
-	FROM unnest(ARRAY['fault = ''x''', 'built_in = false']) s;
+	FROM unnest(ARRAY['changed_by = ''x''', 'built_in = false']) s;
+SELECT lives_ok('UPDATE deploydb.alert_rule SET changed_at = date_trunc(''milliseconds'', changed_at), fault = NULL WHERE id = ''v''', 'a row is written back as it was read');
 SELECT throws_ok('SELECT deploydb.test_rule(''api_down'', ''[1]'')', '22023', 'samples must be a JSON array of objects', 'samples are objects');
 SELECT throws_ok('UPDATE deploydb.alert_rule SET id = ''x'' WHERE id = ''api_down''', '0A000', NULL, 'nor renamed');
 
