@@ -7,8 +7,8 @@
  * functions that is called: so the functions that take a secret call one
  * first, and only what fails before, while parsed, is not hidden.
  *
- * Locking: none.  Errors: none; the hook may run in any process, at any time,
- * so it takes no memory.
+ * Locking: none.  Errors: none but out of memory; the hook may run in any
+ * process, at any time, so it takes hardly any.
  */
 #include "postgres.h"
 
@@ -34,8 +34,14 @@ PG_FUNCTION_INFO_V1(deploydb_hide_statement);
 static emit_log_hook_type previous_hook = NULL;
 static post_parse_analyze_hook_type next_analyze = NULL;
 
-/* Start of the statement in which one of the functions was called. */
+/*
+ * Start of the statement in which one of the functions was called, and of the
+ * transaction: auto_explain logs a plan when its portal ends, in a later one.
+ */
 static TimestampTz telling_since = 0;
+static TimestampTz telling_transaction = 0;
+
+static const char not_shown[] = "It is not shown, as it may hold a secret.";
 
 /*
  * What tells that a text has a secret, or could have one: one of the functions
@@ -192,7 +198,9 @@ line_signs(const ErrorData *edata)
 	int			signs = signs_of(edata->message);
 
 	if (telling_since != 0 &&
-		telling_since == GetCurrentStatementStartTimestamp())
+		(telling_since == GetCurrentStatementStartTimestamp() ||
+		 (begins(edata->message, "duration: ") &&
+		  telling_transaction == GetCurrentTransactionStartTimestamp())))
 		signs |= SIGN_FUNCTION | SIGN_SCHEMA;
 	if (debug_query_string == NULL)
 		return begins(edata->message, "duration: ") ||
@@ -217,7 +225,8 @@ quotes_statement(const ErrorData *edata, int signs)
 		case ERRCODE_UNDEFINED_TABLE:
 		case ERRCODE_NAME_TOO_LONG:
 			/* a name alone may be that of an application's function */
-			return (signs & (SIGN_SCHEMA | SIGN_VALUE)) || path_names_schema();
+			return (signs & (SIGN_SCHEMA | SIGN_VALUE)) ||
+				path_names_schema() || strchr(edata->message, '\'') != NULL;
 		default:
 			return false;
 	}
@@ -266,7 +275,18 @@ cut_message(char *message)
 	}
 }
 
-/* The client loses what goes, too, but all of a line that is not logged. */
+static void
+drop(char **text)
+{
+	if (*text != NULL)
+		pfree(*text);
+	*text = NULL;
+}
+
+/*
+ * The client loses the query of a function, too.  A truncated identifier is a
+ * NOTICE; what people raise below ERROR is meant to be seen.
+ */
 static void
 hide_parts(ErrorData *edata, int signs)
 {
@@ -274,16 +294,20 @@ hide_parts(ErrorData *edata, int signs)
 		hide_activity();		/* it may have come before the call */
 	else if (edata->elevel < ERROR)
 		cut_message(edata->message);
-	if (edata->elevel < FATAL && quotes_statement(edata, signs))
+	if ((edata->elevel == ERROR || edata->sqlerrcode == ERRCODE_NAME_TOO_LONG) &&
+		quotes_statement(edata, signs))
 	{
 		edata->output_to_server = false;
 		return;
 	}
 	edata->hide_stmt = true;
 	edata->hide_ctx = true;
-	edata->internalquery = NULL;
-	if (detail_quotes(edata))
-		edata->detail = NULL;
+	drop(&edata->internalquery);
+	if (edata->detail != NULL && detail_quotes(edata))
+	{
+		drop(&edata->detail_log);
+		edata->detail_log = MemoryContextStrdup(edata->assoc_context, not_shown);
+	}
 }
 
 static void
@@ -293,12 +317,15 @@ hide_statement(ErrorData *edata)
 
 	if (tells(signs))
 		hide_parts(edata, signs);
+	/* a statement within another one's function */
+	if (tells(signs_of(edata->context)))
+		edata->hide_ctx = true;
 	/* of a deadlock: also that of other sessions */
 	if (tells(signs_of(edata->detail_log)))
-		edata->detail_log = NULL;
+		drop(&edata->detail_log);
 	/* what a process that crashed was running */
 	if (MyProcPid == PostmasterPid && tells(signs_of(edata->detail)))
-		edata->detail = NULL;
+		drop(&edata->detail);
 	if (previous_hook)
 		previous_hook(edata);
 }
@@ -327,7 +354,7 @@ hide_utility(const char *text, Query *query)
 	int			signs = query_signs(text, query);
 
 	if (IsA(query->utilityStmt, PrepareStmt))
-		prepared_signs |= (signs & (SIGN_FUNCTION | SIGN_SCHEMA)) |
+		prepared_signs |= (signs & (SIGN_FUNCTION | SIGN_SCHEMA | SIGN_SECRET)) |
 			(path_names_schema() ? SIGN_SCHEMA : 0);
 	if (tells(signs))
 	{
@@ -348,7 +375,12 @@ statement_parsed(ParseState *pstate, Query *query, JumbleState *jumble)
 	if (next_analyze)
 		next_analyze(pstate, query, jumble);
 	if (path_names_schema())
+	{
 		named_by_path_since = GetCurrentStatementStartTimestamp();
+		/* other sessions, and the postmaster, do not know this path */
+		if (tells(message_signs()))
+			hide_activity();
+	}
 	if (query->utilityStmt != NULL && !creating_extension)
 		hide_utility(pstate->p_sourcetext, query);
 }
@@ -378,6 +410,7 @@ Datum
 deploydb_hide_statement(PG_FUNCTION_ARGS pg_attribute_unused())
 {
 	telling_since = GetCurrentStatementStartTimestamp();
+	telling_transaction = GetCurrentTransactionStartTimestamp();
 	hide_activity();
 	PG_RETURN_BOOL(true);
 }

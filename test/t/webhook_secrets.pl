@@ -71,6 +71,9 @@ my @others = (
 	# by a name of its own
 	"PREPARE r(text, text) AS INSERT INTO deploydb.webhook (name, format) VALUES (\$1, \$2); EXECUTE r('x', '$url')",
 	"EXECUTE p('$secret', '')",
+	"SELECT set_webhook_secret('team' '$secret')",
+	"CREATE TEMP TABLE keys AS SELECT '$url'::text AS u; CREATE FUNCTION pg_temp.g(u text) RETURNS text LANGUAGE plpgsql AS \$\$"
+	  . "BEGIN EXECUTE format('SELECT deploydb.set_webhook_url(%L, %L), 1 / 0', 'nobody', u); END\$\$; SELECT pg_temp.g(u) FROM keys",
 	"BEGIN; SELECT 1 / 0; EXECUTE p('$secret'); ROLLBACK");
 
 for my $preloaded (0, 1)
@@ -103,6 +106,14 @@ for my $preloaded (0, 1)
 		$by_path->query($_) foreach 'SET search_path = deploydb;', "SELECT add_web_hook('team', 'slack', '$url');", "INSERT INTO webhook_secret (url) VALUES ('$url');",
 		  "SELECT notify('$url', 'P9');";
 		$by_path->quit;
+		# what is an application's own is written, and told to its client whole
+		my $beside = $node->background_psql('postgres', on_error_stop => 0);
+		$beside->query($_) foreach 'SET search_path = public, deploydb;', 'CREATE TEMP TABLE page (url text PRIMARY KEY);',
+		  q{DO $$BEGIN RAISE WARNING 'calling https://app.example/'; END$$;}, q{INSERT INTO page VALUES ('https://app.example/'), ('https://app.example/');};
+		like($beside->{stderr}, qr{DETAIL:  Key \(url\)=\(https://app\.example/\) already exists}, 'the client has the detail');
+		$beside->query(q{DO $$BEGIN FOR i IN 1 .. 10 LOOP RAISE WARNING '%', i USING DETAIL = 'http' || '://' || repeat('x', 1000000); END LOOP; END$$;});
+		cmp_ok($beside->query(q{SELECT total_bytes FROM pg_backend_memory_contexts WHERE name = 'ErrorContext';}), '<', 1000000, 'what is not shown takes no memory');
+		$beside->quit;
 		# by a role of that name, too
 		$node->safe_psql('postgres', 'CREATE ROLE deploydb SUPERUSER LOGIN');
 		$node->psql('postgres', $_, extra_params => [ '-U', 'deploydb' ])
@@ -115,6 +126,8 @@ for my $preloaded (0, 1)
 	like($log, qr/ERROR: .*syntax error at or near "id".*\n(?:.*\n)?.*STATEMENT:  SELECT webhook_secret FROM tenant were/, '... also where they are misspelled');
 	like($log, qr/syntax error at or near "valuess"/, '... or name a function of that name');
 	like($log, qr/STATEMENT:  .* AS my_deploydb_link/, '... or have its name in another one');
+	like($log, qr{WARNING: .*calling https://app\.example/}, '... or raise an address') if $preloaded;
+	like($log, qr/DETAIL:  It is not shown/, '... or have one in the detail') if $preloaded;
 	unlike($log, qr/\Q$secret\E/, "$how: the log has neither address nor key");
 	$node->stop;
 }
@@ -193,7 +206,7 @@ $begun = -s $node->logfile;
 $node->safe_psql('postgres', "SELECT deploydb.add_webhook(n, 'slack', '$url') FROM unnest('{first,second}'::text[]) n;"
 	. q{CREATE FUNCTION register(url text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN PERFORM 1; RETURN deploydb.set_webhook_url('first', url); END$$});
 my $script = PostgreSQL::Test::Utils::tempdir() . '/register.sql';
-append_to_file($script, "SELECT register('$url');\n");
+append_to_file($script, "SELECT register('$url');\nBEGIN;\nSELECT register('$url');\nCOMMIT;\n");
 $node->command_ok([ 'pgbench', '-n', '-t', '1', '-M', $_, '-f', $script, '-d', $node->connstr('postgres') ], "by a function of one's own, $_") foreach qw(simple extended prepared);
 my ($one, $other) = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 2;
 my $change = sub { "UPDATE deploydb.webhook_secret SET url = '$url/' WHERE webhook = '$_[0]';" };
@@ -202,13 +215,18 @@ $other->query('BEGIN; ' . $change->('second'));
 $one->query_until(qr/waits/, "\\echo waits\n" . $change->('second') . "\n");
 $other->query($change->('first'));
 $_->quit foreach $one, $other;
-my $victim = $node->background_psql('postgres', on_error_stop => 0);
-my $pid = $victim->query('SELECT pg_backend_pid()');
-$victim->query_until(qr/sleeps/, "\\echo sleeps\nUPDATE deploydb.webhook_secret SET url = '$url' WHERE pg_sleep(600) IS NULL;\n");
-$node->poll_query_until('postgres', "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid") or die 'it sleeps';
-kill 'KILL', $pid;
-$victim->{run}->finish;
-$node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'the server is back';
+my $pid;
+foreach my $table ('deploydb.webhook_secret', 'webhook_secret')
+{
+	my $victim = $node->background_psql('postgres', on_error_stop => 0);
+	$pid = $victim->query('SELECT pg_backend_pid()');
+	$victim->query('SET search_path = deploydb') if $table eq 'webhook_secret';
+	$victim->query_until(qr/sleeps/, "\\echo sleeps\nUPDATE $table SET url = '$url' WHERE pg_sleep(600) IS NULL;\n");
+	$node->poll_query_until('postgres', "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid") or die 'it sleeps';
+	kill 'KILL', $pid;
+	$victim->{run}->finish;
+	$node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'the server is back';
+}
 $log = slurp_file($node->logfile, $begun);
 like($log, qr/duration: .* plan:$/m, 'plans are logged, without their statements');
 like($log, qr/deadlock detected/, 'a deadlock is logged');
