@@ -226,7 +226,8 @@ quotes_statement(const ErrorData *edata, int signs)
 		case ERRCODE_NAME_TOO_LONG:
 			/* a name alone may be that of an application's function */
 			return (signs & (SIGN_SCHEMA | SIGN_VALUE)) ||
-				path_names_schema() || strchr(edata->message, '\'') != NULL;
+				path_names_schema() ||
+				(edata->message && strchr(edata->message, '\''));
 		default:
 			return false;
 	}
