@@ -316,8 +316,6 @@ hide_statement(ErrorData *edata)
 {
 	int			signs = line_signs(edata);
 
-	if (tells(signs))
-		hide_parts(edata, signs);
 	/* a statement within another one's function */
 	if (tells(signs_of(edata->context)))
 		edata->hide_ctx = true;
@@ -327,6 +325,8 @@ hide_statement(ErrorData *edata)
 	/* what a process that crashed was running */
 	if (MyProcPid == PostmasterPid && tells(signs_of(edata->detail)))
 		drop(&edata->detail);
+	if (tells(signs))
+		hide_parts(edata, signs);
 	if (previous_hook)
 		previous_hook(edata);
 }
