@@ -130,8 +130,8 @@ statement_call_ended(const void *statement, TimestampTz now)
 }
 
 /*
- * Counts a statement that took as long, if that is slow; what was waited for is
- * over.  Of one that is done in a single call; a cursor that is open stays so.
+ * Counts a statement that took as long, if that is slow, and forgets what it
+ * waited for; a cursor that is open stays so.
  */
 extern void statement_count_if_slow(uint64 microseconds);
 
