@@ -24,6 +24,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/elog.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -150,6 +151,28 @@ message_signs(void)
 	return signs;
 }
 
+/* What "$user" stands for in search_path: looked up when the role has changed. */
+static bool
+role_names_schema(void)
+{
+	static Oid	looked_up = InvalidOid;
+	static bool names = false;
+	Oid			role;
+	int			unused;
+
+	GetUserIdAndSecContext(&role, &unused);
+	if (role != looked_up)
+	{
+		const char *name = GetConfigOption("role", true, false);
+
+		if (name == NULL || strcmp(name, "none") == 0)
+			name = GetConfigOption("session_authorization", true, false);
+		names = name != NULL && strcmp(name, "deploydb") == 0;
+		looked_up = role;
+	}
+	return names;
+}
+
 /*
  * No look into the catalogs: an error may have ended the transaction.  Asked at
  * each parsing, so what most paths lack is looked for first.
@@ -161,6 +184,7 @@ path_names_schema(void)
 
 	return (strpbrk(path, "dD") != NULL &&
 			find_signs(path, strlen(path), SIGN_SCHEMA)) ||
+		(strstr(path, "$user") != NULL && role_names_schema()) ||
 		(named_by_path_since != 0 &&
 		 named_by_path_since == GetCurrentStatementStartTimestamp());
 }

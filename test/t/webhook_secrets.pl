@@ -118,7 +118,10 @@ for my $preloaded (0, 1)
 		# by a role of that name, too
 		$node->safe_psql('postgres', 'CREATE ROLE deploydb SUPERUSER LOGIN');
 		$node->psql('postgres', $_, extra_params => [ '-U', 'deploydb' ])
-		  foreach "SELECT set_webhook_url('nobody', '$url'), 1 / 0", "SELECT set_webhook_secret('nobody', '$secret', 1, 2)";
+		  foreach "SELECT set_webhook_url('nobody', '$url'), 1 / 0", "SELECT set_webhook_secret('nobody', '$secret', 1, 2)",
+		  "SELECT add_web_hook('team', 'slack', '$url')", "INSERT INTO webhook_secret (url) VALUES ('$url')";
+		$node->psql('postgres', "SET ROLE deploydb; SELECT add_web_hook('team', 'slack', '$url')");
+		$node->psql('postgres', "SELECT 1/0, 'https://example.org/' AS of_another_role");
 	}
 	my $log = slurp_file($node->logfile, $begun);
 	like($log, qr/STATEMENT:  SELECT 1\/0 AS marker/, "$how: other statements are logged");
@@ -127,6 +130,7 @@ for my $preloaded (0, 1)
 	like($log, qr/ERROR: .*syntax error at or near "id".*\n(?:.*\n)?.*STATEMENT:  SELECT webhook_secret FROM tenant were/, '... also where they are misspelled');
 	like($log, qr/syntax error at or near "valuess"/, '... or name a function of that name');
 	like($log, qr/STATEMENT:  .* AS my_deploydb_link/, '... or have its name in another one');
+	like($log, qr/STATEMENT:  .* AS of_another_role/, '... or are of a role of another name') if $preloaded;
 	like($log, qr{WARNING: .*calling https://app\.example/}, '... or raise an address') if $preloaded;
 	like($log, qr/duplicate key.*page_pkey.*\n.*DETAIL:  It is not shown/, '... or have one in the detail, which is not') if $preloaded;
 	unlike($log, qr/\Q$secret\E/, "$how: the log has neither address nor key");
@@ -209,13 +213,19 @@ $node->safe_psql('postgres', "SELECT deploydb.add_webhook(n, 'slack', '$url') FR
 my $script = PostgreSQL::Test::Utils::tempdir() . '/register.sql';
 append_to_file($script, "SELECT register('$url');\nBEGIN;\nSELECT register('$url');\nCOMMIT;\n");
 $node->command_ok([ 'pgbench', '-n', '-t', '1', '-M', $_, '-f', $script, '-d', $node->connstr('postgres') ], "by a function of one's own, $_") foreach qw(simple extended prepared);
-my ($one, $other) = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 2;
-my $change = sub { "UPDATE deploydb.webhook_secret SET url = '$url/' WHERE webhook = '$_[0]';" };
-$one->query('BEGIN; ' . $change->('first'));
-$other->query('BEGIN; ' . $change->('second'));
-$one->query_until(qr/waits/, "\\echo waits\n" . $change->('second') . "\n");
-$other->query($change->('first'));
-$_->quit foreach $one, $other;
+# by its name, by search_path and by the name of the role
+foreach my $by ([ 'postgres', '', 'deploydb.webhook_secret' ], [ 'postgres', 'SET search_path = deploydb;', 'webhook_secret' ],
+	[ 'deploydb', '', 'webhook_secret' ])
+{
+	my ($role, $first, $table) = @$by;
+	my ($one, $other) = map { $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', $role ]) } 1 .. 2;
+	my $change = sub { "UPDATE $table SET url = '$url/' WHERE webhook = '$_[0]';" };
+	$one->query("$first BEGIN; " . $change->('first'));
+	$other->query("$first BEGIN; " . $change->('second'));
+	$one->query_until(qr/waits/, "\\echo waits\n" . $change->('second') . "\n");
+	$other->query($change->('first'));
+	$_->quit foreach $one, $other;
+}
 my $pid;
 foreach my $table ('deploydb.webhook_secret', 'webhook_secret')
 {
@@ -230,7 +240,7 @@ foreach my $table ('deploydb.webhook_secret', 'webhook_secret')
 }
 $log = slurp_file($node->logfile, $begun);
 like($log, qr/duration: .* plan:$/m, 'plans are logged, without their statements');
-like($log, qr/deadlock detected/, 'a deadlock is logged');
+is(scalar(() = $log =~ /ERROR: .*deadlock detected/g), 3, 'deadlocks are logged');
 like($log, qr/PID $pid\) was terminated by signal 9/, 'a crash is logged');
 unlike($log, qr/\Q$secret\E/, 'also without the statements of others');
 $node->safe_psql('postgres', q{SELECT deploydb.drop_webhook(n) FROM unnest('{first,second}'::text[]) n});
