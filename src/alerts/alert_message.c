@@ -57,6 +57,7 @@ static const Phrase rule_gone_phrase = {
 static const Phrase duration_phrases[] = {
 	{"s", "秒"}, {"min", "分钟"}, {"h", "小时"}, {"d", "天"}
 };
+static const Phrase no_duration = {"less than 1 s", "不到 1 秒"};
 
 static const char *
 say(const Phrase *phrase)
@@ -104,6 +105,11 @@ append_duration(StringInfo out, int64 us)
 	int64		seconds = Max(us, 0) / USECS_PER_SEC;
 	int			unit = 0;
 
+	if (seconds == 0)
+	{
+		appendStringInfoString(out, say(&no_duration));
+		return;
+	}
 	/* "119 min" says more than "1 h" */
 	while (unit + 1 < (int) lengthof(lengths) &&
 		   seconds >= 2 * lengths[unit + 1])
@@ -221,8 +227,7 @@ fill(StringInfo out, const char *phrase, const AlertText *text,
 		else if (placeholder(&p, "condition"))
 			append_condition(out, c);
 		else if (placeholder(&p, "duration"))
-			append_duration(out, Max(now - event->started_at,
-									 USECS_PER_SEC));	/* not "0 s" */
+			append_duration(out, now - event->started_at);
 		else
 			appendStringInfoChar(out, *p++);
 	}

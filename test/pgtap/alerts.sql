@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(159);
+SELECT plan(160);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -361,6 +361,9 @@ SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{1.5}', 10
 SELECT is((SELECT array_agg(severity ORDER BY id) FROM deploydb.alert_event
 	WHERE rule = 'http_latency_p95_p0' AND occurred_at BETWEEN minute(10000) AND minute(20000)), '{P0,P0,P0,P2}',
 	'for those who were told; only then is it lower');
+SELECT deploydb.record_metric('http.request.duration.p95', '', minute(10081) + interval '0.4 s', 0.1) \g /dev/null
+SELECT deploydb.evaluate_rules(minute(10081) + interval '0.4 s') \g /dev/null
+SELECT matches(deploydb.alert_history(1)->0->>'message', '^Resolved after less than 1 s: http_latency_p95_p0;', 'what was short does not sound longer');
 
 SELECT * FROM finish();
 DROP OWNED BY deploydb_test_operator;
