@@ -107,12 +107,6 @@ SELECT sqlstate, condition, attempts, last_constraint FROM deploydb.write_failur
 
 \echo '-- All of it in one call:'
 \echo
-SELECT area, verdict, detail, next_step FROM deploydb_status();
-
-\echo '-- Nobody wants to look each day. The monitor watches, and tells a webhook;'
-\echo '-- here that is a small HTTP server, which shows what it gets. The failures'
-\echo '-- above are known by now, so they are not told for an hour:'
-\echo
 \set ECHO none
 \set QUIET on
 -- until the monitor has looked, and the last message has arrived
@@ -132,6 +126,12 @@ CALL pg_temp.wait_until(format($$EXISTS (SELECT FROM deploydb.monitor_state WHER
 	AND NOT EXISTS (SELECT FROM deploydb.active_alert WHERE rule = 'migration_drift')$$, :'now'));
 \set QUIET off
 \set ECHO queries
+SELECT area, verdict, detail, next_step FROM deploydb_status();
+
+\echo '-- Nobody wants to look each day. The monitor watches, and tells a webhook;'
+\echo '-- here that is a small HTTP server, which shows what it gets. The failures'
+\echo '-- above are known by now, so they are not told for an hour:'
+\echo
 SELECT rule, deploydb.silence(rule, '1 hour', 'known') > now() AS silenced
 FROM unnest('{insight_write_success_low,insight_write_burn}'::text[]) AS rule;
 SELECT deploydb.add_webhook('terminal', 'slack', :'receiver');
