@@ -45,7 +45,7 @@ CREATE TABLE deploydb.alert_state (
 	silenced boolean NOT NULL,
 	told_at timestamptz,
 	acknowledged boolean NOT NULL,
-	severity text,
+	severity text CHECK ((severity IS NULL) = (started_at IS NULL) AND severity IN ('P0', 'P1', 'P2', 'P3')),
 	fingerprint text NOT NULL,
 	value double precision,
 	slope double precision,

@@ -115,6 +115,7 @@ void
 alert_state_init(bool trend, AlertState *state)
 {
 	memset(state, 0, sizeof(*state));
+	state->severity = NO_SEVERITY;
 	state->fingerprint = "";
 	if (trend)
 		state->window = palloc(sizeof(TrendPoint) * MAX_WINDOW_SAMPLES);
@@ -147,7 +148,7 @@ alert_state_read(const Datum *values, const bool *nulls, bool trend,
 	state->told_at = time_or_none(values, nulls, STATE_TOLD_AT);
 	state->acknowledged = DatumGetBool(values[STATE_ACKNOWLEDGED]);
 	if (!nulls[STATE_SEVERITY])
-		state->severity = Max(severity_number(values[STATE_SEVERITY]), 0);
+		state->severity = severity_number(values[STATE_SEVERITY]);
 	if (VARSIZE_ANY_EXHDR(DatumGetPointer(values[STATE_FINGERPRINT])) > 0)
 		state->fingerprint = TextDatumGetCString(values[STATE_FINGERPRINT]);
 	state->has_value = !nulls[STATE_VALUE];
@@ -243,7 +244,7 @@ put_number(RowSet *rows, bool known, double number)
 static void
 put_state(RowSet *rows, const AlertChange *change)
 {
-	const AlertState none = {.fingerprint = ""};
+	const AlertState none = {.severity = NO_SEVERITY, .fingerprint = ""};
 	const AlertState *s = change->state ? change->state : &none;
 
 	put(rows, change->place != NULL, PointerGetDatum(change->place));
@@ -263,7 +264,7 @@ put_state(RowSet *rows, const AlertChange *change)
 	put(rows, true, BoolGetDatum(s->silenced));
 	put_time(rows, s->told_at);
 	put(rows, true, BoolGetDatum(s->acknowledged));
-	put_text(rows, s->started_at != 0 ? severity_name(s->severity) : NULL);
+	put_text(rows, s->severity < NO_SEVERITY ? severity_name(s->severity) : NULL);
 	put_text(rows, s->fingerprint);
 	put_number(rows, s->has_value, s->value);
 	put_number(rows, s->has_slope, s->slope);

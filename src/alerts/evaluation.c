@@ -346,7 +346,7 @@ end_alert(AlertState *state, EventReason reason, AlertEvent *event)
 	state->told = false;
 	state->silenced = false;
 	state->acknowledged = false;
-	state->severity = 0;
+	state->severity = NO_SEVERITY;
 	state->fingerprint = "";
 	return recorded;
 }

@@ -73,6 +73,9 @@ typedef enum EventReason
 	REASON_RESOLVED
 } EventReason;
 
+/* Of what was never told: below P3. */
+#define NO_SEVERITY 4
+
 typedef struct Condition
 {
 	bool		trend;
@@ -120,7 +123,7 @@ typedef struct AlertState
 	bool		told;			/* one that was not silenced */
 	bool		silenced;		/* the last one was */
 	bool		acknowledged;
-	int			severity;		/* of its last event */
+	int			severity;		/* of its last event, or NO_SEVERITY */
 	const char *fingerprint;	/* likewise, "" for none */
 	TimestampTz told_at;		/* last firing message, of any alert */
 

@@ -129,6 +129,7 @@ static void
 new_state(AlertState *state)
 {
 	memset(state, 0, sizeof(*state));
+	state->severity = NO_SEVERITY;
 	state->fingerprint = "";
 	state->window = window;
 }
