@@ -244,9 +244,10 @@ put_number(RowSet *rows, bool known, double number)
 static void
 put_state(RowSet *rows, const AlertChange *change)
 {
-	const AlertState none = {.severity = NO_SEVERITY, .fingerprint = ""};
+	AlertState	none;
 	const AlertState *s = change->state ? change->state : &none;
 
+	alert_state_init(false, &none);
 	put(rows, change->place != NULL, PointerGetDatum(change->place));
 	put_text(rows, change->rule);
 	put_text(rows, change->series);
