@@ -10,7 +10,7 @@
 INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql, \
 	migrations verification capture environment access \
 	period histogram tracking samples rates write_history coverage \
-	metrics changes rules alerts silences formats webhooks outbox alertmanager claims attempts notices \
+	own_rows metrics changes rules alerts silences formats webhooks outbox alertmanager claims attempts notices \
 	log seals problems phases deployments backups backup_status backup_import \
 	rollback_script rollback_plan rollback restore rehearsal advice targets \
 	checklist checklist_items checklist_phrases checklist_staging checklist_evidence checklist_signals checklist_state \

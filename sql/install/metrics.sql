@@ -358,22 +358,9 @@ DECLARE
 	broken text;
 BEGIN
 	LOCK TABLE deploydb.own_metric IN SHARE ROW EXCLUSIVE MODE;
-	-- OLD was read before, and NEW is written whole
-	IF TG_OP = 'UPDATE' AND NOT EXISTS (SELECT FROM deploydb.metric m
-		WHERE m.name = OLD.name AND m.changed_at IS NOT DISTINCT FROM OLD.changed_at)
-	THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'serialization_failure',
-			MESSAGE = format('metric "%s" was changed meanwhile', OLD.name),
-			HINT = 'Try again.';
-	END IF;
-	-- what clients write back as they read it: a time has fewer digits there, and a fault may be new
-	IF TG_OP = 'UPDATE' AND (NEW.type, NEW.source, NEW.built_in, NEW.changed_by)
-		IS DISTINCT FROM (OLD.type, OLD.source, OLD.built_in, OLD.changed_by)
-	THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'feature_not_supported',
-			MESSAGE = 'type, source, built_in and changed_by of a metric cannot be changed';
+	IF TG_OP = 'UPDATE' THEN
+		PERFORM deploydb.check_update('metric', to_jsonb(OLD), to_jsonb(NEW), '{name,type,source,built_in,changed_by}',
+			(SELECT m.changed_at FROM deploydb.metric m WHERE m.name = OLD.name));
 	END IF;
 	IF TG_OP = 'DELETE' THEN
 		DELETE FROM deploydb.own_metric_state s WHERE s.name = OLD.name;
@@ -398,11 +385,6 @@ BEGIN
 				DETAIL = 'A dot and _ are the same to Prometheus, and milliseconds are seconds.',
 				HINT = 'Change it in view deploydb.metric, or drop it first: deploydb.drop_metric().';
 		END IF;
-	ELSIF NEW.name <> OLD.name THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'feature_not_supported',
-			MESSAGE = 'the name of a metric cannot be changed',
-			HINT = 'Make another metric, and drop this one.';
 	END IF;
 	IF built_in AND NEW.query IS NOT NULL THEN
 		RAISE EXCEPTION USING
@@ -432,8 +414,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('metric "%s" could not be measured', NEW.name),
-			DETAIL = (SELECT obj_description(c.oid, 'pg_constraint') FROM pg_constraint c
-				WHERE c.conrelid = 'deploydb.own_metric'::regclass AND c.conname = broken);
+			DETAIL = deploydb.constraint_comment('deploydb.own_metric', broken);
 	END;
 
 	-- whatever was wrong with it may be mended

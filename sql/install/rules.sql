@@ -276,21 +276,9 @@ DECLARE
 BEGIN
 	-- two changes could make a circle of parents together
 	LOCK TABLE deploydb.own_rule IN SHARE ROW EXCLUSIVE MODE;
-	-- OLD was read before, and NEW is written whole
-	IF TG_OP = 'UPDATE' AND NOT EXISTS (SELECT FROM deploydb.alert_rule r
-		WHERE r.id = OLD.id AND r.changed_at IS NOT DISTINCT FROM OLD.changed_at)
-	THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'serialization_failure',
-			MESSAGE = format('rule "%s" was changed meanwhile', OLD.id),
-			HINT = 'Try again.';
-	END IF;
-	-- what clients write back as they read it: a time has fewer digits there, and a fault may be new
-	IF TG_OP = 'UPDATE' AND (NEW.built_in, NEW.changed_by) IS DISTINCT FROM (OLD.built_in, OLD.changed_by)
-	THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'feature_not_supported',
-			MESSAGE = 'built_in and changed_by of a rule cannot be changed';
+	IF TG_OP = 'UPDATE' THEN
+		PERFORM deploydb.check_update('rule', to_jsonb(OLD), to_jsonb(NEW), '{id,built_in,changed_by}',
+			(SELECT r.changed_at FROM deploydb.alert_rule r WHERE r.id = OLD.id));
 	END IF;
 	-- a rule that was disabled for a fault may do now, another's change too
 	DELETE FROM deploydb.rule_fault;
@@ -314,11 +302,6 @@ BEGIN
 				ERRCODE = 'duplicate_object',
 				MESSAGE = format('rule "%s" already exists', NEW.id);
 		END IF;
-	ELSIF NEW.id <> OLD.id THEN
-		RAISE EXCEPTION USING
-			ERRCODE = 'feature_not_supported',
-			MESSAGE = 'the id of a rule cannot be changed',
-			HINT = 'Make another rule, and disable this one.';
 	END IF;
 
 	BEGIN
@@ -346,8 +329,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('rule "%s" could not be evaluated', NEW.id),
-			DETAIL = COALESCE((SELECT obj_description(c.oid, 'pg_constraint') FROM pg_constraint c
-				WHERE c.conrelid = 'deploydb.own_rule'::regclass AND c.conname = broken), 'A rule has an id and a metric.'),
+			DETAIL = COALESCE(deploydb.constraint_comment('deploydb.own_rule', broken), 'A rule has an id and a metric.'),
 			HINT = 'Nothing was changed.';
 	END;
 	PERFORM deploydb.check_parents(NEW.id);

@@ -152,6 +152,7 @@ CREATE ROLE deploydb_test_before;
 CREATE ROLE deploydb_test_stranger;
 GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA deploydb TO deploydb_test_stranger;
 GRANT USAGE ON SCHEMA deploydb TO deploydb_test_stranger;
+GRANT EXECUTE ON FUNCTION deploydb.check_update TO deploydb_test_stranger;
 SELECT deploydb.grant_access('deploydb_test_before', 'operator') \g /dev/null
 SET ROLE deploydb_test_before;
 SELECT deploydb.add_metric('shop.visits', 'SELECT 5') \g /dev/null
