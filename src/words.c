@@ -40,6 +40,8 @@ static const Translation words[] = {
 	"webhook %s 持续失败（%s）；发给它的消息正在等待"},
 	{"webhook %s has no address; its messages wait",
 	"webhook %s 没有地址；发给它的消息正在等待"},
+	{"webhook %s is disabled; its messages wait",
+	"webhook %s 已停用；发给它的消息正在等待"},
 	{"webhook %s works again", "webhook %s 已恢复正常"},
 	{"%s messages (firing: %s, resolved: %s): ",
 	"共 %s 条消息（告警：%s，恢复：%s）："},

@@ -48,7 +48,69 @@ COMMENT ON FUNCTION deploydb.answer_code(text) IS
 	'Webhooks: errcode, code or StatusCode of an answer; NULL where it has none';
 REVOKE ALL ON FUNCTION deploydb.answer_code(text) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.classify_answer(format text, status integer, answer text,
+CREATE FUNCTION deploydb.percent_decoded(content text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	FOR code IN 33 .. 126 LOOP
+		EXIT WHEN strpos(content, '%') = 0;
+		CONTINUE WHEN code = ascii('%');
+		content := replace(replace(content, '%' || to_hex(code), chr(code)), '%' || upper(to_hex(code)), chr(code));
+	END LOOP;
+	RETURN replace(content, '%25', '%');
+END
+$$;
+COMMENT ON FUNCTION deploydb.percent_decoded(text) IS
+	'Webhooks: a part of an address with the characters that its escapes stand for, where they are of ASCII';
+REVOKE ALL ON FUNCTION deploydb.percent_decoded(text) FROM PUBLIC;
+
+-- Some servers answer "cannot POST", and repeat where to, whole or in parts, as it
+-- came or decoded, or the headers.  What is too short for a secret stays.
+CREATE FUNCTION deploydb.hide_address(content text, url text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	-- no query, which pgaudit would log with the address in it
+	person CONSTANT text := COALESCE(substring(url FROM '^[^:]+://([^/?#]*)@'), '');
+	path CONSTANT text := COALESCE(substring(url FROM '^[^:]+://[^/?#]*(.*)$'), '');
+	part text;
+	form text;
+BEGIN
+	FOREACH part IN ARRAY ARRAY[path, split_part(path, '?', 1), person,
+		replace(encode(convert_to(deploydb.percent_decoded(person), 'UTF8'), 'base64'), E'\n', '')]
+		|| regexp_split_to_array(path || '/' || person, '[/?&:](?:[^/?&:=]+=(?=[^/?&:=]))?')
+	LOOP
+		FOREACH form IN ARRAY ARRAY[part, deploydb.percent_decoded(part)] LOOP
+			IF length(form) >= 6 THEN
+				content := replace(content, form, '***');
+			END IF;
+		END LOOP;
+	END LOOP;
+	RETURN content;
+END
+$$;
+COMMENT ON FUNCTION deploydb.hide_address(text, text) IS
+	'Webhooks: a text without the parts of an address that may be secret';
+REVOKE ALL ON FUNCTION deploydb.hide_address(text, text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.shown_answer(answer text, url text)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN regexp_replace(left(COALESCE(deploydb.hide_address(answer, url), answer), 200), '[[:cntrl:]]+', ' ', 'g');
+END
+$$;
+COMMENT ON FUNCTION deploydb.shown_answer(text, text) IS
+	'Webhooks: the beginning of an answer on one line, without the parts of the address';
+REVOKE ALL ON FUNCTION deploydb.shown_answer(text, text) FROM PUBLIC;
+
+CREATE FUNCTION deploydb.classify_answer(format text, status integer, answer text, url text,
 	OUT verdict text, OUT reason text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -68,49 +130,22 @@ BEGIN
 			-- without a code it is no answer of the service's
 			verdict := CASE WHEN code = '0' THEN 'delivered' WHEN code IS NULL OR busy THEN 'retry' ELSE 'dead' END;
 		END IF;
-		IF verdict <> 'delivered' THEN
-			reason := format('status %s, but the answer is: %s', status,
-				regexp_replace(left(answer, 200), '[[:cntrl:]]+', ' ', 'g'));
-		END IF;
+		reason := CASE WHEN verdict <> 'delivered'
+			THEN format('status %s, but the answer is: %s', status, deploydb.shown_answer(answer, url)) END;
 	ELSIF status IN (408, 425, 429) OR status >= 500 THEN
 		verdict := 'retry';
 		reason := format('status %s', status);
 	ELSIF status > 0 THEN
 		verdict := CASE WHEN busy THEN 'retry' ELSE 'dead' END;
-		reason := format('status %s: %s', status, regexp_replace(left(answer, 200), '[[:cntrl:]]+', ' ', 'g'));
+		reason := format('status %s: %s', status, deploydb.shown_answer(answer, url));
 	ELSE
 		verdict := 'retry';
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION deploydb.classify_answer(text, integer, text) IS
+COMMENT ON FUNCTION deploydb.classify_answer(text, integer, text, text) IS
 	'Webhooks: delivered, retry or dead, and why, by the status and, where the service puts it there, the body';
-REVOKE ALL ON FUNCTION deploydb.classify_answer(text, integer, text) FROM PUBLIC;
-
--- Some servers answer "cannot POST", and repeat where to.
-CREATE FUNCTION deploydb.hide_address(content text, url text)
-RETURNS text
-LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	part text;
-BEGIN
-	-- no query, which pgaudit would log with the address in it
-	FOREACH part IN ARRAY regexp_split_to_array(COALESCE(substring(url FROM '^[^:]+://[^/?#]*(.*)$'), '') || '/'
-		|| COALESCE(substring(url FROM '^[^:]+://([^/?#]*)@'), ''), '[/?&#:]')
-	LOOP
-		part := regexp_replace(part, '^[^=]*=', '');
-		IF length(part) >= 8 THEN
-			content := replace(content, part, '***');
-		END IF;
-	END LOOP;
-	RETURN content;
-END
-$$;
-COMMENT ON FUNCTION deploydb.hide_address(text, text) IS
-	'Webhooks: a text without the parts of an address that may be secret';
-REVOKE ALL ON FUNCTION deploydb.hide_address(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.classify_answer(text, integer, text, text) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.tell_others(hook text, message text)
 RETURNS bigint
@@ -119,10 +154,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT count(deploydb.queue_message(w.name, w.format, deploydb.notice_message('notice', 'P1', message),
 		'webhook/' || hook, NULL))
-	FROM deploydb.webhooks_for('P1', hook) w
+	FROM deploydb.webhooks_for(CASE WHEN EXISTS (SELECT FROM deploydb.webhooks_for('P1', hook)) THEN 'P1' ELSE 'P0' END, hook) w
 $$;
 COMMENT ON FUNCTION deploydb.tell_others(text, text) IS
-	'Webhooks: tells all receivers but one';
+	'Webhooks: tells all receivers of P1 but one, or those of P0 where there is none';
 REVOKE ALL ON FUNCTION deploydb.tell_others(text, text) FROM PUBLIC;
 
 -- How the webhook does.  After five failures in a row it is left alone, but for
@@ -204,8 +239,9 @@ BEGIN
 	SET state = result, last_status = NULLIF(status, 0), last_stage = stage, last_error = reason, last_ms = ms,
 		finished_at = CASE WHEN result <> 'pending' THEN at END,
 		told_by = newer,
+		-- with its jitter an hour at most
 		next_attempt_at = at + LEAST(3600, GREATEST(COALESCE(wait, 0),
-			2 ^ LEAST(message.attempts - 1, 12) * (1 + random() / 4))) * interval '1 second'
+			LEAST(2880, 2 ^ LEAST(message.attempts - 1, 12)) * (1 + random() / 4))) * interval '1 second'
 	WHERE o.id = message.id;
 	RETURN result;
 END
@@ -251,7 +287,7 @@ BEGIN
 	FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
 	WHERE w.name = message.webhook;
 	SELECT c.* INTO verdict, reason
-	FROM deploydb.classify_answer(format, status, COALESCE(deploydb.hide_address(answer, url), answer)) c;
+	FROM deploydb.classify_answer(format, status, answer, url) c;
 	reason := COALESCE(reason, CASE WHEN verdict <> 'delivered'
 		THEN pg_catalog.format('%s: %s', stage, COALESCE(deploydb.hide_address(error, url), error, 'no answer')) END);
 	IF verdict = 'dead' AND along <> '{}' THEN
@@ -277,7 +313,7 @@ REVOKE ALL ON FUNCTION deploydb.record_attempt(bigint, integer, text, text, text
 
 -- What became of a heartbeat is noted where that changed, or is not known yet: not
 -- each time, as a write takes a transaction id.  Nobody but who waits for it is told.
-CREATE FUNCTION deploydb.record_heartbeat(hook text, status integer, stage text)
+CREATE FUNCTION deploydb.record_heartbeat(hook text, status integer, stage text, error text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -294,14 +330,16 @@ BEGIN
 	UPDATE deploydb.webhook_state s
 	SET failures = CASE WHEN arrived THEN 0 ELSE 1 END, last_attempt_at = at, last_status = NULLIF(status, 0), last_stage = stage,
 		last_success_at = CASE WHEN arrived THEN at ELSE s.last_success_at END,
-		last_error = CASE WHEN arrived THEN NULL WHEN status > 0 THEN format('status %s', status) ELSE format('%s: no answer', stage) END
+		last_error = CASE WHEN arrived THEN NULL WHEN status > 0 THEN format('status %s', status)
+			ELSE format('%s: %s', stage, COALESCE(deploydb.hide_address(error,
+				(SELECT x.url FROM deploydb.webhook_secret x WHERE x.webhook = hook)), 'no answer')) END
 	WHERE s.webhook = (SELECT l.webhook FROM deploydb.webhook_state l WHERE l.webhook = hook FOR NO KEY UPDATE SKIP LOCKED);
 	RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION deploydb.record_heartbeat(text, integer, text) IS
+COMMENT ON FUNCTION deploydb.record_heartbeat(text, integer, text, text) IS
 	'Webhooks: notes what became of a heartbeat, where that is not what is known of the one before; true if so';
-REVOKE ALL ON FUNCTION deploydb.record_heartbeat(text, integer, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.record_heartbeat(text, integer, text, text) FROM PUBLIC;
 
 -- What waits is never removed.
 CREATE FUNCTION deploydb.purge_messages(before timestamptz, max_rows integer)

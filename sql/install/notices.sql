@@ -44,8 +44,14 @@ BEGIN
 			MESSAGE = 'nobody is told',
 			DETAIL = CASE WHEN webhook IS NULL THEN format('There is no webhook that takes severity %s.', severity)
 				ELSE format('Webhook "%s" is disabled.', webhook) END,
-			HINT = CASE WHEN webhook IS NULL THEN 'deploydb.add_webhook() adds one.'
+			HINT = CASE WHEN webhook IS NULL AND EXISTS (SELECT FROM deploydb.webhook w WHERE w.format <> 'heartbeat')
+					THEN 'See columns "enabled" and "min_severity" of table deploydb.webhook.'
+				WHEN webhook IS NULL THEN 'deploydb.add_webhook() adds one.'
 				ELSE 'Set column "enabled" of table deploydb.webhook.' END;
+	ELSIF deploydb.suspended() IS NOT NULL THEN
+		RAISE WARNING USING
+			MESSAGE = 'nobody is told',
+			DETAIL = deploydb.suspended();
 	ELSE
 		PERFORM deploydb.wake_monitor();
 	END IF;

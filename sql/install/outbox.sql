@@ -120,9 +120,10 @@ GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
 CREATE VIEW deploydb.waiting_webhook AS
 	SELECT h.name, h.pending, h.last_error,
 		CASE h.state WHEN 'open' THEN 'webhook %s keeps failing (%s); its messages wait'
+			WHEN 'disabled' THEN 'webhook %s is disabled; its messages wait'
 			ELSE 'webhook %s has no address; its messages wait' END AS problem
 	FROM deploydb.webhook_health h
-	WHERE h.state IN ('open', 'no address') AND h.pending > 0;
+	WHERE h.state IN ('open', 'disabled', 'no address') AND h.pending > 0;
 COMMENT ON VIEW deploydb.waiting_webhook IS
 	'Webhooks: those whose messages wait until somebody does something; problem is a format of name and last_error';
 GRANT SELECT ON deploydb.waiting_webhook TO pg_monitor, pg_database_owner;
@@ -178,6 +179,14 @@ COMMENT ON FUNCTION deploydb.queue_body(text, text, jsonb, text, bigint, text, t
 	'Webhooks: queues a message that is written already, and returns its id; a part of queue_message()';
 REVOKE ALL ON FUNCTION deploydb.queue_body(text, text, jsonb, text, bigint, text, text) FROM PUBLIC;
 
+CREATE FUNCTION deploydb.ascii_text(content text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'deploydb_ascii_text'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION deploydb.ascii_text(text) IS
+	'Webhooks: a text with ? for each byte that is not ASCII';
+REVOKE ALL ON FUNCTION deploydb.ascii_text(text) FROM PUBLIC;
+
 -- Queues one message for one webhook.  One that cannot be written, as it holds
 -- bytes that are no text, is written in ASCII.  If that fails, too, it is a dead
 -- letter, and fails nothing else.
@@ -196,7 +205,7 @@ BEGIN
 	FOR attempt IN 1 .. 2 LOOP
 		BEGIN
 			body := deploydb.render_message(format, CASE attempt WHEN 1 THEN document
-				ELSE regexp_replace(document::text, '[^ -~]', '?', 'g')::jsonb END);
+				ELSE deploydb.ascii_text(document::text)::jsonb END);
 			EXIT;
 		EXCEPTION WHEN OTHERS THEN
 			problem := format('the message could not be written: %s', SQLERRM);
@@ -350,7 +359,7 @@ DECLARE
 BEGIN
 	-- which Alertmanager may have or not: soon enough for renew_alerts() to tell it at once
 	UPDATE deploydb.outbox o
-	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of the database that this one is a copy of',
+	SET state = 'dead', finished_at = clock_timestamp(), last_error = 'of before deploydb.adopt(), and perhaps another database''s',
 		ends_at = CASE WHEN o.ends_at > soon THEN soon ELSE o.ends_at END
 	WHERE o.state IN ('pending', 'sending');
 	GET DIAGNOSTICS buried = ROW_COUNT;

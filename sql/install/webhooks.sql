@@ -126,12 +126,12 @@ BEGIN
 	IF url IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'url must not be NULL';
 	END IF;
-	IF deploydb.url_origin(url) IS NULL OR url !~ '^[!-~]+$' OR length(url) > 8000 THEN
+	IF deploydb.url_origin(url) IS NULL OR url !~ '^[!-~]+$' OR url ~ '#' OR length(url) > 8000 THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = 'invalid URL of a webhook',
 			DETAIL = 'It is not shown, as it may hold a secret.',
-			HINT = 'It begins with https:// or http://, names a host, perhaps a port of 1 to 65535, and has no blanks and no characters that are not ASCII.';
+			HINT = 'It begins with https:// or http://, names a host, perhaps a port of 1 to 65535, and has at most 8000 characters, no blanks, none that are not ASCII, and no # with what is never sent.';
 	END IF;
 	-- an owner that may not read the setting finds none here, where setting() fails
 	IF url ~* '^http:' AND (SELECT s.setting FROM pg_settings s WHERE s.name = 'deploydb.webhook_allow') = '' THEN
@@ -194,7 +194,7 @@ COMMENT ON FUNCTION deploydb.looks_secret(text) IS
 	'Webhooks: whether an argument is an address or a key, by its looks';
 REVOKE ALL ON FUNCTION deploydb.looks_secret(text) FROM PUBLIC;
 
--- The format of a webhook, locked.
+-- The format of a webhook, which is not dropped before the transaction ends.
 CREATE FUNCTION deploydb.webhook_or_error(name text)
 RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -207,7 +207,7 @@ BEGIN
 	IF name IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'name must not be NULL';
 	END IF;
-	SELECT w.format INTO found FROM deploydb.webhook w WHERE w.name = name FOR NO KEY UPDATE;
+	SELECT w.format INTO found FROM deploydb.webhook w WHERE w.name = name FOR KEY SHARE;
 	IF found IS NULL THEN
 		IF deploydb.looks_secret(name) THEN
 			PERFORM deploydb.hide_statement();

@@ -23,6 +23,7 @@ typedef struct Heartbeat
 	bool		failing;		/* has been logged */
 	int			status;
 	const char *stage;			/* of the last one, until it is recorded */
+	char		error[256];
 } Heartbeat;
 
 /* For as long as the process lives; an id is -1 - (place in the list). */
@@ -64,20 +65,21 @@ heartbeat_id(const char *webhook)
 static void
 record_heartbeats(void)
 {
-	Oid			types[] = {TEXTOID, INT4OID, TEXTOID};
+	Oid			types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID};
 	ListCell   *lc;
 
 	foreach(lc, heartbeats)
 	{
 		Heartbeat  *heartbeat = lfirst(lc);
-		Datum		values[3];
+		Datum		values[4];
 
 		if (heartbeat->stage == NULL)
 			continue;
 		values[0] = CStringGetTextDatum(heartbeat->webhook);
 		values[1] = Int32GetDatum(heartbeat->status);
 		values[2] = CStringGetTextDatum(heartbeat->stage);
-		if (SPI_execute_with_args("SELECT deploydb.record_heartbeat($1, $2, $3)", lengthof(types),
+		values[3] = CStringGetTextDatum(text_from_wire(heartbeat->error, strlen(heartbeat->error)));
+		if (SPI_execute_with_args("SELECT deploydb.record_heartbeat($1, $2, $3, $4)", lengthof(types),
 								  types, values, NULL, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not call record_heartbeat()");
 		heartbeat->stage = NULL;
@@ -128,6 +130,7 @@ heartbeat_ends(const HttpResult *result)
 	heartbeat->under_way = false;
 	heartbeat->status = result->status;
 	heartbeat->stage = result->stage;
+	strlcpy(heartbeat->error, result->error ? result->error : "", sizeof(heartbeat->error));
 	if (fails && !heartbeat->failing)
 		ereport(LOG,
 				(errmsg("heartbeat of webhook \"%s\" fails", heartbeat->webhook),

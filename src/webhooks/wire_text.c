@@ -8,10 +8,14 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 
+#include "compat.h"
 #include "webhooks/wire_text.h"
+
+PG_FUNCTION_INFO_V1(deploydb_ascii_text);
 
 /* Converted at once; a conversion needs MAX_CONVERSION_GROWTH times the room. */
 #define CHUNK 4096
@@ -98,4 +102,22 @@ text_from_wire(const char *bytes, size_t size)
 			*at = ' ';
 	}
 	return result;
+}
+
+/*
+ * By bytes: where one is missing of a character, what functions of text take for
+ * that character has the next one in it.
+ */
+Datum
+deploydb_ascii_text(PG_FUNCTION_ARGS)
+{
+	text	   *result = PG_GETARG_TEXT_P_COPY(0);
+	char	   *bytes = VARDATA(result);
+
+	for (size_t i = 0; i < VARSIZE(result) - VARHDRSZ; i++)
+	{
+		if (IS_HIGHBIT_SET(bytes[i]))
+			bytes[i] = '?';
+	}
+	PG_RETURN_TEXT_P(result);
 }

@@ -3,7 +3,7 @@
  *		Texts as they go over the network: UTF-8, whatever the database's
  *		encoding.
  *
- * Gives: both directions.
+ * Gives: both directions; SQL function ascii_text().
  * Needs: nothing of the other modules.
  *
  * What cannot be converted becomes "?", so that a message is never held up by

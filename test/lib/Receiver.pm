@@ -3,6 +3,7 @@
 #
 # The path of a request tells what is done with it:
 #	/ok/...			200
+#	/kilobytes/N	200, with an answer of N kB
 #	/status/N		the status N
 #	/code/N			200, with the code N in the body
 #	/seconds/N		429 with "Retry-After: N"
@@ -33,6 +34,7 @@ use Time::HiRes qw(time sleep);
 
 my %WAYS = (
 	ok => sub { my ($self, $client) = @_; return respond($client, 200, '', 'ok') },
+	kilobytes => sub { my ($self, $client, $n) = @_; return respond($client, 200, '', 'x' x (1024 * $n)) },
 	status => sub { my ($self, $client, $status) = @_; return respond($client, $status =~ s/\?.*//r, '', "status $status") },
 	code => sub {
 		my ($self, $client, $code) = @_;

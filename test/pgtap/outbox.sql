@@ -68,9 +68,17 @@ FROM (VALUES ('https://User:pw@Hooks.Example.org:8443/a?b#c', 'https://hooks.exa
 	('HTTPS://x', 'https://x'), ('https://a-b.example.:65535', 'https://a-b.example.:65535'), ('https://127.0.0.1:1', 'https://127.0.0.1:1'), ('https://x?y', 'https://x'),
 	('http://web_hook.a_b:80/x', 'http://web_hook.a_b:80'), ('https://a@b@c/', NULL), ('no', NULL)) v (u, o);
 SELECT is(deploydb.hide_address(c, u), h, c)
-FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.org/services/T00000000/B1/s3cr3tpart', 'Cannot POST /***/***/B1/***'),
+FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.org/services/T00000000/B1/s3cr3tpart', 'Cannot POST ***'),
+	('no /T00000000/B1/s3cr3tpart', 'https://example.org/services/T00000000/B1/s3cr3tpart', 'no /***/B1/***'),
+	('Cannot POST /echo/T0/B0/s3cr3t7', 'https://example.org/echo/T0/B0/s3cr3t7', 'Cannot POST ***'),
+	('no dGhpc2lzYXNlY3JldA== here', 'https://example.org/echo/dGhpc2lzYXNlY3JldA==', 'no *** here'),
+	('no dGhpc2lzYXNlY3JldA= here', 'https://example.org/?dGhpc2lzYXNlY3JldA=&a=b', 'no *** here'),
+	('no tok/en/verysecret+1', 'https://example.org/dec/tok%2Fen%2fverysecret%2B1', 'no ***'),
+	('no abc+defghij=secret', 'https://example.org/dec?sig=abc%2Bdefghij%3Dsecret', 'no ***'),
+	('no a%2Bcdefg', 'https://example.org/a%252Bcdefg', 'no ***'),
+	('Authorization: Basic dXNlcjpzZWNyZXRwdw==', 'https://user:secretpw@example.org/', 'Authorization: Basic ***'),
 	('token 0123456789abcdef is unknown', 'https://example.org/send?access_token=0123456789abcdef&x=y', 'token *** is unknown'),
-	('user:password1 is wrong', 'https://user:password1@example.org/', 'user:*** is wrong'),
+	('user:password1 is wrong', 'https://user:password1@example.org/', '*** is wrong'),
 	('example.org says no', 'https://example.org', 'example.org says no'), ('x says no', 'no address', 'x says no')) v (c, u, h);
 SELECT results_eq('SELECT name, format, origin, state, pending FROM deploydb.webhook_health',
 	$$VALUES ('g', 'generic', 'https://example.org', 'ok', 0::bigint)$$, 'how it does, with the host alone');
@@ -169,7 +177,7 @@ SELECT deploydb.release_claims() \g /dev/null
 SELECT is((SELECT state FROM deploydb.outbox WHERE topic = 'x'), 'dead', 'but not for ever, as it may be what ends them');
 
 -- classes of answers
-SELECT is((deploydb.classify_answer(f, s, a)).verdict, v, format('%s: %s %s', f, s, a))
+SELECT is((deploydb.classify_answer(f, s, a, NULL)).verdict, v, format('%s: %s %s', f, s, a))
 FROM (VALUES ('generic', 200, '', 'delivered'), ('generic', 204, '', 'delivered'), ('teams', 202, '', 'delivered'), ('generic', 301, '', 'dead'),
 	('generic', 400, '', 'dead'), ('generic', 408, '', 'retry'), ('generic', 410, '', 'dead'), ('generic', 425, '', 'retry'),
 	('generic', 429, '', 'retry'), ('generic', 500, '', 'retry'), ('generic', 599, '', 'retry'), ('generic', 0, '', 'retry'),
@@ -214,9 +222,10 @@ BEGIN
 	RETURN result;
 END $$;
 SELECT ok(backoff(n) BETWEEN s AND LEAST(s * 1.25, 3600), format('after attempt %s about %s s', n, s))
-FROM (VALUES (1, 1), (2, 2), (5, 16), (12, 2048), (13, 3600), (19, 3600)) v (n, s);
+FROM (VALUES (1, 1), (2, 2), (5, 16), (12, 2048), (13, 2880), (19, 2880)) v (n, s);
 SELECT ok(min(b) >= 16 AND max(b) <= 20 AND max(b) - min(b) > 0.4, 'with jitter: they differ')
 FROM (SELECT backoff(5) AS b FROM generate_series(1, 20)) v;
+SELECT cmp_ok(max(b) - min(b), '>', 60::double precision, 'the longest, too') FROM (SELECT backoff(19) AS b FROM generate_series(1, 20)) v;
 SELECT backoff(20) \g /dev/null
 SELECT is((SELECT state || ': ' || last_error FROM deploydb.notification ORDER BY id LIMIT 1), 'dead: status 500, after 20 attempts', 'the last attempt');
 SELECT throws_ok('SELECT deploydb.replay(NULL)', '22004', NULL, 'replay of nothing');
@@ -226,7 +235,8 @@ SELECT throws_ok((SELECT format('SELECT deploydb.replay(%s)', max(id)) FROM depl
 -- the circuit: left alone, probed, told about
 SELECT is((SELECT state FROM deploydb.webhook_health WHERE name = 'g'), 'open', 'it keeps failing');
 SELECT results_eq($$SELECT webhook, body LIKE '%webhook g keeps failing (status 500)%' FROM deploydb.outbox WHERE kind = 'notice'$$,
-	'SELECT NULL::text, NULL::boolean WHERE false', 'nobody else takes P1');
+	$$VALUES ('urgent', true)$$, 'nobody else takes P1, so one of P0 is told');
+DELETE FROM deploydb.outbox WHERE kind = 'notice';
 UPDATE deploydb.webhook SET min_severity = 'P3' WHERE name = 'urgent';
 UPDATE deploydb.webhook_state SET failures = 4, opened_at = NULL, probe_at = NULL WHERE webhook = 'g';
 SELECT backoff(3) \g /dev/null
@@ -521,6 +531,7 @@ SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'webhook "g" is d
 SET client_min_messages = error;
 SELECT is(deploydb.notify('hello', 'P1', 'g'), 0::bigint, 'nor anything else');
 SET client_min_messages = warning;
+SELECT is((SELECT format(w.problem, w.name) FROM deploydb.waiting_webhook w), 'webhook g is disabled; its messages wait', 'what waits for it is said');
 UPDATE deploydb.webhook SET enabled = true WHERE name = 'g';
 
 -- and must be able to commit, which nothing is that a function executes
@@ -532,19 +543,21 @@ SELECT is(current_setting('test.commits') || deploydb.can_commit(), 'truefalse',
 -- what a server says of the address is not shown
 SELECT deploydb.set_webhook_url('g', 'https://example.org/hooks/s3cretpart') \g /dev/null
 SELECT record(id, 404, 'Cannot POST /hooks/s3cretpart') FROM deploydb.outbox WHERE webhook = 'g' AND id IN (SELECT c.id FROM claim(1) c) \g /dev/null
-SELECT is((SELECT last_error FROM deploydb.notification WHERE last_status = 404 AND webhook = 'g'), 'status 404: Cannot POST /hooks/***', 'but that it said it');
+SELECT is((SELECT last_error FROM deploydb.notification WHERE last_status = 404 AND webhook = 'g'), 'status 404: Cannot POST ***', 'but that it said it');
 
 -- a copy of a database makes no messages, and those of the original are its own
 SELECT fire('copied', 'firing') \g /dev/null
 SELECT deploydb.bind_installation() \g /dev/null
 UPDATE deploydb.installation SET database_oid = 1;
 SELECT is(deploydb.enqueue_events(), 0::bigint, 'a copy');
+SET client_min_messages = error;
 SELECT deploydb.notify('waits', 'P3', 'g') \g /dev/null
+SET client_min_messages = warning;
 SELECT is_empty('SELECT * FROM claim()', 'sends nothing');
 SELECT is(deploydb.next_claim_at(), NULL, 'and waits for nothing');
 SELECT is(deploydb.adopt(), true, 'until it is adopted');
 SELECT is_empty($$SELECT * FROM deploydb.outbox WHERE state IN ('pending', 'sending')$$, 'what waited is not sent');
-SELECT is((SELECT last_error FROM deploydb.notification ORDER BY id DESC LIMIT 1), 'of the database that this one is a copy of', 'for a reason');
+SELECT is((SELECT last_error FROM deploydb.notification ORDER BY id DESC LIMIT 1), 'of before deploydb.adopt(), and perhaps another database''s', 'for a reason');
 SELECT is(deploydb.enqueue_events(), 1::bigint, 'but what happened here is');
 DELETE FROM deploydb.outbox WHERE state = 'dead';
 SELECT deploydb.notify('more', 'P3', 'g') \g /dev/null

@@ -136,8 +136,9 @@ my %texts = (
 	SQL_ASCII => q{E'caf\xe9'});
 foreach my $encoding (sort keys %texts)
 {
-	my $database = lc $encoding;
-	sql("CREATE DATABASE $database TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	# bytes that are no text, or half a character, elsewhere
+	my $database = lc($encoding) . "_\xe5\xba\x93";
+	sql(qq{CREATE DATABASE "$database" TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'});
 	is($node->safe_psql($database, qq{SET client_encoding = '$encoding'; SET client_min_messages = error;
 			CREATE EXTENSION deploydb;
 			SELECT deploydb.add_webhook(f, f, 'https://example.org/') FROM unnest('{generic,slack,teams,dingtalk,feishu,wecom,alertmanager}'::text[]) f \\g /dev/null

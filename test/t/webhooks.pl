@@ -212,7 +212,7 @@ is((beats())[0]{method}, 'GET', 'by GET');
 sub beat_is
 {
 	my ($state, $status) = @_;
-	wait_until($node, 'postgres', qq{SELECT state = '$state' AND last_status = $status FROM deploydb.webhook_health WHERE name = 'beat'}, "$state: $status");
+	wait_until($node, 'postgres', qq{SELECT state = '$state' AND concat_ws(' ', last_status, last_error) ~ '^$status' FROM deploydb.webhook_health WHERE name = 'beat'}, "$state: $status");
 	return;
 }
 beat_is('ok', 200);
@@ -222,6 +222,8 @@ foreach (1 .. 600) { last if beats() > $beats + 2; select undef, undef, undef, 0
 is(sql($noted), $row, 'once');
 sql(q{SELECT deploydb.set_webhook_url('beat', '} . $receiver->url('/status/503') . q{')});
 beat_is('failing', 503);
+sql(q{SELECT deploydb.set_webhook_url('beat', 'http://[::1]/secret-path')});
+beat_is('failing', 'policy: .*not allowed');
 sql(q{SELECT deploydb.set_webhook_url('beat', '} . $receiver->url('/ok/beat') . q{')});
 beat_is('ok', 200);
 sql(q{SELECT deploydb.drop_webhook('beat')});
@@ -339,6 +341,8 @@ SKIP:
 {
 	skip 'there is no /proc here', 1 unless -r "/proc/$pid/status";
 	my $left;
+	# an answer that were kept would be seen
+	sql(q{SELECT deploydb.set_webhook_url('ok', '} . $receiver->url('/kilobytes/4') . q{')});
 	foreach (1 .. 3) { last if ($left = left_behind()) < 100 }
 	cmp_ok($left, '<', 100, "$messages messages leave no memory behind");
 }
