@@ -43,6 +43,7 @@ CREATE TABLE deploydb.alert_state (
 	recorded boolean NOT NULL,
 	told boolean NOT NULL,
 	silenced boolean NOT NULL,
+	without_data boolean NOT NULL,
 	told_at timestamptz,
 	acknowledged boolean NOT NULL,
 	severity text CHECK ((severity IS NULL) = (started_at IS NULL) AND severity IN ('P0', 'P1', 'P2', 'P3')),
@@ -57,7 +58,7 @@ CREATE TABLE deploydb.alert_state (
 	PRIMARY KEY (rule, series)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE deploydb.alert_state IS
-	'Alerts: what is known of each rule and series since its last change; violations and recoveries are samples in a row, told_at is the time of the last firing message, recorded and told say whether an event of this alert was, silenced whether the last one was not told';
+	'Alerts: what is known of each rule and series since its last change; violations and recoveries are samples in a row, told_at is the time of the last firing message, recorded and told say whether an event of this alert was, silenced whether the last one was not told, without_data whether it was of a lack of data';
 GRANT SELECT ON deploydb.alert_state TO pg_monitor, pg_database_owner;
 
 CREATE VIEW deploydb.alert_status AS

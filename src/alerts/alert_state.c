@@ -23,7 +23,7 @@
 #include "alerts/rule.h"
 #include "verify/owner.h"
 
-#define ROW_COLUMNS_MAX 23
+#define ROW_COLUMNS_MAX 24
 
 typedef struct RowColumn
 {
@@ -50,7 +50,7 @@ static const RowColumn state_columns[] = {
 	{"counted_at", TIMESTAMPTZOID}, {"violating_since", TIMESTAMPTZOID},
 	{"missing_since", TIMESTAMPTZOID}, {"started_at", TIMESTAMPTZOID},
 	{"recorded", BOOLOID}, {"told", BOOLOID}, {"silenced", BOOLOID},
-	{"told_at", TIMESTAMPTZOID},
+	{"without_data", BOOLOID}, {"told_at", TIMESTAMPTZOID},
 	{"acknowledged", BOOLOID}, {"severity", TEXTOID}, {"fingerprint", TEXTOID},
 	{"value", FLOAT8OID}, {"slope", FLOAT8OID}, {"window_points", TEXTOID},
 	{"message", TEXTOID}
@@ -145,6 +145,7 @@ alert_state_read(const Datum *values, const bool *nulls, bool trend,
 	state->recorded = DatumGetBool(values[STATE_RECORDED]);
 	state->told = DatumGetBool(values[STATE_TOLD]);
 	state->silenced = DatumGetBool(values[STATE_SILENCED]);
+	state->without_data = DatumGetBool(values[STATE_WITHOUT_DATA]);
 	state->told_at = time_or_none(values, nulls, STATE_TOLD_AT);
 	state->acknowledged = DatumGetBool(values[STATE_ACKNOWLEDGED]);
 	if (!nulls[STATE_SEVERITY])
@@ -263,6 +264,7 @@ put_state(RowSet *rows, const AlertChange *change)
 	put(rows, true, BoolGetDatum(s->recorded));
 	put(rows, true, BoolGetDatum(s->told));
 	put(rows, true, BoolGetDatum(s->silenced));
+	put(rows, true, BoolGetDatum(s->without_data));
 	put_time(rows, s->told_at);
 	put(rows, true, BoolGetDatum(s->acknowledged));
 	put_text(rows, s->severity < NO_SEVERITY ? severity_name(s->severity) : NULL);
@@ -323,7 +325,7 @@ write_states(List *changes)
 				" counted_at = c.counted_at, violating_since = c.violating_since,"
 				" missing_since = c.missing_since, started_at = c.started_at,"
 				" recorded = c.recorded, told = c.told, silenced = c.silenced,"
-				" told_at = c.told_at,"
+				" without_data = c.without_data, told_at = c.told_at,"
 				" acknowledged = c.acknowledged, severity = c.severity,"
 				" fingerprint = c.fingerprint, value = c.value, slope = c.slope,"
 				" window_points = c.window_points, message = COALESCE(c.message, s.message)"
@@ -332,12 +334,12 @@ write_states(List *changes)
 	change_rows(&insert_plan,
 				"INSERT INTO deploydb.alert_state (rule, series, metric, status, since,"
 				" violations, recoveries, counted_at, violating_since, missing_since,"
-				" started_at, recorded, told, silenced, told_at, acknowledged, severity, fingerprint,"
-				" value, slope, window_points, message)"
+				" started_at, recorded, told, silenced, without_data, told_at, acknowledged,"
+				" severity, fingerprint, value, slope, window_points, message)"
 				" SELECT c.rule, c.series, c.metric, c.status, c.since, c.violations,"
 				" c.recoveries, c.counted_at, c.violating_since, c.missing_since,"
-				" c.started_at, c.recorded, c.told, c.silenced, c.told_at, c.acknowledged, c.severity,"
-				" c.fingerprint, c.value, c.slope, c.window_points, c.message"
+				" c.started_at, c.recorded, c.told, c.silenced, c.without_data, c.told_at,"
+				" c.acknowledged, c.severity, c.fingerprint, c.value, c.slope, c.window_points, c.message"
 				" FROM changed_state c WHERE c.place IS NULL",
 				SPI_OK_INSERT, inserted);
 	rows_end(rows);

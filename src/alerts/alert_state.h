@@ -18,16 +18,16 @@
 #define STATE_COLUMNS \
 	"s.metric, s.status, s.since, s.violations, s.recoveries, s.counted_at," \
 	" s.violating_since, s.missing_since, s.started_at, s.recorded, s.told," \
-	" s.silenced, s.told_at, s.acknowledged, s.severity, s.fingerprint, s.value, s.slope," \
-	" s.window_points"
+	" s.silenced, s.without_data, s.told_at, s.acknowledged, s.severity, s.fingerprint," \
+	" s.value, s.slope, s.window_points"
 
 enum StateColumn
 {
 	STATE_METRIC, STATE_STATUS, STATE_SINCE, STATE_VIOLATIONS,
 	STATE_RECOVERIES, STATE_COUNTED_AT, STATE_VIOLATING_SINCE,
 	STATE_MISSING_SINCE, STATE_STARTED_AT, STATE_RECORDED, STATE_TOLD,
-	STATE_SILENCED, STATE_TOLD_AT, STATE_ACKNOWLEDGED, STATE_SEVERITY, STATE_FINGERPRINT,
-	STATE_VALUE, STATE_SLOPE, STATE_WINDOW_POINTS,
+	STATE_SILENCED, STATE_WITHOUT_DATA, STATE_TOLD_AT, STATE_ACKNOWLEDGED,
+	STATE_SEVERITY, STATE_FINGERPRINT, STATE_VALUE, STATE_SLOPE, STATE_WINDOW_POINTS,
 	STATE_COLUMN_COUNT
 };
 

@@ -309,7 +309,7 @@ sample_of(const SeriesRow *row, Sample *sample)
 	sample->fingerprint = text_or(row, LOAD_FINGERPRINT, "");
 }
 
-/* The change of a state that is worth keeping; begun tells of an alert. */
+/* The change of a state that is worth keeping. */
 static void
 keep_row(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 		 const Condition *condition, const AlertState *before,
@@ -324,9 +324,10 @@ keep_row(Evaluation *e, const RuleRows *rule, const SeriesRow *row,
 	*kept = *after;
 	if (has_event)
 		add_event(e, rule, row, condition, kept, event);
-	else if (before->started_at == 0 && after->started_at != 0)
+	else if (after->started_at != 0 &&
+			 (before->started_at == 0 || before->status != after->status))
 	{
-		/* The cooldown holds the message back; view active_alert shows it. */
+		/* Nobody is told yet; view active_alert shows what is. */
 		memset(&held, 0, sizeof(held));
 		held.reason = after->status == ALERT_NO_DATA ? REASON_NO_DATA : REASON_NEW;
 		held.severity = after->severity;

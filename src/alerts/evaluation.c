@@ -106,6 +106,7 @@ alert_state_equal(const AlertState *a, const AlertState *b)
 		a->recorded == b->recorded &&
 		a->told == b->told &&
 		a->silenced == b->silenced &&
+		a->without_data == b->without_data &&
 		a->acknowledged == b->acknowledged &&
 		a->severity == b->severity &&
 		strcmp(a->fingerprint, b->fingerprint) == 0 &&
@@ -249,6 +250,7 @@ make_event(AlertState *state, const Circumstances *c, EventReason reason,
 		state->fingerprint = sample->fingerprint;
 	state->recorded = true;
 	state->silenced = c->muted;
+	state->without_data = (state->status == ALERT_NO_DATA);
 	if (!c->muted)
 	{
 		state->told = true;
@@ -282,7 +284,7 @@ tell(const Condition *rule, AlertState *state, const Sample *sample,
 	}
 	if (state->recorded && sample->has_value &&
 		state->status == ALERT_FIRING && state->recoveries == 0)
-		news = severity < state->severity ||
+		news = severity < state->severity || state->without_data ||
 			strcmp(sample->fingerprint, state->fingerprint) != 0;
 
 	/* What a silence covers is recorded at once, and not again. */
@@ -345,6 +347,7 @@ end_alert(AlertState *state, EventReason reason, AlertEvent *event)
 	state->recorded = false;
 	state->told = false;
 	state->silenced = false;
+	state->without_data = false;
 	state->acknowledged = false;
 	state->severity = NO_SEVERITY;
 	state->fingerprint = "";
@@ -407,6 +410,9 @@ with_alert(const Condition *rule, AlertState *state, const Sample *sample,
 {
 	if (verdict == VERDICT_VIOLATED)
 	{
+		/* who took note of a lack of data knows no more, unless he was told */
+		if (state->status == ALERT_NO_DATA && (!state->told || state->silenced))
+			state->acknowledged = false;
 		state->recoveries = 0;
 		set_status(state, ALERT_FIRING, c->now);
 	}

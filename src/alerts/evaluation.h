@@ -17,9 +17,10 @@
  * policy is to alert on that), and ends with one event "resolved", provided
  * that anything was recorded of it.  In between: a message that the cooldown
  * or a silence kept back goes out when that ends, unless somebody has
- * acknowledged it since; a changed fingerprint or a raised severity is news,
- * and what nobody acknowledged is repeated.  The
- * cooldown counts from the last firing message; a resolve does not end it.
+ * acknowledged it since; a changed fingerprint, a raised severity, and a value
+ * that violates where a lack of data was told, are news, and what nobody
+ * acknowledged is repeated.  That what fires has no data any more is no news.
+ * The cooldown counts from the last firing message; a resolve does not end it.
  *
  * A sample counts once, however often it is looked at.  NaN is no value; an
  * infinite value compares as the number it is, but is no point of a trend.
@@ -122,6 +123,7 @@ typedef struct AlertState
 	bool		recorded;		/* an event of it was made */
 	bool		told;			/* one that was not silenced */
 	bool		silenced;		/* the last one was */
+	bool		without_data;	/* the last one was of a lack of data */
 	bool		acknowledged;
 	int			severity;		/* of its last event, or NO_SEVERITY */
 	const char *fingerprint;	/* likewise, "" for none */

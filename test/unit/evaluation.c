@@ -301,6 +301,23 @@ check_missing(void)
 	check_course("and ends some day", &rule, MINUTE,
 				 "1 + = ++++++++++++ = ++++++++++++ =", "o dD dR dD");
 	check_course("it fires, and has no data", &rule, MINUTE, "2 + = 2 1", "fN d f oE");
+	check_course("what fires after a lack of data is told", &rule, MINUTE, "1 + = 2 2 1", "o dD fC f oE");
+	check_course("whoever acknowledged that lack", &rule, MINUTE, "1 + = a 2 2", "o dD fC f");
+	check_course("once", &rule, MINUTE, "1 + = 2 + = 2 + = 2", "o dD fC d f d f");
+	check_course("unless the lack was told again", &rule, MINUTE, "1 + = 2 ++++ = 2 2", "o dD fC dR fC f");
+	check_course("silenced", &rule, MINUTE, "1 + = m 2 2 u 2 2", "o dD fC- f fH f");
+	check_course("acknowledged within the silence", &rule, MINUTE, "1 + m = a 2 u 2", "o dD- fC- fH");
+	check_course("with what it fires for", &rule, MINUTE, "1 m + = 2 a u 2", "o dD- fC- f");
+	check_course("of nothing but the lack", &rule, MINUTE, "m 2 + = a 2 u 2", "fN- d f fH");
+	rule.resolve_periods = 2;
+	check_course("what recovers does not fire", &rule, MINUTE, "1 + = 1 2 1 1", "o dD d fC f oE");
+	rule.cooldown_us = 5 * MINUTE;
+	check_course("after the cooldown", &rule, MINUTE, "1 + = a 2 2 2 2 2 2", "o dD f f f f fC f");
+	check_course("with a value", &rule, MINUTE, "1 + = 2 2 2 2 x 2", "o dD f f f f f fC");
+	check_course("not if it is over", &rule, MINUTE, "1 + = 2 2 2 1 1", "o dD f f f f oE");
+	rule.resolve_periods = 1;
+	rule.cooldown_us = 3 * HOUR;
+	check_course("a lack that was held back", &rule, MINUTE, "2 1 ++= a 2 + 2", "fN oE d f fH");
 }
 
 static void
@@ -427,8 +444,45 @@ check_step(const Condition *rule, const AlertState *before,
 		printf("what was told is new\n");
 	if (event->reason == REASON_CHANGED && sample->severity < 0 &&
 		strcmp(before->fingerprint, sample->fingerprint) == 0 &&
-		before->severity <= rule->severity)
+		before->severity <= rule->severity && !before->without_data)
 		printf("nothing has changed\n");
+	if (after->without_data != (after->status == ALERT_NO_DATA))
+		printf("what was told is not what is remembered\n");
+}
+
+typedef enum Knowledge
+{
+	NOTHING, LACK_OF_DATA, THAT_IT_FIRES
+} Knowledge;
+
+static Knowledge
+knowledge_of(const AlertState *state)
+{
+	return state->started_at == 0 ? NOTHING :
+		state->status == ALERT_NO_DATA ? LACK_OF_DATA : THAT_IT_FIRES;
+}
+
+/* Where nothing keeps the message back, who is told learns that it fires. */
+static void
+check_knowledge(Knowledge *known, const Condition *rule,
+				const AlertState *before, const AlertState *after,
+				const Sample *sample, const Circumstances *c,
+				bool has_event, const AlertEvent *event)
+{
+	bool		cooling = before->told_at != 0 &&
+		Max(c->now - before->told_at, 0) < rule->cooldown_us;
+	bool		violated = !rule->trend && sample->has_value &&
+		!TIMESTAMP_NOT_FINITE(sample->at) &&
+		c->now - sample->at <= STALE && sample->at - c->now <= STALE &&
+		comparison_holds(rule->comparison, sample->value, rule->resolve_threshold);
+
+	if (after->started_at == 0)
+		*known = NOTHING;
+	else if (has_event && !event->silenced)
+		*known = knowledge_of(after);
+	if (after->status == ALERT_FIRING && violated && !c->muted && !cooling &&
+		*known != THAT_IT_FIRES)
+		printf("it fires, and nobody learns of that\n");
 }
 
 static void
@@ -440,6 +494,7 @@ check_any(void)
 	AlertState	state;
 	AlertState	before;
 	AlertEvent	event;
+	Knowledge	known = NOTHING;
 
 	new_state(&state);
 	for (int step = 0; step < STEPS; step++)
@@ -452,16 +507,22 @@ check_any(void)
 		if (below(40) == 0)
 			c.muted = !c.muted;
 		if (below(40) == 0)
+		{
 			state.acknowledged = (state.started_at != 0);
+			known = Max(known, knowledge_of(&state));
+		}
 		random_sample(&sample, c.now);
 		copy_state(&before, &state);
 		memset(&event, 0xaa, sizeof(event));
 		has_event = rule_evaluate(&rule, &state, &sample, &c, &event);
 		check_step(&rule, &before, &state, &sample, &c, has_event, &event);
+		check_knowledge(&known, &rule, &before, &state, &sample, &c, has_event, &event);
 
 		/* Looked at again, nothing is new. */
 		copy_state(&before, &state);
-		if (rule_evaluate(&rule, &state, &sample, &c, &event) && rule.for_us == 0)
+		has_event = rule_evaluate(&rule, &state, &sample, &c, &event);
+		check_knowledge(&known, &rule, &before, &state, &sample, &c, has_event, &event);
+		if (has_event && rule.for_us == 0)
 			printf("the same sample at the same time has an event, %s\n",
 				   event_reason_name(event.reason));
 		if (!alert_state_equal(&before, &state) && rule.for_us == 0)
