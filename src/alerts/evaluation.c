@@ -187,21 +187,20 @@ add_point(const Condition *rule, AlertState *state, const Sample *sample)
 static Verdict
 judge_trend(const Condition *rule, AlertState *state, const Sample *sample)
 {
-	double		slope;
+	double		slope = NAN;
 
-	if (!isfinite(sample->value))
-		return VERDICT_NONE;
-	add_point(rule, state, sample);
-	state->has_slope = false;
-	if (state->window_used < rule->window_samples)
-		return VERDICT_NONE;
-	slope = trend_slope(state->window, state->window_used);
-	if (isnan(slope))
-		return VERDICT_NONE;
-	state->has_slope = true;
+	if (isfinite(sample->value))
+	{
+		add_point(rule, state, sample);
+		if (state->window_used >= rule->window_samples)
+			slope = trend_slope(state->window, state->window_used);
+	}
+	state->has_slope = !isnan(slope);
 	state->slope = slope;
 	if (sample->value < rule->floor)
-		return VERDICT_HOLDS;
+		return VERDICT_HOLDS;	/* whatever the slope is */
+	if (!state->has_slope)
+		return VERDICT_NONE;
 	return (rule->decreasing ? -slope : slope) >= rule->min_slope ?
 		VERDICT_VIOLATED : VERDICT_HOLDS;
 }
@@ -370,12 +369,26 @@ rule_end(AlertState *state, TimestampTz now, EventReason reason,
 
 /* ---- what happens -------------------------------------------------------- */
 
+/* For so long an alert outlives its data. */
+static int64
+patience(const Condition *rule)
+{
+	switch (rule->no_data)
+	{
+		case NO_DATA_KEEP:
+			return KEEP_WITHOUT_DATA;
+		case NO_DATA_ALERT:
+			return ALERT_WITHOUT_DATA;
+		case NO_DATA_OK:
+			break;
+	}
+	return 0;
+}
+
 static bool
 without_data(const Condition *rule, AlertState *state, const Sample *sample,
 			 const Circumstances *c, AlertEvent *event)
 {
-	int64		missing = elapsed(state->missing_since, c->now);
-
 	clear_window(state);
 	if (state->status == ALERT_WARMING)
 		return false;
@@ -392,15 +405,13 @@ without_data(const Condition *rule, AlertState *state, const Sample *sample,
 		return begin_alert(rule, state, sample, c, event);
 	}
 
-	if (missing < ALERT_WITHOUT_DATA &&
-		rule->no_data == NO_DATA_ALERT)
-		set_status(state, ALERT_NO_DATA, c->now);
-	else if (!(missing < KEEP_WITHOUT_DATA &&
-			   rule->no_data == NO_DATA_KEEP))
+	if (elapsed(state->missing_since, c->now) >= patience(rule))
 	{
 		set_status(state, ALERT_NO_DATA, c->now);
 		return end_alert(state, REASON_NO_DATA, event);
 	}
+	if (rule->no_data == NO_DATA_ALERT)
+		set_status(state, ALERT_NO_DATA, c->now);
 	return tell(rule, state, sample, c, false, event);
 }
 
@@ -425,6 +436,14 @@ with_alert(const Condition *rule, AlertState *state, const Sample *sample,
 			set_status(state, ALERT_OK, c->now);
 			return end_alert(state, REASON_RESOLVED, event);
 		}
+	}
+	else if (sample->has_value &&
+			 elapsed(state->missing_since, c->now) >= Max(patience(rule), c->stale_us))
+	{
+		/* values that a window is not filled by */
+		state->missing_since = 0;
+		set_status(state, ALERT_WARMING, c->now);
+		return end_alert(state, REASON_NO_DATA, event);
 	}
 	return tell(rule, state, sample, c, false, event);
 }
@@ -467,30 +486,27 @@ rule_evaluate(const Condition *rule, AlertState *state, const Sample *sample,
 {
 	Sample		known = *sample;
 	Verdict		verdict = VERDICT_NONE;
+	bool		measured = sample->has_value && !isnan(sample->value);
 
 	forget_future(state, now->now);
-	known.has_value = sample->has_value && !isnan(sample->value);
-	if (known.has_value && !TIMESTAMP_NOT_FINITE(sample->at) &&
+	known.has_value = measured && !TIMESTAMP_NOT_FINITE(sample->at) &&
 		elapsed(sample->at, now->now) <= now->stale_us &&
-		elapsed(now->now, sample->at) <= now->stale_us)
-	{
-		state->missing_since = 0;
+		elapsed(now->now, sample->at) <= now->stale_us;
+	if (known.has_value)
 		verdict = judge(rule, state, &known);
-	}
 	else if (state->status == ALERT_WARMING && state->window_used == 0)
 		return false;
-	else
-	{
-		/* One that could not be measured may be so again soon. */
-		bool		wait = !known.has_value;
 
-		known.has_value = false;
-		if (state->missing_since == 0)
-			state->missing_since = now->now;
-		if (!wait || elapsed(state->missing_since, now->now) >= now->stale_us)
-			return without_data(rule, state, &known, now, event);
-	}
+	/* An alert needs more than values: a verdict. */
+	if (verdict != VERDICT_NONE || (known.has_value && state->started_at == 0))
+		state->missing_since = 0;
+	else if (state->missing_since == 0)
+		state->missing_since = now->now;
 
+	/* One that could not be measured may be so again soon. */
+	if (!known.has_value &&
+		(measured || elapsed(state->missing_since, now->now) >= now->stale_us))
+		return without_data(rule, state, &known, now, event);
 	if (state->started_at != 0)
 		return with_alert(rule, state, &known, now, verdict, event);
 	return without_alert(rule, state, &known, now, verdict, event);

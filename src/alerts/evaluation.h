@@ -7,7 +7,8 @@
  * Needs: nothing of the other modules, no catalog, no memory, no clock.
  *
  * What happens when:
- *		warming		no value was seen yet, or a trend's window is not full
+ *		warming		no value was seen yet, or a trend's window is not full, and
+ *					the value not below its floor
  *		ok			the last value does not violate the rule
  *		pending		it does, not yet often or long enough
  *		firing		it did often and long enough, and has not ceased to
@@ -23,7 +24,9 @@
  * The cooldown counts from the last firing message; a resolve does not end it.
  *
  * A sample counts once, however often it is looked at.  NaN is no value; an
- * infinite value compares as the number it is, but is no point of a trend.
+ * infinite value compares as the number it is, but is no point of a trend.  A
+ * trend that fires has no data for as long as its window is not full, unless
+ * the value is below its floor.
  */
 #ifndef DEPLOYDB_EVALUATION_H
 #define DEPLOYDB_EVALUATION_H
@@ -117,7 +120,7 @@ typedef struct AlertState
 	int			recoveries;
 	TimestampTz counted_at;		/* of the sample that was counted last */
 	TimestampTz violating_since;
-	TimestampTz missing_since;	/* without a value, or with an old one */
+	TimestampTz missing_since;	/* no value to go by, or an old one */
 
 	TimestampTz started_at;		/* the alert began; 0: there is none */
 	bool		recorded;		/* an event of it was made */

@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(160);
+SELECT plan(174);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -188,6 +188,25 @@ UPDATE deploydb.metric SET stale_after_seconds = 1 WHERE name = 'api.up';
 SELECT is(course('api_down', 'api.up', '{1}', 2070) || deploydb.evaluate_rules(minute(2072)), 'resolved1',
 	'and after three intervals, where it is good for less');
 DELETE FROM deploydb.metric WHERE name = 'api.up';
+SELECT is(course('api_down', 'api.up', '{1}', 2080) || deploydb.evaluate_rules(minute(2086)), 'resolved1', 'who knows that nobody pushes');
+SELECT deploydb.acknowledge('api_down', 'cron is off') \g /dev/null
+SELECT is(course('api_down', 'api.up', '{0}', 2087), '-', 'does not know that it is down');
+SELECT is((SELECT status || ' ' || message FROM deploydb.active_alert), 'firing The API has been down for 5 minutes; if a deployment is the cause, roll back',
+	'which the view shows at once');
+SELECT is(course('api_down', 'api.up', '{0,0,0,0,0}', 2088), '- - - changed -', 'and is told after the cooldown');
+SELECT is((SELECT acknowledged::text || told FROM deploydb.active_alert), 'falsetrue', 'whoever had acknowledged that there was no data');
+SELECT is(deploydb.evaluate_rules(minute(2100)), 0::bigint, 'that what fires has no data any more');
+SELECT is((SELECT status || ' ' || message FROM deploydb.active_alert), 'no_data api.up has no data any more', 'is shown');
+SELECT is(course('api_down', 'api.up', '{0,1}', 2101), '- resolved', 'and not told, so that a sparse source is not noisy');
+
+-- a trend whose window does not fill
+SELECT is(course('http_5xx_rate_trend_p1', 'http.error_rate.5xx', '{0.01,0.02,0.03}', 2200), '- - new', 'a trend');
+SELECT is(deploydb.evaluate_rules(minute(2209)), 0::bigint, 'and then a gap');
+SELECT is(course('http_5xx_rate_trend_p1', 'http.error_rate.5xx', '{0}', 2210), 'resolved', 'a value below the floor ends it');
+SELECT is(course('http_5xx_rate_trend_p1', 'http.error_rate.5xx', '{0.01,0.02,0.03}', 2220), '- - new', 'another one');
+SELECT is((SELECT string_agg(deploydb.evaluate_rules(minute(n - 3)) || course('http_5xx_rate_trend_p1', 'http.error_rate.5xx', '{0.03}', n), ' ')
+	FROM generate_series(2232, 2302, 10) n), '0- 0- 0- 0- 0- 0- 1- 0-', 'values that are too far apart end it as none would');
+SELECT is((SELECT reason FROM deploydb.alert_event ORDER BY id DESC LIMIT 1), 'no_data', 'which is why');
 DELETE FROM deploydb.metric_latest;
 DELETE FROM deploydb.alert_state;
 DELETE FROM deploydb.alert_event WHERE occurred_at >= minute(1999);

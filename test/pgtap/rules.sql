@@ -153,10 +153,10 @@ SELECT is(deploydb.reset_rule('insight_write_success_low'), true, 'and reset');
 -- what would become of samples
 SELECT is(transitions('http_latency_p95_p0', '0.5 1.5 1.5 1.5 0.5'), '01 ok, 02 pending, 03 firing new, 05 ok resolved', 'transitions');
 SELECT is(transitions('http_latency_p95_p0', '0.5 1.5 - NaN 1.5'), '01 ok, 02 pending, 05 firing new', 'no value counts for nothing');
-SELECT is(transitions('http_5xx_rate_trend_p1', '0.001 0.004 0.008 0.008 0.008'), '03 firing new, 05 ok resolved', 'of a trend');
+SELECT is(transitions('http_5xx_rate_trend_p1', '0.001 0.004 0.008 0.008 0.008'), '01 ok, 03 firing new, 05 ok resolved', 'of a trend');
 SELECT is(transitions('db_errors_rising', measured), expected, 'errors rise: ' || measured) FROM (VALUES
-	('8 11 14 17 20 23 23 23 23', '05 firing new, 08 ok resolved'), ('20 21.9 23.8 25.7 27.6 29.5 31.4', '05 ok'),
-	('1 4 7 10 13 16 19', '05 ok'), ('40 37 34 31 28 25', '05 ok')) AS v (measured, expected);
+	('8 11 14 17 20 23 23 23 23', '01 ok, 05 firing new, 08 ok resolved'), ('20 21.9 23.8 25.7 27.6 29.5 31.4', '05 ok'),
+	('1 4 7 10 13 16 19', '01 ok'), ('40 37 34 31 28 25', '05 ok')) AS v (measured, expected);
 SELECT is(transitions('webhook_backlog', measured), expected, 'messages pile up: ' || measured) FROM (VALUES
 	('101 101 101 101 101 101 51 50', '01 pending, 06 firing new, 08 ok resolved'), ('100 100 100 100 100 100 100', '01 ok'),
 	('101 101 101 101 101 100 101', '01 pending, 06 ok, 07 pending')) AS v (measured, expected);

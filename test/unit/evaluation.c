@@ -332,12 +332,28 @@ check_trends(void)
 	check_course("only new samples", &rule, MINUTE, "0 1 = = = 9", "w w w w w fN");
 	check_course("infinite is no point", &rule, MINUTE, "0 1 inf 3 2", "w w w fN oE");
 	rule.floor = 5;
-	check_course("a floor", &rule, MINUTE, "0 1 2 3 4 5 6", "w w o o o fN f");
+	check_course("a floor", &rule, MINUTE, "0 1 2 3 4 5 6", "o o o o o fN f");
+	check_course("what is below it ends, whatever the window holds", &rule, MINUTE,
+				 "4 5 6 x x x x x x 0 x x x x x x 0", "o o fN f f f f f f oE o o o o o d o");
+	rule.resolve_periods = 2;
+	check_course("as often as it must", &rule, MINUTE,
+				 "4 5 6 x x x x x x 0 x x x x x x 0", "o o fN f f f f f f f f f f f f f oE");
+	rule.resolve_periods = 1;
+	check_course("what is above it ends when its window does not fill", &rule, 10 * MINUTE,
+				 "5 = 6 = 7 = 8 =", "w w w w w w w w");
+	check_course("as it does without data", &rule, MINUTE,
+				 "4 5 6 x x x x x x 9 x x x x x x 9 ++= 9 9", "o o fN f f f f f f f f f f f f f f dD w w");
+	rule.no_data = NO_DATA_OK;
+	check_course("an infinite one, too", &rule, MINUTE, "4 5 6 inf inf inf inf inf inf 99", "o o fN f f f f f wD fN");
+	check_course("but not at once", &rule, MINUTE, "4 5 6 inf inf inf inf inf 99", "o o fN f f f f f f");
+	rule.no_data = NO_DATA_KEEP;
 	rule.floor = -INFINITY;
 	rule.decreasing = true;
 	check_course("downwards", &rule, MINUTE, "0 1 2 1 0 -1", "w w o o fN f");
 	check_course("a gap begins anew", &rule, MINUTE, "0 -1 -2 + = + -9 -9 -9",
-				 "w w fN f f f oE");
+				 "w w fN f wD w o");
+	check_course("while it is kept", &rule, MINUTE, "0 -1 -2 x x x x x x -9 -9 -9",
+				 "w w fN f f f f f f f f oE");
 }
 
 /* ---- any rule, any samples ------------------------------------------------------- */
@@ -409,8 +425,13 @@ check_step(const Condition *rule, const AlertState *before,
 		printf("%s, and an alert is %d\n", alert_status_name(after->status),
 			   after->started_at != 0);
 	if (after->started_at != 0 && after->missing_since != 0 &&
-		c->now - after->missing_since > ALERT_WITHOUT_DATA)
+		c->now - after->missing_since >
+		(rule->no_data == NO_DATA_ALERT ? ALERT_WITHOUT_DATA :
+		 rule->no_data == NO_DATA_KEEP ? KEEP_WITHOUT_DATA : STALE))
 		printf("an alert has no data for ever\n");
+	if (after->started_at != 0 && rule->trend && !after->has_slope &&
+		after->missing_since == 0 && after->value >= rule->floor)
+		printf("a trend fires without a slope, and no time runs\n");
 	if (after->window_used > rule->window_samples)
 		printf("a window has %d points of %d\n", after->window_used, rule->window_samples);
 	for (int i = 1; i < after->window_used; i++)
