@@ -175,6 +175,7 @@ CREATE FUNCTION deploydb.active_alerts()
 RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1
 BEGIN ATOMIC
 	SELECT COALESCE(jsonb_agg(
 		deploydb.alert_document(a.rule, a.series, a.metric, a.severity, 'firing', a.message, a.value, a.threshold,
@@ -192,6 +193,7 @@ CREATE FUNCTION deploydb.alert_history(max_rows integer DEFAULT 100)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
+SET extra_float_digits = 1
 AS $$
 BEGIN
 	IF max_rows IS NULL OR max_rows < 0 THEN

@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(174);
+SELECT plan(176);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -33,6 +33,9 @@ SELECT is((deploydb.active_alerts()->0) - 'labels', jsonb_build_object('id', 'ht
 	'message', 'Slow HTTP: one request in twenty takes 1.3 s or longer (limit 1 s)', 'value', 1.3, 'threshold', 1,
 	'occurredAt', '2030-01-01T00:02:00.000Z', 'series', '', 'acknowledged', false,
 	'runbook', 'docs/operations.md#http_latency_p95_p0'), 'in the application''s words');
+SET extra_float_digits = -15;
+SELECT is((SELECT a->>'value' FROM jsonb_array_elements(deploydb.active_alerts()) a), '1.3', 'with all digits');
+RESET extra_float_digits;
 SELECT is(deploydb.active_alerts()->0->'labels', jsonb_build_object('database', current_database(),
 	'environment', '', 'cluster_name', current_setting('cluster_name')), 'with its labels');
 SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{0.9}', 5), 'resolved', 'it resolves');
@@ -42,6 +45,9 @@ SELECT is((deploydb.alert_history(1)->0) - 'labels', jsonb_build_object('id', 'h
 	'message', 'Resolved after 3 min: http_latency_p95_p0; http.request.duration.p95 is 0.9', 'value', 0.9,
 	'threshold', 1, 'occurredAt', '2030-01-01T00:05:00.000Z', 'series', '', 'reason', 'resolved', 'silenced', false,
 	'runbook', 'docs/operations.md#http_latency_p95_p0'), 'the history has the end first');
+SET extra_float_digits = -15;
+SELECT is((SELECT array_agg(e->>'value') FROM jsonb_array_elements(deploydb.alert_history()) e), '{0.9,1.3}', 'a reader''s digits are not those of the history');
+RESET extra_float_digits;
 SELECT is((SELECT array_agg(e->>'status') FROM jsonb_array_elements(deploydb.alert_history()) e), '{resolved,firing}',
 	'and the beginning after it');
 
