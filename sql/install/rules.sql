@@ -52,7 +52,7 @@ CREATE TABLE deploydb.builtin_rule (
 	CONSTRAINT rule_no_data CHECK (no_data IN ('keep', 'alert', 'ok')),
 	CONSTRAINT rule_parent CHECK (parent <> id),
 	CONSTRAINT rule_labels CHECK (jsonb_typeof(labels) = 'object'
-		AND NOT jsonb_path_exists(labels, '$.* ? (@.type() != "string")')),
+		AND NOT jsonb_path_exists(labels, 'strict $.* ? (@.type() != "string")')),
 	CONSTRAINT rule_texts CHECK (octet_length(labels::text) <= 8000 AND length(message_en) <= 2000
 		AND length(message_zh) <= 2000 AND length(runbook) <= 2000
 		AND message_en ~ E'[^\\x01-\\x20]' AND message_zh ~ E'[^\\x01-\\x20]' AND runbook ~ E'[^\\x01-\\x20]')

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(137);
+SELECT plan(140);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -116,6 +116,10 @@ SELECT throws_ok('SELECT deploydb.set_rule(''x'', ' || call || ')', code, NULL, 
 	('''m'', comparison => ''>'', threshold => 1, parent => ''nothing''', '42704'),
 	('''m'', comparison => ''>'', threshold => 1, labels => ''[]''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, labels => ''{"a": 1}''', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, labels => ''{"a": ["b"]}''', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, labels => ''{"a": []}''', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, labels => ''{"a": {}}''', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, labels => ''"a"''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, min_slope => 1', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, message_en => repeat(''x'', 2001)', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, message_en => ''''', '22023'),
