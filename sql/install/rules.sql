@@ -226,10 +226,22 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	parent text;
+	known boolean;
 	children text;
 BEGIN
 	SELECT r.parent INTO parent FROM deploydb.alert_rule r WHERE r.id = rule;
-	IF NOT FOUND THEN
+	known := FOUND;
+	IF known AND parent IS NULL THEN
+		RETURN true;
+	END IF;
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'invalid_transaction_state',
+			MESSAGE = 'this is done at isolation level READ COMMITTED only',
+			DETAIL = 'A snapshot from before the lock would hide what others changed of the parents of rules.',
+			HINT = 'Call it outside of a transaction block, or after BEGIN ISOLATION LEVEL READ COMMITTED.';
+	END IF;
+	IF NOT known THEN
 		SELECT string_agg(r.id, ', ' ORDER BY r.id) INTO children FROM deploydb.alert_rule r WHERE r.parent = rule;
 		IF children IS NOT NULL THEN
 			RAISE EXCEPTION USING
@@ -240,7 +252,7 @@ BEGIN
 		END IF;
 		RETURN true;
 	END IF;
-	IF parent IS NOT NULL AND NOT EXISTS (SELECT FROM deploydb.alert_rule r WHERE r.id = parent) THEN
+	IF NOT EXISTS (SELECT FROM deploydb.alert_rule r WHERE r.id = parent) THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'undefined_object',
 			MESSAGE = format('rule "%s" does not exist', parent),

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(140);
+SELECT plan(143);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -153,6 +153,12 @@ SELECT is(deploydb.reset_rule(r), true, 'the child first: ' || r)
 FROM unnest('{w,v}'::text[]) WITH ORDINALITY AS u (r, n) ORDER BY n;
 SELECT is(deploydb.set_rule('insight_write_success_low', threshold => 0.9), false, 'a built-in parent is changed');
 SELECT is(deploydb.reset_rule('insight_write_success_low'), true, 'and reset');
+
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT is(deploydb.set_rule('v', 'm', comparison => '>', threshold => 1), true, 'with a snapshot of its own a transaction changes rules');
+SELECT throws_ok(c, '25000', 'this is done at isolation level READ COMMITTED only', c)
+FROM unnest(ARRAY['SELECT deploydb.set_rule(''v'', parent => ''api_down'')', 'SELECT deploydb.reset_rule(''v'')']) c;
+ROLLBACK;
 
 -- what would become of samples
 SELECT is(transitions('http_latency_p95_p0', '0.5 1.5 1.5 1.5 0.5'), '01 ok, 02 pending, 03 firing new, 05 ok resolved', 'transitions');
