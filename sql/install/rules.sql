@@ -228,6 +228,7 @@ DECLARE
 	parent text;
 	known boolean;
 	children text;
+	wrong text;
 BEGIN
 	SELECT r.parent INTO parent FROM deploydb.alert_rule r WHERE r.id = rule;
 	known := FOUND;
@@ -258,23 +259,26 @@ BEGIN
 			MESSAGE = format('rule "%s" does not exist', parent),
 			HINT = 'It would be the parent. View deploydb.alert_rule has the rules.';
 	END IF;
-	IF EXISTS (
+	-- what gets too deep below this rule an evaluation disables
+	wrong := (
 		WITH RECURSIVE ancestor AS (
 			SELECT r.parent AS id FROM deploydb.alert_rule r WHERE r.id = rule
 			UNION
 			SELECT r.parent FROM ancestor a JOIN deploydb.alert_rule r ON r.id = a.id)
-		SELECT FROM ancestor a WHERE a.id = rule)
-	THEN
+		SELECT CASE WHEN bool_or(a.id = rule) THEN 'It would be among its own parent''s parents.'
+			WHEN count(a.id) > 100 THEN 'It would have more than 100 parents above it.' END
+		FROM ancestor a);
+	IF wrong IS NOT NULL THEN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = format('rule "%s" cannot have the parent "%s"', rule, parent),
-			DETAIL = 'It would be among its own parent''s parents.';
+			DETAIL = wrong;
 	END IF;
 	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION deploydb.check_parents(text) IS
-	'Alerts: raises an error where a rule''s parent does not exist or is below it, or where it is gone and is a parent';
+	'Alerts: raises an error where a rule''s parent does not exist, is below it or has too many above it, or where the rule is gone and is a parent';
 REVOKE ALL ON FUNCTION deploydb.check_parents(text) FROM PUBLIC;
 
 -- Rows are written as they are: what a restore brings goes to own_rule itself.

@@ -54,10 +54,8 @@ typedef struct SeriesRow
 	bool		nulls[LOAD_COLUMN_COUNT];
 } SeriesRow;
 
-typedef enum Progress
-{
-	NOT_BEGUN, UNDER_WAY, DONE
-} Progress;
+/* Above a rule, each of which takes some of the stack. */
+#define MAX_PARENTS 100
 
 /*
  * The rows of one rule, which follow each other: one for each series of its
@@ -66,12 +64,13 @@ typedef enum Progress
  */
 typedef struct RuleRows
 {
+	struct RuleRows *parent;	/* NULL: there is none, or it does not matter */
 	const char *id;
 	const SeriesRow **rows;
 	int			count;
 	const Datum *values;		/* of the rule itself; NULL: it is no more */
 	const bool *nulls;
-	Progress	progress;
+	bool		done;
 	bool		fires;			/* known once done */
 	const char *fault;			/* found in this evaluation */
 } RuleRows;
@@ -385,41 +384,71 @@ is_of_other_metric(const RuleRows *rule, const SeriesRow *row)
 		!DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, now, then));
 }
 
+static bool
+is_enabled(const RuleRows *rule)
+{
+	return rule->values != NULL && !rule->nulls[RULE_ENABLED] &&
+		DatumGetBool(rule->values[RULE_ENABLED]);
+}
+
+/* As far as it matters; -1 where the rule is among them. */
+static int
+count_parents(const RuleRows *rule)
+{
+	int			count = 0;
+
+	for (const RuleRows *p = rule->parent; p != NULL && count <= MAX_PARENTS; p = p->parent)
+	{
+		if (p == rule)
+			return -1;
+		count++;
+	}
+	return count;
+}
+
+static void
+find_parents(Evaluation *e)
+{
+	for (int i = 0; i < e->count; i++)
+	{
+		RuleRows   *rule = &e->rules[i];
+
+		if (is_enabled(rule) && !rule->nulls[RULE_PARENT])
+			rule->parent = find_rule(e, TextDatumGetCString(rule->values[RULE_PARENT]));
+	}
+
+	/* A circle is broken by its first rule, and the others are none. */
+	for (int i = 0; i < e->count; i++)
+		if (count_parents(&e->rules[i]) < 0)
+		{
+			e->rules[i].fault = "its parents form a circle";
+			e->rules[i].parent = NULL;
+		}
+	for (int i = 0; i < e->count; i++)
+		if (count_parents(&e->rules[i]) > MAX_PARENTS)
+			e->rules[i].fault = psprintf("it has more than %d parents above it", MAX_PARENTS);
+}
+
 static void
 evaluate_rule(Evaluation *e, RuleRows *rule)
 {
-	const Datum *values = rule->values;
-	const bool *nulls = rule->nulls;
-	bool		enabled = values != NULL && !nulls[RULE_ENABLED] &&
-		DatumGetBool(values[RULE_ENABLED]);
+	bool		enabled = is_enabled(rule);
 	bool		parent_fires = false;
 	Condition	condition;
 
-	if (rule->progress == DONE)
+	if (rule->done)
 		return;
-	if (rule->progress == UNDER_WAY)
-	{
-		rule->fault = "its parents form a circle";
-		return;
-	}
-	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
-	rule->progress = UNDER_WAY;
-	if (enabled && !nulls[RULE_PARENT])
-	{
-		RuleRows   *parent = find_rule(e, TextDatumGetCString(values[RULE_PARENT]));
-
-		if (parent != NULL)
-		{
-			evaluate_rule(e, parent);
-			parent_fires = parent->fires;
-		}
-	}
+	rule->done = true;
 	if (enabled && rule->fault == NULL)
-		rule->fault = rule_condition(values, nulls, &condition);
-	rule->progress = DONE;
+		rule->fault = rule_condition(rule->values, rule->nulls, &condition);
 	if (rule->fault != NULL)
 		return;
+	if (rule->parent != NULL)
+	{
+		evaluate_rule(e, rule->parent);
+		parent_fires = rule->parent->fires;
+	}
 	for (int i = 0; i < rule->count; i++)
 	{
 		const SeriesRow *row = rule->rows[i];
@@ -482,6 +511,7 @@ evaluate_all(TimestampTz now)
 	e.circumstances.now = now;
 	load(now);
 	group_rows(&e);
+	find_parents(&e);
 	for (int i = 0; i < e.count; i++)
 		evaluate_rule(&e, &e.rules[i]);
 	disable_faulty(&e);

@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(143);
+SELECT plan(149);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -213,6 +213,20 @@ SELECT deploydb.set_rule('circle_b', clear => '{parent}') \g /dev/null
 SELECT is(deploydb.reset_rule(r), true, 'without ' || r) FROM unnest('{bad,worse,circle_a,circle_b,good}'::text[]) r;
 SELECT is(deploydb.evaluate_rules('2030-01-01 00:03Z'), 3::bigint, 'what fired ends with its rule');
 SELECT is((SELECT count(*) FROM deploydb.alert_state), 0::bigint, 'and nothing is left of it');
+
+-- a chain of parents
+SELECT bool_and(deploydb.set_rule('chain' || n, 'm', comparison => '>', threshold => 1, parent => 'chain' || NULLIF(n - 1, -1)))
+FROM generate_series(0, 100) n \g /dev/null
+SELECT throws_ok('SELECT deploydb.set_rule(''chain101'', ''m'', comparison => ''>'', threshold => 1, parent => ''chain100'')', '22023', 'rule "chain101" cannot have the parent "chain100"', 'parents are 100 at most');
+INSERT INTO deploydb.own_rule (id, metric, comparison, threshold, parent, changed_at, changed_by)
+SELECT 'chain' || n, 'm', '>', 1, 'chain' || n - 1, now(), 'test' FROM generate_series(101, 3000) n;
+SELECT is(deploydb.evaluate_rules('2030-01-01 00:04Z'), 101::bigint, 'a chain that evaded that is evaluated so far');
+SELECT is((SELECT count(*)::text || string_agg(DISTINCT fault, ',') FROM deploydb.alert_rule WHERE fault IS NOT NULL),
+	'2900it has more than 100 parents above it', 'and the rest disables itself');
+UPDATE deploydb.own_rule SET parent = 'chain' || NULLIF(substr(id, 6)::integer + 1, 3001) WHERE id ~ '^chain';
+DELETE FROM deploydb.rule_fault;
+SELECT is(deploydb.evaluate_rules('2030-01-01 00:05Z'), 101::bigint, 'whatever their names are');
+SELECT is((SELECT count(*) FROM deploydb.alert_rule WHERE fault IS NOT NULL), 2900::bigint, 'again');
 
 SELECT * FROM finish();
 DROP OWNED BY deploydb_test_operator;
