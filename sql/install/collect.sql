@@ -167,6 +167,10 @@ DECLARE
 	counted record;
 	rate double precision;
 	verdict text;
+	-- of the strictest rule, which one or two failures shall not violate
+	target double precision := (
+		SELECT max(r.threshold) FROM deploydb.alert_rule r
+		WHERE r.metric = 'insight.write.success_rate' AND r.comparison IN ('<', '<=') AND r.enabled);
 BEGIN
 	FOR watched IN SELECT * FROM deploydb.watched_table()
 	LOOP
@@ -177,7 +181,7 @@ BEGIN
 		FROM deploydb.write_window(deploydb.period_start('15 minutes'), watched.target) w
 		WHERE NOT w.others;
 		verdict := deploydb.write_verdict(counted.succeeded, counted.attempts,
-			(deploydb.wilson_bounds(counted.succeeded, counted.attempts)).high);
+			(deploydb.wilson_bounds(counted.succeeded, counted.attempts)).high, target);
 		rate := counted.succeeded::double precision / NULLIF(counted.attempts, 0);
 
 		metric := 'insight.write.success_rate';

@@ -201,7 +201,8 @@ GRANT EXECUTE ON FUNCTION deploydb.wilson_bounds(bigint, bigint) TO pg_monitor, 
 
 -- Below so many attempts not even a clean record shows that a target is met,
 -- one-sided, 95 %: 299 for 99 %.
-CREATE FUNCTION deploydb.write_verdict(succeeded bigint, attempts bigint, rate_high double precision)
+CREATE FUNCTION deploydb.write_verdict(succeeded bigint, attempts bigint, rate_high double precision,
+	target double precision DEFAULT NULL)
 RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -212,12 +213,12 @@ AS $$
 		WHEN t.target < 1 AND t.target > 0 AND attempts < ceil(ln(0.05) / ln(t.target)) THEN 'insufficient_data'
 		WHEN succeeded < t.target * attempts THEN 'breached'
 		ELSE 'ok' END
-	FROM (SELECT deploydb.setting('write_success_target')::double precision AS target) AS t
+	FROM (SELECT COALESCE(target, deploydb.setting('write_success_target')::double precision) AS target) AS t
 $$;
-COMMENT ON FUNCTION deploydb.write_verdict(bigint, bigint, double precision) IS
-	'Writes: whether deploydb.write_success_target is met, as far as the number of attempts can tell';
-REVOKE ALL ON FUNCTION deploydb.write_verdict(bigint, bigint, double precision) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deploydb.write_verdict(bigint, bigint, double precision) TO pg_monitor, pg_database_owner;
+COMMENT ON FUNCTION deploydb.write_verdict(bigint, bigint, double precision, double precision) IS
+	'Writes: whether a target, or with NULL deploydb.write_success_target, is met, as far as the number of attempts can tell';
+REVOKE ALL ON FUNCTION deploydb.write_verdict(bigint, bigint, double precision, double precision) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.write_verdict(bigint, bigint, double precision, double precision) TO pg_monitor, pg_database_owner;
 
 -- Percentiles of what came since then, by samples, and what came after the last.
 CREATE FUNCTION deploydb.write_latency(start timestamptz, schema text, name text,

@@ -71,7 +71,7 @@ END $$;
 CREATE FUNCTION burning() RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(b.burning::text, ' ' ORDER BY b.severity) FROM deploydb.burn_rates('w') b $$;
 
-SELECT plan(188);
+SELECT plan(196);
 
 SELECT throws_ok(format('SELECT deploydb.%s', format(f, p)), '22023', NULL, format('%s: period %s', f, p))
 FROM unnest('{write_success_rate(%s),write_stats(%s),write_failures(%s),write_history(%s)}'::text[]) f,
@@ -131,6 +131,7 @@ SELECT is(deploydb.setting('write_success_target'), '0.9999999', 'a target is as
 SELECT is(deploydb.write_verdict(99999995, 100000000, 0.99999998), 'ok', 'and is met so');
 SET deploydb.write_success_target = 0;
 SELECT is(deploydb.write_verdict(0, 5, (deploydb.wilson_bounds(0, 5)).high), 'ok', 'a target of 0 is always met');
+SELECT is(deploydb.write_verdict(0, 5, (deploydb.wilson_bounds(0, 5)).high, 0.99), 'breached', 'unlike another');
 RESET deploydb.write_success_target;
 
 -- the live counters, before the first sample and after it
@@ -451,6 +452,29 @@ SELECT deploydb.write_success_rate(p, 'w') AS rate FROM unnest('{1 minute,24 hou
 SELECT is((SELECT seq_scan - :scans FROM reads), 0::bigint, 'no sample is scanned');
 SELECT cmp_ok((SELECT idx_tup_fetch - :fetches FROM reads), '<=', 20::bigint, 'few are fetched');
 COMMIT;
+
+-- what the rules are given: enough to tell for each of them, whatever the target
+CREATE TABLE decision_insights (id integer PRIMARY KEY);
+SELECT deploydb.track('decision_insights') \g /dev/null
+CREATE FUNCTION published() RETURNS double precision LANGUAGE sql
+	AS $$ SELECT m.value FROM deploydb.measure_writes(now()) m WHERE m.metric = 'insight.write.success_rate' $$;
+DO $$ BEGIN
+	FOR i IN 1 .. 28 LOOP
+		INSERT INTO decision_insights VALUES (i);
+	END LOOP;
+END $$;
+SET deploydb.write_success_target = 0.9;
+SELECT is(string_agg(try(format('INSERT INTO decision_insights VALUES (%s)', n)), ' '), '23505 23505', 'two of 30 fail') FROM generate_series(1, 2) n;
+SELECT is((SELECT verdict FROM deploydb.write_stats('15 minutes', 'decision_insights')), 'ok', 'which a target of 0.9 allows');
+SELECT is(published(), NULL, 'and is too few for a threshold of 0.99');
+SELECT deploydb.set_rule('insight_write_success_low', threshold => 0.9) \g /dev/null
+SELECT is(published(), 28 / 30::float8, 'with this one it is told');
+SELECT deploydb.set_rule('strict', 'insight.write.success_rate', comparison => '<', threshold => 0.999) \g /dev/null
+SELECT is(published(), NULL, 'where no other is stricter');
+SELECT deploydb.reset_rule(r) FROM unnest('{strict,insight_write_success_low}'::text[]) r \g /dev/null
+SELECT is(try('INSERT INTO decision_insights VALUES (1)'), '23505', 'a third one');
+SELECT is(published(), 28 / 31::float8, 'is enough');
+RESET deploydb.write_success_target;
 
 -- rights
 SELECT is((SELECT string_agg(DISTINCT try(format('SET LOCAL ROLE deploydb_test_monitor; SELECT * FROM deploydb.%s', f)), ' ')
