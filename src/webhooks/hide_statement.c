@@ -12,10 +12,7 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -24,11 +21,11 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/elog.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "webhooks/hide_statement.h"
+#include "webhooks/secret_signs.h"
 
 PG_FUNCTION_INFO_V1(deploydb_hide_statement);
 
@@ -44,159 +41,6 @@ static TimestampTz telling_transaction = 0;
 
 static const char not_shown[] = "It is not shown, as it may hold a secret.";
 
-/*
- * What tells that a text has a secret, or could have one: one of the functions
- * that take a secret; or, beside the schema, what is named like a secret or looks
- * like an address or a key, as the function may be misspelled or another one.
- * Without the schema that is an application's own, and stays in the log.
- */
-#define SIGN_FUNCTION	0x01
-#define SIGN_SCHEMA		0x02
-#define SIGN_SECRET		0x04
-#define SIGN_VALUE		0x08
-#define SIGN_EXECUTE	0x10
-#define ANY_SIGN		0xff
-
-typedef struct Mark
-{
-	const char *text;
-	bool		whole_word;
-	int			sign;
-} Mark;
-
-static const Mark marks[] = {
-	{"add_webhook", true, SIGN_FUNCTION},
-	{"set_webhook_url", true, SIGN_FUNCTION},
-	{"set_webhook_secret", true, SIGN_FUNCTION},
-	{"deploydb", true, SIGN_SCHEMA},
-	{"secret", false, SIGN_SECRET},
-	{"://", false, SIGN_VALUE},
-	{"whsec_", false, SIGN_VALUE},
-	{"execute", true, SIGN_EXECUTE}
-};
-
-/* The signs whose marks begin with this character. */
-static uint8 begun_by[256];
-
-/* Those of the session's prepared statements, which EXECUTE runs by name. */
-static int	prepared_signs = 0;
-
-/*
- * Start of the statement at whose parsing search_path named the schema: the
- * functions that it calls have another one.
- */
-static TimestampTz named_by_path_since = 0;
-
-static bool
-is_word(char c)
-{
-	return IS_HIGHBIT_SET(c) || isalnum((unsigned char) c) || c == '_' || c == '$';
-}
-
-static bool
-is_marked(const char *text, size_t length, size_t at, const Mark *mark)
-{
-	size_t		end = at + strlen(mark->text);
-
-	return end <= length &&
-		pg_strncasecmp(text + at, mark->text, end - at) == 0 &&
-		(!mark->whole_word ||
-		 ((at == 0 || !is_word(text[at - 1])) &&
-		  (end == length || !is_word(text[end]))));
-}
-
-/* Of those that are wanted, in one pass. */
-static int
-find_signs(const char *text, size_t length, int wanted)
-{
-	int			signs = 0;
-
-	for (size_t at = 0; at < length; at++)
-	{
-		int			possible = begun_by[(unsigned char) text[at]] & wanted & ~signs;
-
-		for (size_t i = 0; possible != 0 && i < lengthof(marks); i++)
-		{
-			if ((marks[i].sign & possible) &&
-				is_marked(text, length, at, &marks[i]))
-				signs |= marks[i].sign;
-		}
-	}
-	return signs & SIGN_EXECUTE ? signs | prepared_signs : signs;
-}
-
-static int
-signs_of(const char *text)
-{
-	return text != NULL ? find_signs(text, strlen(text), ANY_SIGN) : 0;
-}
-
-/*
- * Of the client's message, all of which others see while any statement of it
- * runs.  Looked for once in each, as it may have thousands of statements, or of
- * lines to be logged.
- */
-static int
-message_signs(void)
-{
-	static const char *message = NULL;
-	static TimestampTz came = 0;
-	static int	signs = 0;
-
-	if (message != debug_query_string ||
-		came != GetCurrentStatementStartTimestamp())
-		signs = signs_of(debug_query_string);
-	message = debug_query_string;
-	came = GetCurrentStatementStartTimestamp();
-	return signs;
-}
-
-/* What "$user" stands for in search_path: looked up when the role has changed. */
-static bool
-role_names_schema(void)
-{
-	static Oid	looked_up = InvalidOid;
-	static bool names = false;
-	Oid			role;
-	int			unused;
-
-	GetUserIdAndSecContext(&role, &unused);
-	if (role != looked_up)
-	{
-		const char *name = GetConfigOption("role", true, false);
-
-		if (name == NULL || strcmp(name, "none") == 0)
-			name = GetConfigOption("session_authorization", true, false);
-		names = name != NULL && strcmp(name, "deploydb") == 0;
-		looked_up = role;
-	}
-	return names;
-}
-
-/*
- * No look into the catalogs: an error may have ended the transaction.  Asked at
- * each parsing, so what most paths lack is looked for first.
- */
-static bool
-path_names_schema(void)
-{
-	const char *path = namespace_search_path ? namespace_search_path : "";
-
-	return (strpbrk(path, "dD") != NULL &&
-			find_signs(path, strlen(path), SIGN_SCHEMA)) ||
-		(strstr(path, "$user") != NULL && role_names_schema()) ||
-		(named_by_path_since != 0 &&
-		 named_by_path_since == GetCurrentStatementStartTimestamp());
-}
-
-static bool
-tells(int signs)
-{
-	return (signs & SIGN_FUNCTION) ||
-		((signs & (SIGN_SECRET | SIGN_VALUE)) &&
-		 ((signs & SIGN_SCHEMA) || path_names_schema()));
-}
-
 /* Other sessions see it no longer. */
 static void
 hide_activity(void)
@@ -210,28 +54,56 @@ begins(const char *text, const char *with)
 	return text != NULL && strncmp(text, with, strlen(with)) == 0;
 }
 
+static bool
+is_plan(const char *message)
+{
+	return begins(message, "duration: ") && strstr(message, " plan:\n") != NULL;
+}
+
+/* A statement's own function, or EXECUTE, has told. */
+static bool
+has_told(const ErrorData *edata)
+{
+	return telling_since != 0 &&
+		(telling_since == GetCurrentStatementStartTimestamp() ||
+		 (telling_transaction == GetCurrentTransactionStartTimestamp() &&
+		  is_plan(edata->message)));
+}
+
+/* Of a row of ours, through whatever view or function. */
+static bool
+is_of_table(const ErrorData *edata)
+{
+	return edata->schema_name != NULL && strcmp(edata->schema_name, "deploydb") == 0;
+}
+
 /*
  * A prepared statement's text is in the detail of what logs its EXECUTE, that of
  * a statement within another one is in the message, and values are in context
  * and detail: of these together it is asked.  Between messages there is no text
- * of the client's, as in a process without a client, such as the monitor.
+ * of the client's, as in a process without a client, such as the monitor, whose
+ * own messages are left alone.
  */
 static int
 line_signs(const ErrorData *edata)
 {
-	int			signs = signs_of(edata->message);
+	bool		of_client = debug_query_string != NULL;
+	bool		of_table = is_of_table(edata);
+	int			signs = signs_of(edata->internalquery);
 
-	if (telling_since != 0 &&
-		(telling_since == GetCurrentStatementStartTimestamp() ||
-		 (begins(edata->message, "duration: ") &&
-		  telling_transaction == GetCurrentTransactionStartTimestamp())))
+	if (has_told(edata))
 		signs |= SIGN_FUNCTION | SIGN_SCHEMA;
-	if (debug_query_string == NULL)
-		return begins(edata->message, "duration: ") ||
-			begins(edata->message, "AUDIT: ") ? signs : 0;
-	return signs | message_signs() | signs_of(edata->detail) |
-		signs_of(edata->internalquery) |
-		(signs_of(edata->context) & SIGN_VALUE);
+	if (of_table)
+		signs |= SIGN_SCHEMA;
+	if (tells_by_itself(signs_of(edata->context)))
+		signs |= SIGN_FUNCTION;
+	if (of_client)
+		signs |= signs_of_message() | (signs_of(edata->context) & SIGN_VALUE);
+	if (of_client || of_table)
+		signs |= signs_of(edata->detail);
+	if (of_client || is_plan(edata->message) || begins(edata->message, "AUDIT: "))
+		signs |= signs_of(edata->message);
+	return signs;
 }
 
 /* Has such an error something of the statement in its own text? */
@@ -247,6 +119,7 @@ quotes_statement(const ErrorData *edata, int signs)
 		case ERRCODE_INVALID_DATETIME_FORMAT:
 		case ERRCODE_UNDEFINED_COLUMN:
 		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_INVALID_SCHEMA_NAME:
 		case ERRCODE_NAME_TOO_LONG:
 			/* a name alone may be that of an application's function */
 			return (signs & (SIGN_SCHEMA | SIGN_VALUE)) ||
@@ -257,13 +130,14 @@ quotes_statement(const ErrorData *edata, int signs)
 	}
 }
 
-/* Has the detail the row, or a value? */
+/* Has the detail the row, or a value?  That of a LOG has parameters, or statistics. */
 static bool
 detail_quotes(const ErrorData *edata)
 {
-	return edata->elevel == LOG ||
+	return (edata->elevel == LOG && !begins(edata->detail, "! ")) ||
 		edata->sqlerrcode == ERRCODE_CHECK_VIOLATION ||
 		edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION ||
+		is_of_table(edata) ||
 		(signs_of(edata->detail) & SIGN_VALUE);
 }
 
@@ -287,7 +161,7 @@ cut_message(char *message)
 	cut(message, debug_query_string);
 	if (message == NULL)
 		return;
-	if (begins(message, "duration: "))
+	if (is_plan(message))
 		cut(message, "\n");
 	else if (begins(message, "AUDIT: "))
 	{
@@ -355,37 +229,53 @@ hide_statement(ErrorData *edata)
 		previous_hook(edata);
 }
 
-/*
- * Of the statement itself: its text may be one of thousands, in a string that a
- * function executes or in that function's body.
- */
-static int
-query_signs(const char *text, const Query *query)
+/* What it runs by EXECUTE, also within EXPLAIN or CREATE TABLE AS; NULL for none. */
+static const char *
+executed_name(Node *statement)
 {
-	if (text == NULL)
-		return 0;
-	if (text == debug_query_string)
-		return message_signs();
-	if (query->stmt_location > 0)
-		text += query->stmt_location;
-	if (query->stmt_location < 0 || query->stmt_len <= 0)
-		return signs_of(text);
-	return find_signs(text, query->stmt_len, ANY_SIGN);
+	while (statement != NULL)
+	{
+		switch (nodeTag(statement))
+		{
+			case T_ExecuteStmt:
+				return ((ExecuteStmt *) statement)->name;
+			case T_ExplainStmt:
+				statement = ((ExplainStmt *) statement)->query;
+				break;
+			case T_CreateTableAsStmt:
+				statement = ((CreateTableAsStmt *) statement)->query;
+				break;
+			case T_Query:
+				statement = ((Query *) statement)->utilityStmt;
+				break;
+			default:
+				return NULL;
+		}
+	}
+	return NULL;
+}
+
+static void
+statement_tells(void)
+{
+	telling_since = GetCurrentStatementStartTimestamp();
+	telling_transaction = GetCurrentTransactionStartTimestamp();
+	hide_activity();
 }
 
 static void
 hide_utility(const char *text, Query *query)
 {
-	int			signs = query_signs(text, query);
+	int			signs = signs_of_statement(text, query->stmt_location, query->stmt_len);
+	const char *executed = executed_name(query->utilityStmt);
 
-	if (IsA(query->utilityStmt, PrepareStmt))
-		prepared_signs |= (signs & (SIGN_FUNCTION | SIGN_SCHEMA | SIGN_SECRET)) |
-			(path_names_schema() ? SIGN_SCHEMA : 0);
-	if (tells(signs))
-	{
-		query->queryId = 0;
+	if (executed != NULL && tells(signs | signs_of_executed(executed)))
+		statement_tells();
+	else if (tells(signs))
 		hide_activity();
-	}
+	else
+		return;
+	query->queryId = 0;
 }
 
 /*
@@ -399,13 +289,10 @@ statement_parsed(ParseState *pstate, Query *query, JumbleState *jumble)
 {
 	if (next_analyze)
 		next_analyze(pstate, query, jumble);
-	if (path_names_schema())
-	{
-		named_by_path_since = GetCurrentStatementStartTimestamp();
-		/* other sessions, and the postmaster, do not know this path */
-		if (tells(message_signs()))
-			hide_activity();
-	}
+	note_path();
+	/* other sessions, and the postmaster, do not know this path */
+	if (path_names_schema() && tells(signs_of_message()))
+		hide_activity();
 	if (query->utilityStmt != NULL && !creating_extension)
 		hide_utility(pstate->p_sourcetext, query);
 }
@@ -413,13 +300,7 @@ statement_parsed(ParseState *pstate, Query *query, JumbleState *jumble)
 void
 hide_statement_init(void)
 {
-	for (size_t i = 0; i < lengthof(marks); i++)
-	{
-		unsigned char first = (unsigned char) marks[i].text[0];
-
-		begun_by[first] |= marks[i].sign;
-		begun_by[pg_ascii_toupper(first)] |= marks[i].sign;
-	}
+	secret_signs_init();
 	previous_hook = emit_log_hook;
 	emit_log_hook = hide_statement;
 	next_analyze = post_parse_analyze_hook;
@@ -434,8 +315,6 @@ hide_statement_init(void)
 Datum
 deploydb_hide_statement(PG_FUNCTION_ARGS pg_attribute_unused())
 {
-	telling_since = GetCurrentStatementStartTimestamp();
-	telling_transaction = GetCurrentTransactionStartTimestamp();
-	hide_activity();
+	statement_tells();
 	PG_RETURN_BOOL(true);
 }

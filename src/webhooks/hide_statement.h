@@ -4,7 +4,7 @@
  *		of pg_stat_activity and of pg_stat_statements.
  *
  * Gives: hide_statement_init(), which _PG_init calls once, preloaded or not.
- * Needs: nothing of the other modules.
+ * Needs: secret_signs.h.
  *
  * A line of the log about an error in such a statement comes without the
  * statement, its context and its parameters; one that quotes it, as an error of
