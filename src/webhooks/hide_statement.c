@@ -14,11 +14,13 @@
 
 #include "access/xact.h"
 #include "commands/extension.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/backend_status.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
@@ -31,6 +33,11 @@ PG_FUNCTION_INFO_V1(deploydb_hide_statement);
 
 static emit_log_hook_type previous_hook = NULL;
 static post_parse_analyze_hook_type next_analyze = NULL;
+static ExecutorRun_hook_type next_run = NULL;
+static ProcessUtility_hook_type next_utility = NULL;
+
+/* Has a message of this session told?  Before, none is asked when it is run. */
+static bool told = false;
 
 /*
  * Start of the statement in which one of the functions was called, and of the
@@ -280,8 +287,9 @@ hide_utility(const char *text, Query *query)
 
 /*
  * What may never call the function, as EXPLAIN or PREPARE does, is hidden from
- * other sessions here; and pg_stat_statements, which keeps the text of a
- * utility command as it is, keeps none without an id.  An extension's script,
+ * other sessions here, and from the postmaster, who all know but the beginning of
+ * a text, and not its search_path; and pg_stat_statements, which keeps the text of
+ * a utility command as it is, keeps none without an id.  An extension's script,
  * whose statements all have the whole of it as their text, has no secret.
  */
 static void
@@ -290,11 +298,39 @@ statement_parsed(ParseState *pstate, Query *query, JumbleState *jumble)
 	if (next_analyze)
 		next_analyze(pstate, query, jumble);
 	note_path();
-	/* other sessions, and the postmaster, do not know this path */
-	if (path_names_schema() && tells(signs_of_message()))
+	if (tells(signs_of_message()))
+	{
+		told = true;
 		hide_activity();
+	}
 	if (query->utilityStmt != NULL && !creating_extension)
 		hide_utility(pstate->p_sourcetext, query);
+}
+
+/* The extended protocol shows the text again each time that it is run. */
+static inline void
+hide_shown_again(void)
+{
+	if (told && tells(signs_of_message()))
+		hide_activity();
+}
+
+static void
+run_hidden(QueryDesc *query, COMPAT_RUN_PARAMETERS)
+{
+	hide_shown_again();
+	next_run(query, COMPAT_RUN_ARGUMENTS);
+}
+
+static void
+run_utility_hidden(PlannedStmt *statement, const char *text, bool read_only,
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *environment, DestReceiver *receiver,
+				   QueryCompletion *completion)
+{
+	hide_shown_again();
+	next_utility(statement, text, read_only, context, params, environment,
+				 receiver, completion);
 }
 
 void
@@ -306,6 +342,11 @@ hide_statement_init(void)
 	next_analyze = post_parse_analyze_hook;
 	/* whose last argument is const on some majors */
 	post_parse_analyze_hook = (post_parse_analyze_hook_type) statement_parsed;
+	next_run = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
+	ExecutorRun_hook = run_hidden;
+	next_utility = ProcessUtility_hook ? ProcessUtility_hook :
+		standard_ProcessUtility;
+	ProcessUtility_hook = run_utility_hidden;
 }
 
 /*

@@ -9,7 +9,7 @@
  * A line of the log about an error in such a statement comes without the
  * statement, its context and its parameters; one that quotes it, as an error of
  * syntax does, does not come at all; log_statement and its kin, pgaudit too, log
- * that there was one.
+ * that there was one.  So does pg_stat_activity, in other words.
  */
 #ifndef DEPLOYDB_HIDE_STATEMENT_H
 #define DEPLOYDB_HIDE_STATEMENT_H

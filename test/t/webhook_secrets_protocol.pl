@@ -165,5 +165,30 @@ hidden('COPY by a trigger', sub { $_[0]->do('COPY own FROM stdin'); $_[0]->pg_pu
 hidden('by the name of a function\'s owner', statements("SELECT own_definer('$url')", "SELECT own_static('$url')"));
 hidden('a schema', statements("SELECT deploydb.set_webhook_secret('first', \"$secret\".f())"));
 
+# What others see of what works
+my $update = "UPDATE webhook_secret SET url = '$url' WHERE webhook = \$1";
+hidden('by the extended protocol', sub { extended($_[0], "SELECT deploydb.set_webhook_url(\$1, '$url')", 'first') });
+hidden('EXPLAIN by the extended protocol', sub { extended($_[0], "EXPLAIN SELECT deploydb.set_webhook_url(\$1, '$url')", 'first') });
+hidden('by search_path and the extended protocol', sub { $_[0]->do('SET search_path = deploydb'); extended($_[0], $update, 'nobody') });
+hidden('by role and the extended protocol', sub { extended($_[0], $update, 'nobody') }, 'deploydb');
+hidden('what is named late', statements("WITH v(u) AS (VALUES ('$url')) UPDATE /*" . 'x' x 2000 . '*/ deploydb.webhook_secret SET url = v.u FROM v WHERE false'));
+my $seen = hidden('a deadlock', sub {
+	my ($one) = @_;
+	my $other = session();
+	my $change = "UPDATE webhook_secret SET url = '$url/' WHERE webhook = \$1";
+	$one->do('SET deadlock_timeout = 60000; SET search_path = deploydb; BEGIN');
+	extended($one, $change, 'first');
+	$other->do('BEGIN');
+	$other->do(q{SELECT FROM own_view WHERE webhook = 'second' FOR UPDATE});
+	my $waits = $one->prepare($change, { pg_prepare_now => 1, pg_async => 1 });
+	$waits->execute('second');
+	ok($node->poll_query_until('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $one->{pg_pid}"), 'it waits');
+	is($node->safe_psql('postgres', $shown), 0, '... and nobody sees what for');
+	$other->do(q{SELECT FROM own_view WHERE webhook = 'first' FOR UPDATE});
+	$other->disconnect;
+	$one->pg_result;
+});
+like($seen, qr/deadlock detected/, '... but that there was one');
+
 $node->stop;
 done_testing();
