@@ -27,26 +27,29 @@
 #define SIGN_EXECUTE	0x10
 #define ANY_SIGN		0xff
 
+/* Looked for by a character of it that is rare in SQL. */
 typedef struct Mark
 {
 	const char *text;
+	char		rare;
 	bool		whole_word;
 	int			sign;
 } Mark;
 
 static const Mark marks[] = {
-	{"add_webhook", true, SIGN_FUNCTION},
-	{"set_webhook_url", true, SIGN_FUNCTION},
-	{"set_webhook_secret", true, SIGN_FUNCTION},
-	{SCHEMA, true, SIGN_SCHEMA},
-	{"secret", false, SIGN_SECRET},
-	{"://", false, SIGN_VALUE},
-	{"whsec_", false, SIGN_VALUE},
-	{"execute", true, SIGN_EXECUTE}
+	{"add_webhook", 'k', true, SIGN_FUNCTION},
+	{"set_webhook_url", 'k', true, SIGN_FUNCTION},
+	{"set_webhook_secret", 'k', true, SIGN_FUNCTION},
+	{SCHEMA, 'y', true, SIGN_SCHEMA},
+	{"secret", 'c', false, SIGN_SECRET},
+	{"://", ':', false, SIGN_VALUE},
+	{"whsec_", 'w', false, SIGN_VALUE},
+	{"execute", 'x', true, SIGN_EXECUTE}
 };
 
-/* The signs whose marks begin with this character. */
-static uint8 begun_by[256];
+/* The signs whose marks have this character, and where it is in each mark. */
+static uint8 signs_with[256];
+static size_t place_of_rare[lengthof(marks)];
 
 /* The role whose name was looked up at last, and whether it is the schema's. */
 static Oid	known_role = InvalidOid;
@@ -63,10 +66,11 @@ secret_signs_init(void)
 {
 	for (size_t i = 0; i < lengthof(marks); i++)
 	{
-		unsigned char first = (unsigned char) marks[i].text[0];
+		unsigned char rare = (unsigned char) marks[i].rare;
 
-		begun_by[first] |= marks[i].sign;
-		begun_by[pg_ascii_toupper(first)] |= marks[i].sign;
+		place_of_rare[i] = strchr(marks[i].text, rare) - marks[i].text;
+		signs_with[rare] |= marks[i].sign;
+		signs_with[pg_ascii_toupper(rare)] |= marks[i].sign;
 	}
 }
 
@@ -90,7 +94,7 @@ is_marked(const char *text, size_t length, size_t at, const Mark *mark)
 
 static int	signs_of_named(const char *text, size_t length);
 
-/* Of those that are wanted, in one pass. */
+/* Of those that are wanted, in one pass; each message is looked through. */
 static int
 find_signs(const char *text, size_t length, int wanted)
 {
@@ -98,16 +102,16 @@ find_signs(const char *text, size_t length, int wanted)
 
 	for (size_t at = 0; at < length; at++)
 	{
-		int			possible = begun_by[(unsigned char) text[at]] & wanted & ~signs;
+		int			possible = signs_with[(unsigned char) text[at]] & wanted & ~signs;
 
 		for (size_t i = 0; possible != 0 && i < lengthof(marks); i++)
 		{
-			size_t		end;
+			size_t		begin = at - place_of_rare[i];
+			size_t		end = begin + strlen(marks[i].text);
 
-			if (!(marks[i].sign & possible) ||
-				!is_marked(text, length, at, &marks[i]))
+			if (!(marks[i].sign & possible) || at < place_of_rare[i] ||
+				!is_marked(text, length, begin, &marks[i]))
 				continue;
-			end = at + strlen(marks[i].text);
 			signs |= marks[i].sign == SIGN_EXECUTE ?
 				signs_of_named(text + end, length - end) : marks[i].sign;
 		}
