@@ -265,6 +265,15 @@ compat_create_wait_event_set(int events)
 #endif
 }
 
+/* A session's transactions may take their time: from 17 on a setting limits it. */
+static inline void
+compat_no_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
 /* A wait event by its name, which pg_stat_activity shows from 17 on. */
 static inline uint32
 compat_wait_event(const char *name)

@@ -294,7 +294,7 @@ BEGIN
 	END IF;
 	metric := 'insight.coverage';
 	series := '';
-	counts := string_to_array(deploydb.query_as_owner(records::regclass::oid::bigint, format(
+	counts := string_to_array(deploydb.query_as_owner(metric, records::regclass::oid::bigint, format(
 		'SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM %s i WHERE i.decision_id = d."decisionId"))'
 		'  || ''/'' || count(*)'
 		' FROM (SELECT DISTINCT r."decisionId" FROM ('
@@ -328,7 +328,7 @@ BEGIN
 	END IF;
 	metric := 'decision.confidence.p50';
 	series := '';
-	value := deploydb.query_as_owner(records::regclass::oid::bigint, format(
+	value := deploydb.query_as_owner(metric, records::regclass::oid::bigint, format(
 		'SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY r.confidence::double precision)'
 		' FROM (SELECT n.confidence, n."isSimulation" FROM %s n'
 		'  WHERE n."timestamp" > %L AND n."timestamp" <= %L ORDER BY n."timestamp" DESC LIMIT 10000) r'
@@ -532,7 +532,8 @@ BEGIN
 			JOIN deploydb.metric m ON m.name = b.name
 		WHERE b.collector IS NOT NULL AND m.enabled AND (NOT b.needs_preload OR deploydb.is_preloaded())
 			AND NOT EXISTS (SELECT FROM deploydb.metric_latest l
-				WHERE l.metric = b.name AND l.at <= now AND l.at > now - make_interval(secs => b.every_seconds))
+				WHERE l.metric = b.name AND (l.at <= now AND l.at > now - make_interval(secs => b.every_seconds)
+					OR (l.readings ->> 'left_out_until')::timestamptz > now))
 		GROUP BY b.collector
 	LOOP
 		BEGIN

@@ -536,10 +536,10 @@ COMMENT ON FUNCTION deploydb.record_own_metric(text, double precision, text, boo
 	'Monitoring: keeps what a metric''s query gave, and disables it where it fails again and again';
 REVOKE ALL ON FUNCTION deploydb.record_own_metric(text, double precision, text, boolean) FROM PUBLIC;
 
-CREATE FUNCTION deploydb.query_as_owner(relation bigint, query text)
+CREATE FUNCTION deploydb.query_as_owner(metric text, relation bigint, query text)
 RETURNS text
 AS 'MODULE_PATHNAME', 'deploydb_query_as_owner'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION deploydb.query_as_owner(bigint, text) IS
-	'Monitoring: the one value that a query gives, as text, run as the owner of a relation; a part of collect_metrics()';
-REVOKE ALL ON FUNCTION deploydb.query_as_owner(bigint, text) FROM PUBLIC;
+COMMENT ON FUNCTION deploydb.query_as_owner(text, bigint, text) IS
+	'Monitoring: the one value that the query of a built-in metric gives, as text, run as the owner of a relation; a part of collect_metrics()';
+REVOKE ALL ON FUNCTION deploydb.query_as_owner(text, bigint, text) FROM PUBLIC;

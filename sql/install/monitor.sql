@@ -288,6 +288,31 @@ COMMENT ON FUNCTION deploydb.record_monitor_error(text) IS
 	'Monitoring: keeps an error of the monitor for worker_status';
 REVOKE ALL ON FUNCTION deploydb.record_monitor_error(text) FROM PUBLIC;
 
+-- A metric that ended the monitor would end the next one, too: its failures are
+-- counted, and a built-in one is left out for a while.
+CREATE FUNCTION deploydb.record_end(metric text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	reason text := 'the monitor ended while it was measured';
+	until timestamptz := clock_timestamp() + interval '1 hour';
+BEGIN
+	PERFORM deploydb.record_monitor_error(format('metric %s: %s', metric, reason));
+	IF EXISTS (SELECT FROM deploydb.builtin_metric b WHERE b.name = metric) THEN
+		RETURN deploydb.record_metric(metric, '', clock_timestamp(), NULL,
+			error => format('%s; left out until %s', reason, to_char(until, 'HH24:MI:SS TZ')),
+			readings => jsonb_build_object('left_out_until', until));
+	END IF;
+	RETURN deploydb.record_own_metric(metric, NULL, reason, false);
+END
+$$;
+COMMENT ON FUNCTION deploydb.record_end(text) IS
+	'Monitoring: blames a metric, read as somebody else, for the end of the monitor';
+REVOKE ALL ON FUNCTION deploydb.record_end(text) FROM PUBLIC;
+
 -- Events are numbered in the order of their commits, as one evaluation runs at
 -- a time.
 CREATE FUNCTION deploydb.notify_events()

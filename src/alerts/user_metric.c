@@ -38,6 +38,7 @@
 #include "compat.h"
 #include "settings.h"
 #include "verify/owner.h"
+#include "worker/slots.h"
 #include "worker/unit.h"
 
 PG_FUNCTION_INFO_V1(deploydb_add_metric);
@@ -163,6 +164,14 @@ execute_restricted(const UserQuery *q, MemoryContext context)
 	return value;
 }
 
+/* A FATAL error, which a query can have any of its own become, tells nobody else. */
+static void
+note_metric(const char *metric)
+{
+	if (slots_there())
+		slot_note_metric(MyDatabaseId, metric);
+}
+
 /* When the query that runs is to have ended; 0 where none does. */
 static TimestampTz query_ends_at = 0;
 
@@ -218,6 +227,8 @@ user_query(const UserQuery *q)
 	char	   *volatile value = NULL;
 	ErrorData  *volatile error = NULL;
 
+	if (q->metric != NULL)
+		note_metric(q->metric);
 	BeginInternalSubTransaction(NULL);
 	outer = arm_timeout(deadline);
 	PG_TRY();
@@ -247,6 +258,8 @@ user_query(const UserQuery *q)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	disarm_timeout(outer);
+	if (q->metric != NULL)
+		note_metric("");
 
 	if (error == NULL)
 		return value;
@@ -292,7 +305,7 @@ deploydb_add_metric(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1))
 	{
 		UserQuery	query = {GetUserId(), TextDatumGetCString(values[1]), NULL,
-		USER_QUERY_NUMBER, QUERY_OF_METRIC};
+		USER_QUERY_NUMBER, QUERY_OF_METRIC, NULL};
 
 		(void) user_query(&query);
 	}
@@ -309,18 +322,19 @@ deploydb_add_metric(PG_FUNCTION_ARGS)
 Datum
 deploydb_query_as_owner(PG_FUNCTION_ARGS)
 {
-	UserQuery	query = {InvalidOid, NULL, NULL, USER_QUERY_ANY, QUERY_OF_METRIC};
+	UserQuery	query = {InvalidOid, NULL, NULL, USER_QUERY_ANY, QUERY_OF_METRIC, NULL};
 	HeapTuple	tuple;
 	char	   *value;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		PG_RETURN_NULL();
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum((Oid) PG_GETARG_INT64(0)));
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum((Oid) PG_GETARG_INT64(1)));
 	if (!HeapTupleIsValid(tuple))
 		PG_RETURN_NULL();
 	query.role = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
-	query.query = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	query.metric = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	query.query = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	value = user_query(&query);
 	if (value == NULL)
 		PG_RETURN_NULL();
@@ -358,6 +372,7 @@ load_due(void *argument)
 	metric->query.role = isnull ? InvalidOid : (Oid) DatumGetInt64(role);
 	metric->query.gives = USER_QUERY_NUMBER;
 	metric->query.what = QUERY_OF_METRIC;
+	metric->query.metric = metric->name;
 	MemoryContextSwitchTo(before);
 }
 

@@ -4,14 +4,17 @@
  *
  * Gives: user_metric_run() for the monitor; user_query() for others who keep
  * queries of users; add_metric() and query_as_owner() in SQL.
- * Needs: settings, owner, units.
+ * Needs: settings, owner, units, the slots.
  */
 #ifndef DEPLOYDB_USER_METRIC_H
 #define DEPLOYDB_USER_METRIC_H
 
 #include "datatype/timestamp.h"
 
-/* Who runs what; search_path is NULL for the one that there is. */
+/*
+ * Who runs what; search_path is NULL for the one that there is, metric where
+ * the query is of none.
+ */
 typedef struct UserQuery
 {
 	Oid			role;
@@ -22,6 +25,7 @@ typedef struct UserQuery
 		USER_QUERY_ANY, USER_QUERY_NUMBER, USER_QUERY_BOOLEAN
 	}			gives;
 	const char *what;			/* for errors: "the query of a metric" */
+	const char *metric;			/* which is blamed where the monitor ends */
 } UserQuery;
 
 /*

@@ -61,7 +61,7 @@ deploydb_add_checklist_item(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(ARG_PREDICATE))
 	{
 		UserQuery	query = {GetUserId(), TextDatumGetCString(values[ARG_PREDICATE]),
-		NULL, USER_QUERY_BOOLEAN, PREDICATE};
+		NULL, USER_QUERY_BOOLEAN, PREDICATE, NULL};
 
 		(void) user_query(&query);
 	}
@@ -111,7 +111,7 @@ load_predicate(Datum key, UserQuery *query)
 Datum
 deploydb_run_predicate(PG_FUNCTION_ARGS)
 {
-	UserQuery	query = {InvalidOid, NULL, NULL, USER_QUERY_BOOLEAN, PREDICATE};
+	UserQuery	query = {InvalidOid, NULL, NULL, USER_QUERY_BOOLEAN, PREDICATE, NULL};
 	char	   *value;
 
 	if (PG_ARGISNULL(0) || !load_predicate(PG_GETARG_DATUM(0), &query))

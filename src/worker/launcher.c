@@ -216,6 +216,7 @@ forget_dropped(void)
 	{
 		if (!database->seen && !database->busy)
 		{
+			slot_forget_metric(database->oid);
 			(void) hash_search(databases, &database->oid, HASH_REMOVE, NULL);
 			continue;
 		}

@@ -20,6 +20,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "common/pg_prng.h"
@@ -112,7 +113,10 @@ static const SessionSetting session_settings[] = {
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_deferrable", "off"},
 	{"session_replication_role", "origin"},
+	{"role", "none"},
 	{"row_security", "off"},
+	{"exit_on_error", "off"},
+	{"extra_float_digits", "1"},
 	{"jit", "off"},
 };
 
@@ -430,18 +434,37 @@ tick_at(int64 now)
 	ticks.asked = false;
 }
 
+/* Until it is recorded, the note of what the one before us ran stays. */
+static bool
+begin_work(void)
+{
+	static Unit beginning = {.activity = "beginning"};
+	static Unit recording = {.activity = "recording an end"};
+	char		metric[SLOT_METRIC_SIZE] = "";
+
+	if (slots_there())
+		slot_noted_metric(MyDatabaseId, metric);
+	if (!run_sql(&beginning, "SELECT deploydb.monitor_begins()"))
+		return false;
+	if (metric[0] == '\0')
+		return true;
+	if (!unit_call(&recording, "SELECT deploydb.record_end($1)", metric))
+		return false;
+	slot_note_metric(MyDatabaseId, "");
+	return true;
+}
+
 /* Everything that is due; gives the milliseconds until more is. */
 static long
 work(bool *begun, bool was_woken)
 {
-	static Unit beginning = {.activity = "beginning"};
 	int64		now = clock_ms();
 	int64		left_ms;
 
 	ticks.asked = ticks.asked || was_woken;
 	if (!*begun)
 	{
-		*begun = run_sql(&beginning, "SELECT deploydb.monitor_begins()");
+		*begun = begin_work();
 		metrics.under_way = false;
 		ticks.next_ms = now;
 	}
@@ -467,9 +490,11 @@ static void
 session_begin(void)
 {
 	own_work_level++;
+	SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);	/* has no fixed name */
 	for (size_t i = 0; i < lengthof(session_settings); i++)
 		SetConfigOption(session_settings[i].name, session_settings[i].value,
 						PGC_SUSET, PGC_S_OVERRIDE);
+	compat_no_transaction_timeout();
 	unit_context = AllocSetContextCreate(TopMemoryContext, "deploydb monitor",
 										 ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(unit_context);

@@ -117,7 +117,7 @@ static void
 slot_set(MonitorSlot *slot, MonitorPhase phase)
 {
 	slot->phase = phase;
-	if (phase == MONITOR_NONE && slot->holds == 0)
+	if (phase == MONITOR_NONE && slot->holds == 0 && slot->metric[0] == '\0')
 		slot->database = InvalidOid;
 }
 
@@ -243,6 +243,21 @@ slot_ask_to_leave(Oid database)
 	return pid;
 }
 
+void
+slot_forget_metric(Oid database)
+{
+	MonitorSlot *slot;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	slot = slot_find(database);
+	if (slot != NULL)
+	{
+		slot->metric[0] = '\0';
+		slot_set(slot, slot->phase);
+	}
+	LWLockRelease(lock);
+}
+
 /* ---- a monitor ------------------------------------------------------------ */
 
 bool
@@ -316,8 +331,35 @@ slot_leave(Oid database, MonitorExit why)
 		slot->exit = slot->leave ? EXIT_LEFT : why;
 		if (why == EXIT_NO_EXTENSION && slot->again)
 			slot->exit = EXIT_LEFT;
+		if (slot->exit != EXIT_FAILED)
+			slot->metric[0] = '\0';
 		slot_set(slot, MONITOR_GONE);
 	}
+	LWLockRelease(lock);
+}
+
+void
+slot_note_metric(Oid database, const char *metric)
+{
+	MonitorSlot *slot;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	slot = slot_find(database);
+	if (slot != NULL && slot->pid == MyProcPid)
+		strlcpy(slot->metric, metric, SLOT_METRIC_SIZE);
+	LWLockRelease(lock);
+}
+
+void
+slot_noted_metric(Oid database, char *metric)
+{
+	MonitorSlot *slot;
+
+	metric[0] = '\0';
+	LWLockAcquire(lock, LW_SHARED);
+	slot = slot_find(database);
+	if (slot != NULL && slot->pid == MyProcPid)
+		strlcpy(metric, slot->metric, SLOT_METRIC_SIZE);
 	LWLockRelease(lock);
 }
 

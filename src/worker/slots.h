@@ -13,6 +13,9 @@
  * ended, which the launcher has yet to learn.  A slot that is held is of a
  * database that no monitor may be in.
  *
+ * A monitor notes which metric it runs as somebody else, who could end it.  The
+ * next one finds the note, as the slot stays where one was left behind.
+ *
  * Without preloading there is no shared memory: slots_there() is false, and
  * nothing else may be called.
  *
@@ -24,6 +27,9 @@
 #define DEPLOYDB_SLOTS_H
 
 #include "postgres.h"
+
+/* Of a metric's name, which is ASCII. */
+#define SLOT_METRIC_SIZE 101
 
 typedef enum MonitorPhase
 {
@@ -53,6 +59,8 @@ typedef struct MonitorSlot
 	bool		again;			/* was woken since it last looked around */
 	MonitorExit exit;
 	int64		started_ms;		/* clock_ms() of the start */
+	char		metric[SLOT_METRIC_SIZE];	/* that is run as somebody else,
+											 * or was at the end; "" for none */
 } MonitorSlot;
 
 extern void slots_init(void);
@@ -86,6 +94,9 @@ extern bool slot_give_up(Oid database, uint32 ticket);	/* nobody came */
 /* The pid of a monitor that is to leave, or 0. */
 extern int	slot_ask_to_leave(Oid database);
 
+/* The database was dropped. */
+extern void slot_forget_metric(Oid database);
+
 /* ---- for a monitor -------------------------------------------------------- */
 
 /*
@@ -97,6 +108,13 @@ extern bool slot_claim(Oid database, uint32 ticket);
 extern bool slot_runs(Oid database);	/* true the first time */
 extern bool slot_must_leave(Oid database);
 extern void slot_leave(Oid database, MonitorExit why);
+
+/*
+ * What it runs as somebody else from now on, "" for nothing more; and what the
+ * one before it ran when it ended.  Of no effect in other processes.
+ */
+extern void slot_note_metric(Oid database, const char *metric);
+extern void slot_noted_metric(Oid database, char *metric);
 
 /* ---- for everybody -------------------------------------------------------- */
 

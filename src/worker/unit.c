@@ -141,27 +141,35 @@ unit_try(Unit *unit, UnitWork work, void *argument, UnitError *error)
 	return done;
 }
 
-static void
-record_error(void *message)
+typedef struct Call
 {
-	Oid			type = TEXTOID;
-	Datum		value = CStringGetTextDatum((const char *) message);
+	const char *sql;
+	const char *text;
+} Call;
 
-	if (SPI_execute_with_args("SELECT deploydb.record_monitor_error($1)",
-							  1, &type, &value, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not call record_monitor_error()");
+static void
+call(void *argument)
+{
+	const Call *what = argument;
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(what->text);
+
+	if (SPI_execute_with_args(what->sql, 1, &type, &value, NULL, false, 0) !=
+		SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\"", what->sql);
 }
 
 void
 unit_record(const Unit *unit, const UnitError *error)
 {
 	static Unit recording = {.activity = "recording an error"};
+	Call		what = {"SELECT deploydb.record_monitor_error($1)", NULL};
 	UnitError	ignored;
 
-	if (error->message != NULL)
-		(void) unit_try(&recording, record_error,
-						psprintf("%s: %s", unit->activity, error->message),
-						&ignored);
+	if (error->message == NULL)
+		return;
+	what.text = psprintf("%s: %s", unit->activity, error->message);
+	(void) unit_try(&recording, call, &what, &ignored);
 }
 
 bool
@@ -172,4 +180,12 @@ unit_run(Unit *unit, UnitWork work, void *argument)
 
 	unit_record(unit, &error);
 	return done;
+}
+
+bool
+unit_call(Unit *unit, const char *sql, const char *text)
+{
+	Call		what = {sql, text};
+
+	return unit_run(unit, call, &what);
 }

@@ -51,4 +51,7 @@ extern void unit_record(const Unit *unit, const UnitError *error);
 /* Both: an error is recorded. */
 extern bool unit_run(Unit *unit, UnitWork work, void *argument);
 
+/* Likewise a SELECT, with the text as $1. */
+extern bool unit_call(Unit *unit, const char *sql, const char *text);
+
 #endif							/* DEPLOYDB_UNIT_H */
