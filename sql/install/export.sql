@@ -76,10 +76,11 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 5
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT p.status, p.reason FROM (
-		SELECT 'failing' AS status, 1 AS rank, CASE WHEN m.last_tick_at IS NULL THEN 'the monitor has never ticked'
+		SELECT 'failing' AS status, 1 AS rank, CASE WHEN d.datistemplate THEN 'no monitor runs in a template database'
+			WHEN m.last_tick_at IS NULL THEN 'the monitor has never ticked'
 			ELSE format('the last tick of the monitor is %s s ago',
 				round(extract(epoch FROM clock_timestamp() - m.last_tick_at))) END AS reason
-		FROM deploydb.monitor_state m
+		FROM deploydb.monitor_state m JOIN pg_database d ON d.datname = current_database()
 		WHERE (clock_timestamp() - m.last_tick_at <= 3 * make_interval(secs => m.interval_ms / 1000.0)) IS NOT TRUE
 		UNION ALL
 		SELECT 'failing', 1, 'the monitor has no state' WHERE NOT EXISTS (SELECT FROM deploydb.monitor_state)
