@@ -4,8 +4,8 @@
  *
  * DROP DATABASE, ALTER DATABASE RENAME and SET TABLESPACE, and CREATE DATABASE
  * from a template, need a database that nobody is in.  They hold its slot until
- * their transaction has ended, however it does.  Whoever has no right to do
- * what he asks for disturbs nobody.
+ * their transaction has ended, however it does, or their subtransaction failed.
+ * Whoever has no right to do what he asks for disturbs nobody.
  *
  * Locking: that of the slots.  Errors: the hold is given back at the abort.
  */
@@ -14,14 +14,17 @@
 #include <signal.h>
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
@@ -31,15 +34,23 @@
 #include "worker/slots.h"
 #include "worker/wake.h"
 
-#define MAX_HOLDS 8				/* of one transaction */
+#define FIRST_HOLDS 8			/* then twice as many, and so on */
 #define POLL_MS 5
 #define POLITE_MS 100			/* then a tick that runs is ended */
 #define PATIENCE_MS 3000		/* then the server's own check may fail */
 
 static ProcessUtility_hook_type next_utility = NULL;
 
-static Oid	held[MAX_HOLDS];
-static int	nheld = 0;
+/* Of this transaction; those of a subtransaction are the last ones. */
+typedef struct Hold
+{
+	Oid			database;
+	SubTransactionId subtransaction;
+} Hold;
+
+static Hold *holds = NULL;
+static int	nholds = 0;
+static int	room_for_holds = 0;
 
 /* ---- who may do what ------------------------------------------------------ */
 
@@ -112,6 +123,8 @@ database_to_empty(Node *statement)
 			break;
 		case T_CreatedbStmt:
 			name = option_text(((CreatedbStmt *) statement)->options, "template");
+			if (name == NULL)
+				name = "template1";
 			copies = true;
 			break;
 		default:
@@ -156,6 +169,12 @@ wait_until_gone(Oid database, int pid)
 	}
 }
 
+static void
+release_last(void)
+{
+	slot_release(holds[--nholds].database);
+}
+
 /* Runs where no error may be raised. */
 static void
 transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
@@ -163,29 +182,79 @@ transaction_ended(ResourceReleasePhase phase, bool isCommit, bool isTopLevel,
 {
 	(void) isCommit;
 	(void) arg;
-	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !isTopLevel || nheld == 0)
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !isTopLevel || nholds == 0)
 		return;
-	while (nheld > 0)
-		slot_release(held[--nheld]);
+	while (nholds > 0)
+		release_last();
 	wake_launcher();
+}
+
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId mySubid,
+					 SubTransactionId parentSubid, void *arg)
+{
+	int			before = nholds;
+
+	(void) arg;
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (int i = nholds - 1; i >= 0 && holds[i].subtransaction == mySubid; i--)
+			holds[i].subtransaction = parentSubid;
+	}
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		while (nholds > 0 && holds[nholds - 1].subtransaction == mySubid)
+			release_last();
+		if (nholds < before)
+			wake_launcher();
+	}
+}
+
+static void
+make_room(void)
+{
+	int			room = room_for_holds == 0 ? FIRST_HOLDS : 2 * room_for_holds;
+
+	if (holds == NULL)
+	{
+		holds = MemoryContextAlloc(TopMemoryContext, room * sizeof(Hold));
+		RegisterResourceReleaseCallback(transaction_ended, NULL);
+		RegisterSubXactCallback(subtransaction_ended, NULL);
+	}
+	else
+		holds = repalloc(holds, room * sizeof(Hold));
+	room_for_holds = room;
 }
 
 static void
 hold(Oid database)
 {
-	static bool registered = false;
 	int			pid;
 
-	if (!registered)
-		RegisterResourceReleaseCallback(transaction_ended, NULL);
-	registered = true;
-	if (nheld == MAX_HOLDS || !slot_hold(database, &pid))
+	if (nholds == room_for_holds)
+		make_room();
+	if (!slot_hold(database, &pid))
 		return;
-	held[nheld++] = database;
+	holds[nholds].database = database;
+	holds[nholds++].subtransaction = GetCurrentSubTransactionId();
 	if (pid == 0)
 		return;
 	wake_monitor_now(database, pid);
 	wait_until_gone(database, pid);
+}
+
+/* ---- two-phase commit ----------------------------------------------------- */
+
+/*
+ * What was prepared is not known here: it may have made the extension or
+ * dropped it, changed a definition, or have something to tell.
+ */
+static void
+wake_after_prepared(void)
+{
+	if (slot_pid(MyDatabaseId) != 0 ||
+		OidIsValid(get_extension_oid("deploydb", true)))
+		wake_monitor_at_commit();
 }
 
 /* ---- hooks ---------------------------------------------------------------- */
@@ -197,6 +266,8 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 			  DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *statement = pstmt->utilityStmt;
+	bool		commits_prepared = IsA(statement, TransactionStmt) &&
+		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 
 	if (IsA(statement, DropdbStmt) || IsA(statement, CreatedbStmt) ||
 		IsA(statement, AlterDatabaseStmt) ||
@@ -211,6 +282,8 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 	}
 	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 				 dest, qc);
+	if (commits_prepared)
+		wake_after_prepared();
 }
 
 void
