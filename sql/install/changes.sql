@@ -191,6 +191,7 @@ RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '1s'
+SET jit = off
 AS $$
 DECLARE
 	object text;
@@ -221,6 +222,7 @@ RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '1s'
+SET jit = off
 AS $$
 DECLARE
 	command record;
@@ -276,6 +278,7 @@ RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '1s'
+SET jit = off
 AS $$
 DECLARE
 	dropped record;
