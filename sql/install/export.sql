@@ -16,28 +16,28 @@ GRANT SELECT ON deploydb.metric_value TO pg_monitor, pg_database_owner;
 
 -- As Prometheus wants it: base units, and in a help or a label no line's end.
 CREATE FUNCTION deploydb.exported_metric()
-RETURNS TABLE (name text, help text, labels text, value double precision)
+RETURNS TABLE (name text, type text, help text, labels text, value double precision)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 50
 SET search_path = pg_catalog, pg_temp
 AS $$
 	WITH exported AS (
-		SELECT deploydb.exported_name(v.metric) AS name, v.help,
+		SELECT deploydb.exported_name(v.metric) AS name, v.type, v.help,
 			ARRAY['series', NULLIF(v.series, '')] AS labels,
-			CASE WHEN v.metric ~ '[._]ms$' THEN v.value / 1000 ELSE v.value END AS value
+			CASE WHEN v.metric ~ '[._](ms|milliseconds)$' THEN v.value / 1000 ELSE v.value END AS value
 		FROM deploydb.metric_value v
 		UNION ALL
-		SELECT 'alert_state', '1 while the rule fires, and 0 while it does not',
+		SELECT 'alert_state', 'gauge', '1 while the rule fires, and 0 while it does not',
 			ARRAY['rule', s.rule, 'series', NULLIF(s.series, ''), 'severity', COALESCE(a.severity, r.severity)],
 			CASE WHEN a.rule IS NOT NULL THEN 1 ELSE 0 END
 		FROM deploydb.alert_status s
 			JOIN deploydb.alert_rule r ON r.id = s.rule
 			LEFT JOIN deploydb.active_alert a ON a.rule = s.rule AND a.series = s.series
 		UNION ALL
-		SELECT 'worker_last_tick_timestamp_seconds', 'When the monitor ticked last', '{}', extract(epoch FROM m.last_tick_at)
+		SELECT 'worker_last_tick_timestamp_seconds', 'gauge', 'When the monitor ticked last', '{}', extract(epoch FROM m.last_tick_at)
 		FROM deploydb.monitor_state m
 		WHERE m.last_tick_at IS NOT NULL
 	)
-	SELECT 'deploydb_' || e.name, replace(replace(COALESCE(NULLIF(e.help, ''), e.name), E'\\', E'\\\\'), E'\n', E'\\n'),
+	SELECT 'deploydb_' || e.name, e.type, replace(replace(COALESCE(NULLIF(e.help, ''), e.name), E'\\', E'\\\\'), E'\n', E'\\n'),
 		(SELECT string_agg(format('%s="%s"', l.labels[i],
 				replace(replace(replace(l.labels[i + 1], E'\\', E'\\\\'), '"', E'\\"'), E'\n', E'\\n')), ',' ORDER BY i)
 			FROM (SELECT ARRAY['database', current_database()::text] || e.labels AS labels) l,
@@ -58,7 +58,7 @@ SET search_path = pg_catalog, pg_temp
 SET extra_float_digits = 1
 AS $$
 	SELECT COALESCE(string_agg(f.family, '' ORDER BY f.name COLLATE "C"), '')
-	FROM (SELECT e.name, format(E'# HELP %s %s\n# TYPE %1$s gauge\n', e.name, min(e.help))
+	FROM (SELECT e.name, format(E'# HELP %s %s\n# TYPE %1$s %3$s\n', e.name, min(e.help), min(e.type))
 			|| string_agg(format(E'%s{%s} %s\n', e.name, e.labels,
 				replace(e.value::text, 'Infinity', 'Inf')), '' ORDER BY e.labels COLLATE "C") AS family
 		FROM deploydb.exported_metric() e

@@ -49,7 +49,7 @@ RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT regexp_replace(replace(name, '.', '_'), '_ms$', '_seconds')
+	SELECT regexp_replace(replace(name, '.', '_'), '_(ms|milliseconds)$', '_seconds')
 $$;
 COMMENT ON FUNCTION deploydb.exported_name(text) IS
 	'Monitoring: what a metric is called in prometheus_metrics(), without the prefix';
@@ -101,7 +101,7 @@ COMMENT ON TABLE deploydb.own_metric_state IS
 GRANT SELECT ON deploydb.own_metric_state TO pg_monitor, pg_database_owner;
 
 CREATE VIEW deploydb.metric AS
-	SELECT COALESCE(o.name, b.name) AS name, 'gauge'::text AS type, COALESCE(o.unit, b.unit) AS unit,
+	SELECT COALESCE(o.name, b.name) AS name, CASE WHEN b.name IS NULL THEN 'untyped' ELSE 'gauge' END AS type, COALESCE(o.unit, b.unit) AS unit,
 		COALESCE(o.help, b.help) AS help,
 		CASE WHEN b.collector IS NOT NULL THEN 'collected' WHEN o.query IS NOT NULL THEN 'query' ELSE 'pushed' END AS source,
 		o.query, o.search_path,

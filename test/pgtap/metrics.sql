@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(174);
+SELECT plan(176);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -446,8 +446,14 @@ SELECT matches(deploydb.prometheus_metrics(), E'# TYPE deploydb_api_up gauge\nde
 	'a metric as Prometheus reads it');
 SELECT push_metric('queue.wait.ms', 1500) \g /dev/null
 UPDATE deploydb.metric SET help = E'A "help"\\\nof two lines' WHERE name = 'queue.wait.ms';
-SELECT deploydb.prometheus_metrics() AS exported \gset
 SELECT matches(deploydb.prometheus_metrics(), E'\ndeploydb_queue_wait_seconds\\{database="[a-z0-9_]+"\\} 1\\.5\n', 'milliseconds are seconds');
+SELECT is(ARRAY(SELECT deploydb.exported_name(n) FROM unnest('{jobs.total,wait.milliseconds,wait_ms,terms}'::text[]) n),
+	'{jobs_total,wait_seconds,wait_seconds,terms}', 'names, as Prometheus wants them');
+SELECT add_metric('jobs.total', NULL), push_metric('jobs.total', 7) \g /dev/null
+SELECT matches(deploydb.prometheus_metrics(), E'# TYPE deploydb_jobs_total untyped\ndeploydb_jobs_total\\{database="[a-z0-9_]+"\\} 7\n',
+	'a metric of people''s may be a counter');
+SELECT drop_metric('jobs.total') \g /dev/null
+SELECT deploydb.prometheus_metrics() AS exported \gset
 
 DO $$ BEGIN SET standard_conforming_strings = off; EXCEPTION WHEN OTHERS THEN NULL; END $$;
 SELECT is(md5(deploydb.prometheus_metrics()), md5(:'exported'), 'whatever strings are to the session');

@@ -331,6 +331,7 @@ SKIP:
 	skip 'promtool is not installed', 4 if !IPC::Run::run([ 'sh', '-c', 'command -v promtool' ], '>', \my $found);
 	sql(q{SELECT deploydb.add_metric('odd.text', 'SELECT 1e300::float8 / 3', '', E'a \\ and "b"\nand c')});
 	wait_for(q{SELECT count(*) = 1 FROM deploydb.metric_value WHERE metric = 'odd.text'}, 'a help of two lines');
+	sql(qq{SELECT deploydb.add_metric('$_', NULL), deploydb.push_metric('$_', 1)}) foreach qw(jobs.total jobs.count wait.milliseconds jobs__waiting);
 	my $text = sql('SELECT deploydb.prometheus_metrics()') . "\n";
 	$text =~ s/\n+\z/\n/;
 	IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', \$text, '>&', \my $findings);
