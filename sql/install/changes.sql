@@ -216,7 +216,10 @@ COMMENT ON FUNCTION deploydb.note_truncation(bigint) IS
 	'Monitoring: notes that a watched table was truncated';
 REVOKE ALL ON FUNCTION deploydb.note_truncation(bigint) FROM PUBLIC;
 
--- Both run for any role, whatever its rights are.
+-- Both run for any role, whatever its rights are.  Where a statement drops
+-- something, definition_dropped() comes first, and has waited, warned and counted
+-- for both: it leaves a setting of the transaction's behind, which decides nothing
+-- else, as anybody can set it.
 CREATE FUNCTION deploydb.definition_changed()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -226,8 +229,11 @@ SET jit = off
 AS $$
 DECLARE
 	command record;
+	lost boolean := COALESCE(current_setting('definition_change.lost', true) = 'yes', false);
 BEGIN
-	PERFORM set_config('lock_timeout', deploydb.wait_to_note()::text, true);
+	PERFORM set_config('definition_change.lost', 'no', true)
+	WHERE lost;
+	PERFORM set_config('lock_timeout', CASE WHEN lost THEN 1 ELSE deploydb.wait_to_note() END::text, true);
 	FOR command IN
 		-- By the indexes, whatever the plan that is kept was made for
 		SELECT c.command_tag, c.object_type, c.object_identity,
@@ -265,7 +271,11 @@ BEGIN
 		END IF;
 	END LOOP;
 EXCEPTION WHEN OTHERS THEN
-	PERFORM deploydb.change_lost(SQLERRM);
+	IF lost THEN
+		PERFORM set_config('definition_change.lost', 'no', true);
+	ELSE
+		PERFORM deploydb.change_lost(SQLERRM);
+	END IF;
 END
 $$;
 COMMENT ON FUNCTION deploydb.definition_changed() IS
@@ -314,6 +324,7 @@ BEGIN
 	END LOOP;
 EXCEPTION WHEN OTHERS THEN
 	PERFORM deploydb.change_lost(SQLERRM);
+	PERFORM set_config('definition_change.lost', 'yes', true);
 END
 $$;
 COMMENT ON FUNCTION deploydb.definition_dropped() IS

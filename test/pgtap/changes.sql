@@ -96,7 +96,7 @@ SET client_min_messages = error;
 SELECT lives_ok('ALTER TABLE decision_insights ADD COLUMN n int', 'the change itself is made');
 SELECT lives_ok('ALTER TABLE decision_insights DROP COLUMN n', 'and this one');
 RESET client_min_messages;
-SELECT is(deploydb.lost_changes(), 3::bigint, 'they are counted: two commands, and what one dropped');
+SELECT is(deploydb.lost_changes(), 2::bigint, 'they are counted: two commands, whatever one dropped');
 ALTER TABLE deploydb.definition_change DROP CONSTRAINT refuses;
 
 -- our own replays are nobody's changes
