@@ -245,7 +245,7 @@ put_number(RowSet *rows, bool known, double number)
 static void
 put_state(RowSet *rows, const AlertChange *change)
 {
-	AlertState	none;
+	AlertState	none = {0};
 	const AlertState *s = change->state ? change->state : &none;
 
 	alert_state_init(false, &none);
