@@ -81,7 +81,8 @@ DECLARE
 	form text;
 BEGIN
 	FOREACH part IN ARRAY ARRAY[path, split_part(path, '?', 1), person,
-		replace(encode(convert_to(deploydb.percent_decoded(person), 'UTF8'), 'base64'), E'\n', '')]
+		replace(encode(convert_to(deploydb.percent_decoded(person) || CASE WHEN strpos(person, ':') = 0 THEN ':' ELSE '' END, 'UTF8'),
+			'base64'), E'\n', '')]
 		|| regexp_split_to_array(path || '/' || person, '[/?&:](?:[^/?&:=]+=(?=[^/?&:=]))?')
 	LOOP
 		FOREACH form IN ARRAY ARRAY[part, deploydb.percent_decoded(part)] LOOP

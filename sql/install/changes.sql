@@ -216,10 +216,21 @@ COMMENT ON FUNCTION deploydb.note_truncation(bigint) IS
 	'Monitoring: notes that a watched table was truncated';
 REVOKE ALL ON FUNCTION deploydb.note_truncation(bigint) FROM PUBLIC;
 
+CREATE FUNCTION deploydb.own_statement()
+RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('%s %s', pg_current_xact_id(), extract(epoch FROM statement_timestamp()))
+$$;
+COMMENT ON FUNCTION deploydb.own_statement() IS
+	'Monitoring: a name for the client''s statement that runs';
+REVOKE ALL ON FUNCTION deploydb.own_statement() FROM PUBLIC;
+
 -- Both run for any role, whatever its rights are.  Where a statement drops
 -- something, definition_dropped() comes first, and has waited, warned and counted
--- for both: it leaves a setting of the transaction's behind, which decides nothing
--- else, as anybody can set it.
+-- for both: it leaves a setting of the transaction's behind, which names the
+-- statement, as anybody can set it.
 CREATE FUNCTION deploydb.definition_changed()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -229,7 +240,7 @@ SET jit = off
 AS $$
 DECLARE
 	command record;
-	lost boolean := COALESCE(current_setting('definition_change.lost', true) = 'yes', false);
+	lost boolean := COALESCE(current_setting('definition_change.lost', true) = deploydb.own_statement(), false);
 BEGIN
 	PERFORM set_config('definition_change.lost', 'no', true)
 	WHERE lost;
@@ -324,7 +335,7 @@ BEGIN
 	END LOOP;
 EXCEPTION WHEN OTHERS THEN
 	PERFORM deploydb.change_lost(SQLERRM);
-	PERFORM set_config('definition_change.lost', 'yes', true);
+	PERFORM set_config('definition_change.lost', deploydb.own_statement(), true);
 END
 $$;
 COMMENT ON FUNCTION deploydb.definition_dropped() IS

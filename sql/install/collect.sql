@@ -167,10 +167,10 @@ DECLARE
 	counted record;
 	rate double precision;
 	verdict text;
-	-- of the strictest rule, which one or two failures shall not violate
+	-- of the rule that pages people, which one or two failures shall not violate
 	target double precision := (
-		SELECT max(r.threshold) FROM deploydb.alert_rule r
-		WHERE r.metric = 'insight.write.success_rate' AND r.comparison IN ('<', '<=') AND r.enabled);
+		SELECT r.threshold FROM deploydb.alert_rule r
+		WHERE r.id = 'insight_write_success_low' AND r.metric = 'insight.write.success_rate' AND r.enabled);
 BEGIN
 	FOR watched IN SELECT * FROM deploydb.watched_table()
 	LOOP

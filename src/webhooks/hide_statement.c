@@ -196,11 +196,11 @@ drop(char **text)
 static void
 hide_parts(ErrorData *edata, int signs)
 {
-	if (edata->elevel == ERROR)
+	if (edata->elevel >= ERROR)
 		hide_activity();		/* it may have come before the call */
-	else if (edata->elevel < ERROR)
+	else
 		cut_message(edata->message);
-	if ((edata->elevel == ERROR || edata->sqlerrcode == ERRCODE_NAME_TOO_LONG) &&
+	if ((edata->elevel >= ERROR || edata->sqlerrcode == ERRCODE_NAME_TOO_LONG) &&
 		quotes_statement(edata, signs))
 	{
 		edata->output_to_server = false;

@@ -259,7 +259,8 @@ path_names_schema(void)
 void
 note_path(void)
 {
-	if (GetUserId() != known_role)
+	/* a ROLLBACK is parsed in a transaction that has failed */
+	if (IsTransactionState() && GetUserId() != known_role)
 	{
 		char	   *name = GetUserNameFromId(GetUserId(), true);
 

@@ -20,6 +20,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -245,16 +246,37 @@ hold(Oid database)
 
 /* ---- two-phase commit ----------------------------------------------------- */
 
+static uint32
+hash_of(const char *gid)
+{
+	return gid ? hash_bytes((const unsigned char *) gid, (int) strlen(gid)) : 0;
+}
+
 /*
- * What was prepared is not known here: it may have made the extension or
- * dropped it, changed a definition, or have something to tell.
+ * Which transactions have something to tell is kept by their names, so that
+ * others wake nobody.  Where no monitor keeps it, there may be one from now on.
  */
 static void
-wake_after_prepared(void)
+guard_prepared(const TransactionStmt *statement)
 {
-	if (slot_pid(MyDatabaseId) != 0 ||
-		OidIsValid(get_extension_oid("deploydb", true)))
-		wake_monitor_at_commit();
+	switch (statement->kind)
+	{
+		case TRANS_STMT_PREPARE:
+			if (slot_pid(MyDatabaseId) != 0 && wake_monitor_taken_back())
+				slot_note_prepared(MyDatabaseId, hash_of(statement->gid));
+			break;
+		case TRANS_STMT_COMMIT_PREPARED:
+			if (slot_pid(MyDatabaseId) != 0 ?
+				slot_forget_prepared(MyDatabaseId, hash_of(statement->gid)) :
+				OidIsValid(get_extension_oid("deploydb", true)))
+				wake_monitor_at_commit();
+			break;
+		case TRANS_STMT_ROLLBACK_PREPARED:
+			(void) slot_forget_prepared(MyDatabaseId, hash_of(statement->gid));
+			break;
+		default:
+			break;
+	}
 }
 
 /* ---- hooks ---------------------------------------------------------------- */
@@ -266,8 +288,6 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 			  DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *statement = pstmt->utilityStmt;
-	bool		commits_prepared = IsA(statement, TransactionStmt) &&
-		((TransactionStmt *) statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 
 	if (IsA(statement, DropdbStmt) || IsA(statement, CreatedbStmt) ||
 		IsA(statement, AlterDatabaseStmt) ||
@@ -282,8 +302,8 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 	}
 	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 				 dest, qc);
-	if (commits_prepared)
-		wake_after_prepared();
+	if (IsA(statement, TransactionStmt))
+		guard_prepared((TransactionStmt *) statement);
 }
 
 void

@@ -258,6 +258,40 @@ slot_forget_metric(Oid database)
 	LWLockRelease(lock);
 }
 
+void
+slot_note_prepared(Oid database, uint32 transaction)
+{
+	MonitorSlot *slot;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	slot = slot_find(database);
+	if (slot != NULL)
+	{
+		memmove(&slot->prepared[1], &slot->prepared[0],
+				(SLOT_PREPARED - 1) * sizeof(slot->prepared[0]));
+		slot->prepared[0] = transaction;
+	}
+	LWLockRelease(lock);
+}
+
+bool
+slot_forget_prepared(Oid database, uint32 transaction)
+{
+	MonitorSlot *slot;
+	bool		noted = false;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	slot = slot_find(database);
+	for (int i = 0; slot != NULL && i < SLOT_PREPARED && !noted; i++)
+	{
+		noted = transaction != 0 && slot->prepared[i] == transaction;
+		if (noted)
+			slot->prepared[i] = 0;
+	}
+	LWLockRelease(lock);
+	return noted;
+}
+
 /* ---- a monitor ------------------------------------------------------------ */
 
 bool

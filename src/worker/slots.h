@@ -31,6 +31,9 @@
 /* Of a metric's name, which is ASCII. */
 #define SLOT_METRIC_SIZE 101
 
+/* What is prepared beyond so many is told at the next tick. */
+#define SLOT_PREPARED 16
+
 typedef enum MonitorPhase
 {
 	MONITOR_NONE,
@@ -61,6 +64,8 @@ typedef struct MonitorSlot
 	int64		started_ms;		/* clock_ms() of the start */
 	char		metric[SLOT_METRIC_SIZE];	/* that is run as somebody else,
 											 * or was at the end; "" for none */
+	uint32		prepared[SLOT_PREPARED];	/* that have something to tell,
+											 * the newest first; 0: none */
 } MonitorSlot;
 
 extern void slots_init(void);
@@ -96,6 +101,10 @@ extern int	slot_ask_to_leave(Oid database);
 
 /* The database was dropped. */
 extern void slot_forget_metric(Oid database);
+
+/* A prepared transaction, by a hash of its name; true where it was noted. */
+extern void slot_note_prepared(Oid database, uint32 transaction);
+extern bool slot_forget_prepared(Oid database, uint32 transaction);
 
 /* ---- for a monitor -------------------------------------------------------- */
 

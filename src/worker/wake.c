@@ -142,6 +142,15 @@ wake_monitor_at_commit(void)
 	monitor_at_commit = true;
 }
 
+bool
+wake_monitor_taken_back(void)
+{
+	bool		result = monitor_at_commit;
+
+	monitor_at_commit = false;
+	return result;
+}
+
 void
 wake_launcher_at_end(void)
 {

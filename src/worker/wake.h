@@ -19,6 +19,12 @@
  */
 extern void wake_monitor_at_commit(void);
 
+/*
+ * Is that so?  It is taken back: the caller, who prepares the transaction, sees to
+ * it once that is committed.
+ */
+extern bool wake_monitor_taken_back(void);
+
 /* The launcher looks around once this transaction has ended, either way. */
 extern void wake_launcher_at_end(void);
 

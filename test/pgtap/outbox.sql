@@ -77,6 +77,7 @@ FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.
 	('no abc+defghij=secret', 'https://example.org/dec?sig=abc%2Bdefghij%3Dsecret', 'no ***'),
 	('no a%2Bcdefg', 'https://example.org/a%252Bcdefg', 'no ***'),
 	('Authorization: Basic dXNlcjpzZWNyZXRwdw==', 'https://user:secretpw@example.org/', 'Authorization: Basic ***'),
+	('Authorization: Basic c2tfbGl2ZV9hYmM6', 'https://sk_live_abc@example.org/', 'Authorization: Basic ***'),
 	('token 0123456789abcdef is unknown', 'https://example.org/send?access_token=0123456789abcdef&x=y', 'token *** is unknown'),
 	('user:password1 is wrong', 'https://user:password1@example.org/', '*** is wrong'),
 	('example.org says no', 'https://example.org', 'example.org says no'), ('x says no', 'no address', 'x says no')) v (c, u, h);

@@ -115,6 +115,14 @@ for my $preloaded (0, 1)
 		$beside->query(q{DO $$BEGIN FOR i IN 1 .. 10 LOOP RAISE WARNING '%', i USING DETAIL = 'http' || '://' || repeat('x', 1000000); END LOOP; END$$;});
 		cmp_ok($beside->query(q{SELECT total_bytes FROM pg_backend_memory_contexts WHERE name = 'ErrorContext';}), '<', 1000000, 'what is not shown takes no memory');
 		$beside->quit;
+		# a transaction that fails under another role ends like any other
+		$node->safe_psql('postgres', q{CREATE ROLE tenant; CREATE FUNCTION fails() RETURNS integer LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN RETURN 1 / 0; END$$;
+			ALTER FUNCTION fails() OWNER TO tenant});
+		my $roles = $node->background_psql('postgres', on_error_stop => 0);
+		$roles->query($_) foreach 'BEGIN; SET LOCAL ROLE tenant; SELECT current_user;', 'SELECT 1 / 0;', 'ROLLBACK;',
+		  'BEGIN; SAVEPOINT a; SET LOCAL ROLE tenant; SELECT current_user;', 'SELECT 1 / 0;', 'ROLLBACK TO a;', 'COMMIT;', 'BEGIN; SELECT fails();', 'ROLLBACK;';
+		is($roles->query('SELECT current_user'), $node->safe_psql('postgres', 'SELECT current_user'), 'what fails under another role can be rolled back');
+		$roles->quit;
 		# by a role of that name, too
 		$node->safe_psql('postgres', 'CREATE ROLE deploydb SUPERUSER LOGIN');
 		$node->psql('postgres', $_, extra_params => [ '-U', 'deploydb' ])
