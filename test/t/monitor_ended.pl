@@ -89,12 +89,13 @@ SKIP:
 
 my @settings = ("role = 'owner'", 'exit_on_error = on', 'extra_float_digits = -15', "session_authorization = 'owner'");
 push @settings, "transaction_timeout = '5ms'" if $node->pg_version >= 17;
+# these are for sessions of our own, too
+my $pid = sql('SELECT pid FROM deploydb.worker_status');
 foreach my $setting (@settings)
 {
 	$node->psql('app', "ALTER DATABASE app SET $setting", extra_params => [ '-U', 'owner' ], on_error_stop => 0);
 }
 note($node->safe_psql('postgres', 'SELECT setconfig FROM pg_db_role_setting'));
-my $pid = sql('SELECT pid FROM deploydb.worker_status');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, 10000)");
 ok($node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'deploydb monitor' AND pid <> $pid"),
 	'with settings of its database, another monitor');
