@@ -19,8 +19,6 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
-#include "commands/extension.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -32,6 +30,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "worker/guard.h"
+#include "worker/prepared.h"
 #include "worker/slots.h"
 #include "worker/wake.h"
 
@@ -244,41 +243,6 @@ hold(Oid database)
 	wait_until_gone(database, pid);
 }
 
-/* ---- two-phase commit ----------------------------------------------------- */
-
-static uint32
-hash_of(const char *gid)
-{
-	return gid ? hash_bytes((const unsigned char *) gid, (int) strlen(gid)) : 0;
-}
-
-/*
- * Which transactions have something to tell is kept by their names, so that
- * others wake nobody.  Where no monitor keeps it, there may be one from now on.
- */
-static void
-guard_prepared(const TransactionStmt *statement)
-{
-	switch (statement->kind)
-	{
-		case TRANS_STMT_PREPARE:
-			if (slot_pid(MyDatabaseId) != 0 && wake_monitor_taken_back())
-				slot_note_prepared(MyDatabaseId, hash_of(statement->gid));
-			break;
-		case TRANS_STMT_COMMIT_PREPARED:
-			if (slot_pid(MyDatabaseId) != 0 ?
-				slot_forget_prepared(MyDatabaseId, hash_of(statement->gid)) :
-				OidIsValid(get_extension_oid("deploydb", true)))
-				wake_monitor_at_commit();
-			break;
-		case TRANS_STMT_ROLLBACK_PREPARED:
-			(void) slot_forget_prepared(MyDatabaseId, hash_of(statement->gid));
-			break;
-		default:
-			break;
-	}
-}
-
 /* ---- hooks ---------------------------------------------------------------- */
 
 static void
@@ -303,7 +267,7 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 				 dest, qc);
 	if (IsA(statement, TransactionStmt))
-		guard_prepared((TransactionStmt *) statement);
+		prepared_look((TransactionStmt *) statement);
 }
 
 void

@@ -20,7 +20,6 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "common/pg_prng.h"
@@ -34,7 +33,6 @@
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -42,12 +40,12 @@
 #include "alerts/user_metric.h"
 #include "clock.h"
 #include "compat.h"
-#include "own_work.h"
 #include "settings.h"
 #include "webhooks/sender.h"
 #include "worker/alone.h"
 #include "worker/extension_parts.h"
 #include "worker/monitor.h"
+#include "worker/session.h"
 #include "worker/slots.h"
 #include "worker/unit.h"
 #include "worker/wake.h"
@@ -89,36 +87,6 @@ static struct
 	int64		waits_since_ms; /* for the answers to requests */
 	MetricRound round;
 }			metrics;
-
-typedef struct SessionSetting
-{
-	const char *name;
-	const char *value;
-} SessionSetting;
-
-/*
- * What a database or a role can be given and would stop or change the
- * monitor's work.  A commit that waits for a standby would tell nobody that
- * the standby is gone.
- */
-static const SessionSetting session_settings[] = {
-	{"application_name", MONITOR_TYPE},
-	{"search_path", "pg_catalog, pg_temp"},
-	{"synchronous_commit", "local"},
-	{"lock_timeout", "2s"},		/* longer than deadlock_timeout, which cancels
-								 * autovacuum */
-	{"statement_timeout", "0"},
-	{"idle_in_transaction_session_timeout", "0"},
-	{"default_transaction_read_only", "off"},
-	{"default_transaction_isolation", "read committed"},
-	{"default_transaction_deferrable", "off"},
-	{"session_replication_role", "origin"},
-	{"role", "none"},
-	{"row_security", "off"},
-	{"exit_on_error", "off"},
-	{"extra_float_digits", "1"},
-	{"jit", "off"},
-};
 
 void
 monitor_worker(BackgroundWorker *worker, Oid database, uint32 ticket)
@@ -487,20 +455,6 @@ interrupted(void)
 }
 
 static void
-session_begin(void)
-{
-	own_work_level++;
-	SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);	/* has no fixed name */
-	for (size_t i = 0; i < lengthof(session_settings); i++)
-		SetConfigOption(session_settings[i].name, session_settings[i].value,
-						PGC_SUSET, PGC_S_OVERRIDE);
-	compat_no_transaction_timeout();
-	unit_context = AllocSetContextCreate(TopMemoryContext, "deploydb monitor",
-										 ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(unit_context);
-}
-
-static void
 loop(void)
 {
 	bool		begun = false;
@@ -595,6 +549,9 @@ deploydb_monitor_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	session_begin();
+	unit_context = AllocSetContextCreate(TopMemoryContext, "deploydb monitor",
+										 ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(unit_context);
 	loop();
 	proc_exit(0);
 }
