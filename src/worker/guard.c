@@ -30,8 +30,8 @@
 #include "clock.h"
 #include "compat.h"
 #include "worker/guard.h"
-#include "worker/prepared.h"
 #include "worker/slots.h"
+#include "worker/two_phase.h"
 #include "worker/wake.h"
 
 #define FIRST_HOLDS 8			/* then twice as many, and so on */
@@ -252,6 +252,7 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 			  DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *statement = pstmt->utilityStmt;
+	TwoPhase	two_phase = two_phase_read(statement);
 
 	if (IsA(statement, DropdbStmt) || IsA(statement, CreatedbStmt) ||
 		IsA(statement, AlterDatabaseStmt) ||
@@ -266,8 +267,7 @@ guard_utility(PlannedStmt *pstmt, const char *queryString,
 	}
 	next_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 				 dest, qc);
-	if (IsA(statement, TransactionStmt))
-		prepared_look((TransactionStmt *) statement);
+	two_phase_done(two_phase);
 }
 
 void

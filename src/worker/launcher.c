@@ -53,10 +53,12 @@
 typedef struct Database
 {
 	Oid			oid;			/* the key */
+	NameData	name;
 	bool		eligible;
 	bool		seen;			/* in pg_database */
 	bool		no_extension;
 	bool		busy;			/* has a monitor, or a hold, or is starting */
+	bool		had_monitor;	/* that had found the extension */
 	int			failures;
 	int64		not_before_ms;
 } Database;
@@ -72,8 +74,9 @@ static Oid	start_database = InvalidOid;
 static uint32 start_ticket;
 static int64 start_until_ms;
 
-/* What the log has already. */
+/* No worker is left, which the log has; none is tried before. */
 static bool out_of_workers = false;
+static int64 no_worker_until_ms = 0;
 
 void
 launcher_init(void)
@@ -127,6 +130,7 @@ read_databases(void)
 		Database   *database = database_entry(form->oid);
 
 		database->seen = true;
+		database->name = form->datname;
 		database->eligible = deploydb_monitor &&
 			form->datallowconn && !form->datistemplate &&
 			form->datconnlimit != INVALID_DATABASE_LIMIT &&
@@ -192,6 +196,8 @@ read_slots(void)
 		database = database_entry(slot->database);
 		database->busy = slot->holds > 0 ||
 			slot->phase == MONITOR_STARTING || slot->phase == MONITOR_RUNNING;
+		if (slot->phase == MONITOR_RUNNING)
+			database->had_monitor = true;
 		if (slot->phase == MONITOR_WANTED)
 			database->no_extension = false;
 		else if (slot->phase == MONITOR_GONE)
@@ -238,16 +244,17 @@ end_unwanted(const Database *database)
 }
 
 static void
-no_worker(Database *database)
+no_worker(const Database *database)
 {
 	if (!out_of_workers)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("deploydb has no background worker left for the monitor of database with OID %u",
-						database->oid),
+				 errmsg("deploydb has no background worker left for the monitor of database \"%s\"",
+						NameStr(database->name)),
+				 errdetail("Those of other databases may lack one, too."),
 				 errhint("Increase \"max_worker_processes\", or list fewer databases in \"deploydb.databases\".")));
 	out_of_workers = true;
-	database->not_before_ms = clock_ms() + NO_WORKER_MS;
+	no_worker_until_ms = clock_ms() + NO_WORKER_MS;
 }
 
 static void
@@ -293,7 +300,11 @@ check_start(void)
 	}
 }
 
-/* Milliseconds until there is something to do, if nobody calls before. */
+/*
+ * Milliseconds until there is something to do, if nobody calls before.  Where
+ * workers are scarce, a copy that has just been made waits for those that were
+ * watched.
+ */
 static long
 start_those_due(void)
 {
@@ -301,26 +312,31 @@ start_those_due(void)
 	int64		next = now + LOOK_AROUND_MS;
 	HASH_SEQ_STATUS status;
 	Database   *database;
+	Database   *due = NULL;
 
 	if (OidIsValid(start_database) && now >= start_until_ms)
 		start_is_over();
 	hash_seq_init(&status, databases);
 	while ((database = hash_seq_search(&status)) != NULL)
 	{
+		int64		not_before = Max(database->not_before_ms, no_worker_until_ms);
+
 		if (!database->eligible && database->busy)
 			end_unwanted(database);
 		if (!database->eligible || database->busy || database->no_extension)
 			continue;
 		if (OidIsValid(start_database))
 			next = Min(next, start_until_ms);
-		else if (now < database->not_before_ms)
-			next = Min(next, database->not_before_ms);
-		else
-		{
-			start_monitor(database);
-			next = Min(next, OidIsValid(start_database) ? start_until_ms :
-					   database->not_before_ms);
-		}
+		else if (now < not_before)
+			next = Min(next, not_before);
+		else if (due == NULL || (database->had_monitor && !due->had_monitor))
+			due = database;
+	}
+	if (due != NULL)
+	{
+		start_monitor(due);
+		next = Min(next, OidIsValid(start_database) ? start_until_ms :
+				   no_worker_until_ms);
 	}
 	return (long) Max(next - now, 1);
 }

@@ -7,7 +7,8 @@
  * leave need not wait.
  *
  * Locking: the monitor's own lock as long as it runs; a tick keeps the
- * extension from being dropped.  Errors: only those before the loop end it.
+ * extension from being dropped.  Errors: those before the loop end it, and those
+ * of a look for the extension; the launcher starts it again.
  */
 #include "postgres.h"
 
@@ -502,7 +503,7 @@ loop(void)
 				timeout = work(&begun, was_woken);
 				break;
 		}
-		if (slots_there() && slot_runs(MyDatabaseId))
+		if (slots_there() && slot_set_running(MyDatabaseId))
 			wake_launcher();
 		if (!slots_there())
 			timeout = Min(timeout, ALONE_LOOK_MS);

@@ -14,12 +14,19 @@
 #include "clock.h"
 #include "worker/slots.h"
 
+typedef struct Prepared
+{
+	Oid			database;		/* InvalidOid where the place is free */
+	uint32		transaction;
+} Prepared;
+
 typedef struct WorkerShared
 {
 	int			launcher_pid;
 	bool		launcher_woken;	/* since it last began to look around */
 	uint32		last_ticket;
 	bool		everything;		/* monitors are wanted, slots do not say where */
+	Prepared	prepared[SLOTS_PREPARED];	/* the newest first */
 	int			nslots;
 	MonitorSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } WorkerShared;
@@ -258,40 +265,6 @@ slot_forget_metric(Oid database)
 	LWLockRelease(lock);
 }
 
-void
-slot_note_prepared(Oid database, uint32 transaction)
-{
-	MonitorSlot *slot;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	slot = slot_find(database);
-	if (slot != NULL)
-	{
-		memmove(&slot->prepared[1], &slot->prepared[0],
-				(SLOT_PREPARED - 1) * sizeof(slot->prepared[0]));
-		slot->prepared[0] = transaction;
-	}
-	LWLockRelease(lock);
-}
-
-bool
-slot_forget_prepared(Oid database, uint32 transaction)
-{
-	MonitorSlot *slot;
-	bool		noted = false;
-
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	slot = slot_find(database);
-	for (int i = 0; slot != NULL && i < SLOT_PREPARED && !noted; i++)
-	{
-		noted = transaction != 0 && slot->prepared[i] == transaction;
-		if (noted)
-			slot->prepared[i] = 0;
-	}
-	LWLockRelease(lock);
-	return noted;
-}
-
 /* ---- a monitor ------------------------------------------------------------ */
 
 bool
@@ -321,7 +294,7 @@ slot_claim(Oid database, uint32 ticket)
 }
 
 bool
-slot_runs(Oid database)
+slot_set_running(Oid database)
 {
 	MonitorSlot *slot;
 	bool		first = false;
@@ -410,6 +383,49 @@ slot_pid(Oid database)
 	pid = slot != NULL ? slot->pid : 0;
 	LWLockRelease(lock);
 	return pid;
+}
+
+bool
+slot_runs(Oid database)
+{
+	MonitorSlot *slot;
+	bool		runs;
+
+	LWLockAcquire(lock, LW_SHARED);
+	slot = slot_find(database);
+	runs = slot != NULL && slot->phase == MONITOR_RUNNING;
+	LWLockRelease(lock);
+	return runs;
+}
+
+void
+slots_note_prepared(Oid database, uint32 transaction)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	memmove(&shared->prepared[1], &shared->prepared[0],
+			(SLOTS_PREPARED - 1) * sizeof(Prepared));
+	shared->prepared[0].database = database;
+	shared->prepared[0].transaction = transaction;
+	LWLockRelease(lock);
+}
+
+bool
+slots_forget_prepared(Oid database, uint32 transaction)
+{
+	bool		noted = false;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < SLOTS_PREPARED && !noted; i++)
+	{
+		Prepared   *prepared = &shared->prepared[i];
+
+		noted = prepared->database == database &&
+			prepared->transaction == transaction;
+		if (noted)
+			prepared->database = InvalidOid;
+	}
+	LWLockRelease(lock);
+	return noted;
 }
 
 int

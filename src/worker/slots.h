@@ -31,9 +31,6 @@
 /* Of a metric's name, which is ASCII. */
 #define SLOT_METRIC_SIZE 101
 
-/* What is prepared beyond so many is told at the next tick. */
-#define SLOT_PREPARED 16
-
 typedef enum MonitorPhase
 {
 	MONITOR_NONE,
@@ -64,8 +61,6 @@ typedef struct MonitorSlot
 	int64		started_ms;		/* clock_ms() of the start */
 	char		metric[SLOT_METRIC_SIZE];	/* that is run as somebody else,
 											 * or was at the end; "" for none */
-	uint32		prepared[SLOT_PREPARED];	/* that have something to tell,
-											 * the newest first; 0: none */
 } MonitorSlot;
 
 extern void slots_init(void);
@@ -102,10 +97,6 @@ extern int	slot_ask_to_leave(Oid database);
 /* The database was dropped. */
 extern void slot_forget_metric(Oid database);
 
-/* A prepared transaction, by a hash of its name; true where it was noted. */
-extern void slot_note_prepared(Oid database, uint32 transaction);
-extern bool slot_forget_prepared(Oid database, uint32 transaction);
-
 /* ---- for a monitor -------------------------------------------------------- */
 
 /*
@@ -114,7 +105,7 @@ extern bool slot_forget_prepared(Oid database, uint32 transaction);
  * found none while it was woken is started again.
  */
 extern bool slot_claim(Oid database, uint32 ticket);
-extern bool slot_runs(Oid database);	/* true the first time */
+extern bool slot_set_running(Oid database); /* true the first time */
 extern bool slot_must_leave(Oid database);
 extern void slot_leave(Oid database, MonitorExit why);
 
@@ -129,6 +120,18 @@ extern void slot_noted_metric(Oid database, char *metric);
 
 /* Of the monitor; 0 where there is none. */
 extern int	slot_pid(Oid database);
+
+/* Has it found the extension? */
+extern bool slot_runs(Oid database);
+
+/*
+ * A prepared transaction that has something to tell, by a hash of its name; true
+ * where it was noted.  They outlive a monitor, but neither the server nor
+ * SLOTS_PREPARED newer ones: what is forgotten is told at the next tick.
+ */
+#define SLOTS_PREPARED 64
+extern void slots_note_prepared(Oid database, uint32 transaction);
+extern bool slots_forget_prepared(Oid database, uint32 transaction);
 
 /* The pid of the launcher, whose latch is to be set; or 0. */
 extern int	slots_wake_launcher(void);
