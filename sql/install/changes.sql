@@ -276,8 +276,11 @@ BEGIN
 					WHERE k.relnamespace = command.schema))
 		THEN
 			PERFORM deploydb.note_change(command.command_tag, command.object_type, command.object_identity);
+			-- Elsewhere it could keep one of two such transactions from being
+			-- serialized; the monitor does it then.
 			INSERT INTO deploydb.watched_relation
-			SELECT DISTINCT o FROM unnest(ARRAY[command.oid, command.itself]) o WHERE o IS NOT NULL
+			SELECT DISTINCT o FROM unnest(ARRAY[command.oid, command.itself]) o
+			WHERE o IS NOT NULL AND current_setting('transaction_isolation') = 'read committed'
 			ON CONFLICT DO NOTHING;
 		END IF;
 	END LOOP;
