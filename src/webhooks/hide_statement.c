@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "commands/extension.h"
 #include "executor/executor.h"
@@ -108,7 +109,8 @@ line_signs(const ErrorData *edata)
 		signs |= signs_of_message() | (signs_of(edata->context) & SIGN_VALUE);
 	if (of_client || of_table)
 		signs |= signs_of(edata->detail);
-	if (of_client || is_plan(edata->message) || begins(edata->message, "AUDIT: "))
+	if (of_client || is_plan(edata->message) || begins(edata->message, "AUDIT: ") ||
+		begins(edata->message, "level: "))
 		signs |= signs_of(edata->message);
 	return signs;
 }
@@ -121,11 +123,17 @@ quotes_statement(const ErrorData *edata, int signs)
 		return true;
 	switch (edata->sqlerrcode)
 	{
+		case ERRCODE_UNDEFINED_OBJECT:
+			/* by the parser; our functions say that there is no such webhook */
+			if (edata->cursorpos <= 0 && edata->internalpos <= 0)
+				return false;
+			/* FALLTHROUGH */
 		case ERRCODE_SYNTAX_ERROR:
 		case ERRCODE_INVALID_TEXT_REPRESENTATION:
 		case ERRCODE_INVALID_DATETIME_FORMAT:
 		case ERRCODE_UNDEFINED_COLUMN:
 		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_FEATURE_NOT_SUPPORTED:
 		case ERRCODE_INVALID_SCHEMA_NAME:
 		case ERRCODE_NAME_TOO_LONG:
 			/* a name alone may be that of an application's function */
@@ -160,7 +168,8 @@ cut(char *text, const char *from)
 /*
  * log_statement, log_min_duration_statement and auto_explain have the statement
  * in the message, plans in the lines below it, and parameters in the detail;
- * pgaudit has statement and parameters after seven fields of its own.
+ * pg_log_backend_memory_contexts() has the beginning of each prepared one after
+ * its sizes; pgaudit has statement and parameters after seven fields of its own.
  */
 static void
 cut_message(char *message)
@@ -170,6 +179,8 @@ cut_message(char *message)
 		return;
 	if (is_plan(message))
 		cut(message, "\n");
+	else if (begins(message, "level: "))
+		cut(message, " used: ");
 	else if (begins(message, "AUDIT: "))
 	{
 		int			fields = 0;
@@ -307,11 +318,14 @@ statement_parsed(ParseState *pstate, Query *query, JumbleState *jumble)
 		hide_utility(pstate->p_sourcetext, query);
 }
 
-/* The extended protocol shows the text again each time that it is run. */
+/*
+ * The extended protocol shows the text again each time that it is run, and a
+ * parallel worker, which has parsed nothing, when it begins.
+ */
 static inline void
 hide_shown_again(void)
 {
-	if (told && tells(signs_of_message()))
+	if ((told || IsParallelWorker()) && tells(signs_of_message()))
 		hide_activity();
 }
 

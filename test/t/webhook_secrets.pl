@@ -66,6 +66,8 @@ my @others = (
 	"SELECT deploydb.add_webhook('team', 'slack', \"$url\")",
 	"SELECT deploydb.add_webhook('team', 'slack', \"$url\".url)",
 	"SELECT deploydb.drop_webhook('$url'::regclass::text)",
+	"SELECT deploydb.set_webhook_secret('team', $secret '')",
+	"SELECT deploydb.set_webhook_secret('team', a.b.c.$secret.d)",
 	"INSERT INTO deploydb.webhook_secret VALUES ('team', '', NULL, NULL, '$url')",
 	"INSERT INTO deploydb.webhook (name, format) VALUES ('x', '$url')",
 	# by a name of its own

@@ -172,6 +172,22 @@ hidden('EXPLAIN by the extended protocol', sub { extended($_[0], "EXPLAIN SELECT
 hidden('by search_path and the extended protocol', sub { $_[0]->do('SET search_path = deploydb'); extended($_[0], $update, 'nobody') });
 hidden('by role and the extended protocol', sub { extended($_[0], $update, 'nobody') }, 'deploydb');
 hidden('what is named late', statements("WITH v(u) AS (VALUES ('$url')) UPDATE /*" . 'x' x 2000 . '*/ deploydb.webhook_secret SET url = v.u FROM v WHERE false'));
+my $parallel = $node->pg_version < 16 ? 'force_parallel_mode' : 'debug_parallel_query';
+hidden('what a parallel worker runs', sub {
+	my ($one) = @_;
+	$one->do("SET $parallel = on");
+	$one->do("SELECT pg_sleep(600), 'deploydb', '$url'", { pg_async => 1 });
+	ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'parallel worker' AND wait_event = 'PgSleep'}), 'it runs');
+	is($node->safe_psql('postgres', $shown), 0, '... and nobody sees what');
+	$one->pg_cancel;
+});
+like(hidden('the memory of a prepared statement', sub {
+	my ($one) = @_;
+	$one->do("PREPARE p AS SELECT deploydb.set_webhook_secret('nobody', '$secret')");
+	my $begun = -s $node->logfile;
+	$node->safe_psql('postgres', "SELECT pg_log_backend_memory_contexts($one->{pg_pid})");
+	$node->wait_for_log(qr/Grand total/, $begun);
+}), qr/level: \d+; CachedPlanSource: \d+ total/, '... but its size is');
 my $seen = hidden('a deadlock', sub {
 	my ($one) = @_;
 	my $other = session();
@@ -180,7 +196,9 @@ my $seen = hidden('a deadlock', sub {
 	extended($one, $change, 'first');
 	$other->do('BEGIN');
 	$other->do(q{SELECT FROM own_view WHERE webhook = 'second' FOR UPDATE});
-	my $waits = $one->prepare($change, { pg_prepare_now => 1, pg_async => 1 });
+	# what is prepared asynchronously is executed when somebody asks for it
+	my $waits = $one->prepare($change, { pg_prepare_now => 1 });
+	$waits->{pg_async} = 1;
 	$waits->execute('second');
 	ok($node->poll_query_until('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $one->{pg_pid}"), 'it waits');
 	is($node->safe_psql('postgres', $shown), 0, '... and nobody sees what for');
