@@ -91,6 +91,13 @@ compat_constraint_is_enforced(Form_pg_constraint form)
 #endif
 }
 
+/* From 19 on CLUSTER is a kind of REPACK. */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_T_ClusterStmt T_RepackStmt
+#else
+#define COMPAT_T_ClusterStmt T_ClusterStmt
+#endif
+
 /* From 16 on a query's permissions stand beside its range table. */
 static inline void
 compat_copy_permissions(Query *to, Query *from)

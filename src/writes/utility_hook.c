@@ -38,13 +38,25 @@ copy_starts(PlannedStmt *statement)
 	return attempt_is_started(statement);
 }
 
-/* What COPY TO gives takes as long as its client reads, as pg_dump does. */
+/*
+ * What COPY TO gives takes as long as its client reads, as pg_dump does, and
+ * maintenance as long as the table is big.
+ */
 static bool
-copies_out(PlannedStmt *statement)
+may_be_slow(PlannedStmt *statement)
 {
-	CopyStmt   *copy = (CopyStmt *) statement->utilityStmt;
-
-	return IsA(copy, CopyStmt) && !copy->is_from;
+	switch (nodeTag(statement->utilityStmt))
+	{
+		case T_CopyStmt:
+			return ((CopyStmt *) statement->utilityStmt)->is_from;
+		case T_VacuumStmt:		/* and ANALYZE */
+		case T_ReindexStmt:
+		case T_IndexStmt:
+		case COMPAT_T_ClusterStmt:
+			return false;
+		default:
+			return true;
+	}
 }
 
 /* BEGIN, COMMIT, SAVEPOINT and the like execute nothing. */
@@ -67,7 +79,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 				DestReceiver *dest, QueryCompletion *qc,
 				bool own, bool attempt)
 {
-	const bool	may_be_slow = own && !copies_out(pstmt);
+	const bool	counts = own && may_be_slow(pstmt);
 	TimestampTz now;
 
 	statement_nests();
@@ -79,7 +91,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	PG_CATCH();
 	{
 		statement_unnests();
-		if (may_be_slow)
+		if (counts)
 			statement_call_begins(pstmt);	/* until the abort */
 		else if (own)
 			statement_count_if_slow(0);
@@ -98,7 +110,7 @@ watched_utility(PlannedStmt *pstmt, const char *queryString,
 	{
 		uint64		took = statement_call_took(now);
 
-		statement_count_if_slow(may_be_slow ? took : 0);
+		statement_count_if_slow(counts ? took : 0);
 	}
 }
 

@@ -306,6 +306,9 @@ $client->{dbh}->do("COPY (SELECT pg_sleep($long)) TO STDOUT");
 	1 while $client->{dbh}->pg_getcopydata(\$line) >= 0;
 }
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 9, 'COPY TO is not slow by itself');
+Writes::good($client->{dbh}, $_) foreach "CREATE FUNCTION takes_its_time(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep($long); RETURN i; END'",
+	'CREATE INDEX timely ON watched_by (takes_its_time(i))', 'REINDEX INDEX timely', 'ANALYZE watched_by', 'CLUSTER watched_by USING timely', 'VACUUM FULL watched_by';
+is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 9, 'nor is maintenance');
 $client->{dbh}->do("SELECT pg_sleep($long)");
 is(($watcher->{dbh}->selectrow_array('SELECT deploydb.slow_queries()'))[0] - $slow, 10, 'what follows it may be');
 
