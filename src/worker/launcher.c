@@ -58,6 +58,7 @@ typedef struct Database
 	bool		seen;			/* in pg_database */
 	bool		no_extension;
 	bool		busy;			/* has a monitor, or a hold, or is starting */
+	bool		held;			/* its monitor may come back when that ends */
 	bool		had_monitor;	/* that had found the extension */
 	int			failures;
 	int64		not_before_ms;
@@ -186,6 +187,7 @@ read_slots(void)
 	while ((database = hash_seq_search(&status)) != NULL)
 	{
 		database->busy = false;
+		database->held = false;
 		if (everything)
 			database->no_extension = false;
 	}
@@ -196,6 +198,7 @@ read_slots(void)
 		database = database_entry(slot->database);
 		database->busy = slot->holds > 0 ||
 			slot->phase == MONITOR_STARTING || slot->phase == MONITOR_RUNNING;
+		database->held = slot->holds > 0;
 		if (slot->phase == MONITOR_RUNNING)
 			database->had_monitor = true;
 		if (slot->phase == MONITOR_WANTED)
@@ -301,10 +304,16 @@ check_start(void)
 }
 
 /*
- * Milliseconds until there is something to do, if nobody calls before.  Where
- * workers are scarce, a copy that has just been made waits for those that were
- * watched.
+ * Where workers are scarce, a database that has just been made, such as a copy,
+ * waits for those that were watched.
  */
+static bool
+comes_before(const Database *database, const Database *other)
+{
+	return other == NULL || (database->had_monitor && !other->had_monitor);
+}
+
+/* Milliseconds until there is something to do, if nobody calls before. */
 static long
 start_those_due(void)
 {
@@ -313,6 +322,7 @@ start_those_due(void)
 	HASH_SEQ_STATUS status;
 	Database   *database;
 	Database   *due = NULL;
+	Database   *awaited = NULL;
 
 	if (OidIsValid(start_database) && now >= start_until_ms)
 		start_is_over();
@@ -323,16 +333,19 @@ start_those_due(void)
 
 		if (!database->eligible && database->busy)
 			end_unwanted(database);
+		if (database->eligible && database->held && comes_before(database, awaited))
+			awaited = database;
 		if (!database->eligible || database->busy || database->no_extension)
 			continue;
 		if (OidIsValid(start_database))
 			next = Min(next, start_until_ms);
 		else if (now < not_before)
 			next = Min(next, not_before);
-		else if (due == NULL || (database->had_monitor && !due->had_monitor))
+		else if (comes_before(database, due))
 			due = database;
 	}
-	if (due != NULL)
+	/* Whoever ends the hold wakes us. */
+	if (due != NULL && !(out_of_workers && awaited != NULL && comes_before(awaited, due)))
 	{
 		start_monitor(due);
 		next = Min(next, OidIsValid(start_database) ? start_until_ms :

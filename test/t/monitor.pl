@@ -430,10 +430,17 @@ set('deploydb.metrics_collection_interval', q{'1s'});
 wait_for(q{SELECT verdict = 'error' AND detail ~ '^not started' FROM deploydb_status() WHERE area = 'monitor'}, $lacks);
 pass('one that never starts does not start for ever');
 set('deploydb.metrics_collection_interval', q{'1h'});
-set('deploydb.databases', $lacks);
-wait_until_ticks($lacks);
 my $said = () = log_since($mark) =~ /no background worker left/g;
 is($said, 1, 'out of workers, the log has it once');
+for my $copy (map { "copy_$_" } 1 .. 3)
+{
+	sql('postgres', "CREATE DATABASE $copy TEMPLATE $has");
+	wait_for("SELECT ($full) IS NOT NULL");
+	is(sql('postgres', $full), $has, 'a copy does not take the worker of what was copied');
+}
+sql('postgres', "DROP DATABASE $_") foreach map { "copy_$_" } 1 .. 3;
+set('deploydb.databases', $lacks);
+wait_until_ticks($lacks);
 like(log_since($mark), qr/has background workers again/, 'and the end of it');
 $node->append_conf('postgresql.conf', "max_worker_processes = 12\n");
 set('deploydb.databases', q{''});
