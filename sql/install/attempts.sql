@@ -104,7 +104,7 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	RETURN regexp_replace(left(COALESCE(deploydb.hide_address(answer, url), answer), 200), '[[:cntrl:]]+', ' ', 'g');
+	RETURN regexp_replace(left(deploydb.hide_address(answer, url), 200), '[[:cntrl:]]+', ' ', 'g');
 END
 $$;
 COMMENT ON FUNCTION deploydb.shown_answer(text, text) IS
@@ -210,7 +210,8 @@ COMMENT ON FUNCTION deploydb.record_webhook(deploydb.outbox, boolean, double pre
 REVOKE ALL ON FUNCTION deploydb.record_webhook(deploydb.outbox, boolean, double precision, timestamptz, integer, text, text,
 	double precision) FROM PUBLIC;
 
--- What a message becomes by an answer.
+-- What a message becomes by an answer: of retry, dead or, where there is more to it, a
+-- state; "pending" is tried again at once, as if this had been no attempt.
 CREATE FUNCTION deploydb.settle_message(message deploydb.outbox, verdict text, reason text, wait double precision,
 	at timestamptz, status integer, stage text, ms double precision)
 RETURNS text
@@ -223,7 +224,7 @@ DECLARE
 	result text;
 BEGIN
 	-- a dead letter, too, where the last message counts: nobody is to replay it any more
-	IF message.kind = 'alert' AND (verdict = 'retry' OR (verdict = 'dead' AND message.ends_at IS NOT NULL)) THEN
+	IF message.kind = 'alert' AND (verdict IN ('retry', 'pending') OR (verdict = 'dead' AND message.ends_at IS NOT NULL)) THEN
 		SELECT max(o.id) INTO newer FROM deploydb.outbox o
 		WHERE o.webhook = message.webhook AND o.topic = message.topic AND o.state = 'pending' AND o.id > message.id;
 	END IF;
@@ -241,8 +242,8 @@ BEGIN
 		finished_at = CASE WHEN result <> 'pending' THEN at END,
 		told_by = newer,
 		-- with its jitter an hour at most
-		next_attempt_at = at + LEAST(3600, GREATEST(COALESCE(wait, 0),
-			LEAST(2880, 2 ^ LEAST(message.attempts - 1, 12)) * (1 + random() / 4))) * interval '1 second'
+		next_attempt_at = CASE WHEN verdict = 'pending' THEN at ELSE at + LEAST(3600, GREATEST(COALESCE(wait, 0),
+			LEAST(2880, 2 ^ LEAST(message.attempts - 1, 12)) * (1 + random() / 4))) * interval '1 second' END
 	WHERE o.id = message.id;
 	RETURN result;
 END
@@ -254,8 +255,10 @@ REVOKE ALL ON FUNCTION deploydb.settle_message(deploydb.outbox, text, text, doub
 	double precision) FROM PUBLIC;
 
 -- An answer is of the message and all that went along.  If it is no, they are
--- sent again, each by itself, to find which one it is for.
-CREATE FUNCTION deploydb.record_attempt(id bigint, status integer, retry_after text, answer text, stage text,
+-- sent again, each by itself, to find which one it is for.  Where address or key were
+-- changed meanwhile, it tells nothing of the webhook as it is now, and may repeat an
+-- address that is not known any more: it is not shown.
+CREATE FUNCTION deploydb.record_attempt(id bigint, version bigint, status integer, retry_after text, answer text, stage text,
 	error text, ms double precision)
 RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -267,7 +270,7 @@ AS $$
 DECLARE
 	message deploydb.outbox;
 	format text;
-	url text;
+	url text;	-- that was sent to
 	verdict text;
 	reason text;
 	at timestamptz := clock_timestamp();
@@ -285,20 +288,28 @@ BEGIN
 		SELECT o FROM deploydb.outbox o
 		WHERE o.webhook = message.webhook AND o.state = 'sending' AND o.sent_with = id FOR NO KEY UPDATE NOWAIT);
 	SELECT w.format, x.url INTO format, url
-	FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
+	FROM deploydb.webhook w LEFT JOIN deploydb.webhook_secret x ON x.webhook = w.name AND x.xmin::text::bigint = version
 	WHERE w.name = message.webhook;
 	SELECT c.* INTO verdict, reason
 	FROM deploydb.classify_answer(format, status, answer, url) c;
 	reason := COALESCE(reason, CASE WHEN verdict <> 'delivered'
-		THEN pg_catalog.format('%s: %s', stage, COALESCE(deploydb.hide_address(error, url), error, 'no answer')) END);
-	IF verdict = 'dead' AND along <> '{}' THEN
+		THEN pg_catalog.format('%s: %s', stage, COALESCE(deploydb.hide_address(error, url), 'no answer')) END);
+	IF url IS NULL THEN
+		IF verdict <> 'delivered' THEN
+			verdict := 'pending';
+			status := 0;
+			reason := 'address or key were changed before the answer came';
+		END IF;
+	ELSIF verdict = 'dead' AND along <> '{}' THEN
 		verdict := 'retry';
 		spared := 1;
 	END IF;
 	IF verdict = 'retry' THEN
 		pause := deploydb.retry_seconds(retry_after, at);
 	END IF;
-	PERFORM deploydb.record_webhook(message, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);
+	IF url IS NOT NULL THEN
+		PERFORM deploydb.record_webhook(message, verdict = 'delivered', pause, at, NULLIF(status, 0), stage, reason, ms);
+	END IF;
 	message.attempts := message.attempts - spared;
 	result := deploydb.settle_message(message, verdict, reason, pause, at, status, stage, ms);
 	FOREACH message IN ARRAY along LOOP
@@ -308,13 +319,14 @@ BEGIN
 	RETURN result;
 END
 $$;
-COMMENT ON FUNCTION deploydb.record_attempt(bigint, integer, text, text, text, text, double precision) IS
+COMMENT ON FUNCTION deploydb.record_attempt(bigint, bigint, integer, text, text, text, text, double precision) IS
 	'Webhooks: notes what became of an attempt to send a message, and returns the state that it has now';
-REVOKE ALL ON FUNCTION deploydb.record_attempt(bigint, integer, text, text, text, text, double precision) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.record_attempt(bigint, bigint, integer, text, text, text, text, double precision) FROM PUBLIC;
 
 -- What became of a heartbeat is noted where that changed, or is not known yet: not
--- each time, as a write takes a transaction id.  Nobody but who waits for it is told.
-CREATE FUNCTION deploydb.record_heartbeat(hook text, status integer, stage text, error text)
+-- each time, as a write takes a transaction id; nor of an address that was changed
+-- meanwhile.  Nobody but who waits for it is told.
+CREATE FUNCTION deploydb.record_heartbeat(hook text, version bigint, status integer, stage text, error text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -322,9 +334,10 @@ AS $$
 DECLARE
 	arrived CONSTANT boolean := status BETWEEN 200 AND 299;
 	at CONSTANT timestamptz := clock_timestamp();
+	url CONSTANT text := (SELECT x.url FROM deploydb.webhook_secret x WHERE x.webhook = hook AND x.xmin::text::bigint = version);
 BEGIN
-	IF EXISTS (SELECT FROM deploydb.webhook_state s
-		WHERE s.webhook = hook AND s.last_attempt_at IS NOT NULL AND (s.failures = 0) = arrived)
+	IF url IS NULL OR EXISTS (SELECT FROM deploydb.webhook_state s
+		WHERE s.webhook = hook AND s.last_attempt_at IS NOT NULL AND (s.failures = 0) = arrived AND (s.last_error IS NULL) = arrived)
 	THEN
 		RETURN false;
 	END IF;
@@ -332,15 +345,14 @@ BEGIN
 	SET failures = CASE WHEN arrived THEN 0 ELSE 1 END, last_attempt_at = at, last_status = NULLIF(status, 0), last_stage = stage,
 		last_success_at = CASE WHEN arrived THEN at ELSE s.last_success_at END,
 		last_error = CASE WHEN arrived THEN NULL WHEN status > 0 THEN format('status %s', status)
-			ELSE format('%s: %s', stage, COALESCE(deploydb.hide_address(error,
-				(SELECT x.url FROM deploydb.webhook_secret x WHERE x.webhook = hook)), 'no answer')) END
+			ELSE format('%s: %s', stage, COALESCE(deploydb.hide_address(error, url), 'no answer')) END
 	WHERE s.webhook = (SELECT l.webhook FROM deploydb.webhook_state l WHERE l.webhook = hook FOR NO KEY UPDATE SKIP LOCKED);
 	RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION deploydb.record_heartbeat(text, integer, text, text) IS
+COMMENT ON FUNCTION deploydb.record_heartbeat(text, bigint, integer, text, text) IS
 	'Webhooks: notes what became of a heartbeat, where that is not what is known of the one before; true if so';
-REVOKE ALL ON FUNCTION deploydb.record_heartbeat(text, integer, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION deploydb.record_heartbeat(text, bigint, integer, text, text) FROM PUBLIC;
 
 -- What waits is never removed.
 CREATE FUNCTION deploydb.purge_messages(before timestamptz, max_rows integer)

@@ -154,9 +154,10 @@ COMMENT ON FUNCTION deploydb.webhook_share() IS
 REVOKE ALL ON FUNCTION deploydb.webhook_share() FROM PUBLIC;
 
 -- Address, headers and body as they are sent, with what goes along; signed for this
--- attempt.
+-- attempt.  The version is that of the address and the key: xmin, which tells nothing
+-- of them.
 CREATE FUNCTION deploydb.sendable_message(number bigint, at timestamptz)
-RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
+RETURNS TABLE (id bigint, webhook text, attempt integer, version bigint, method text, url text, headers text[], body text)
 LANGUAGE plpgsql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET jit = off
@@ -165,7 +166,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
 	RETURN QUERY
-	SELECT o.id, o.webhook, o.attempts, 'POST',
+	SELECT o.id, o.webhook, o.attempts, x.xmin::text::bigint, 'POST',
 		CASE WHEN w.format = 'dingtalk' AND k.secret IS NOT NULL
 			THEN deploydb.dingtalk_url(x.url, k.secret, (t.seconds * 1000)) ELSE x.url END,
 		ARRAY['Content-Type: application/json; charset=utf-8', 'webhook-id: ' || o.message_id,
@@ -199,7 +200,7 @@ REVOKE ALL ON FUNCTION deploydb.sendable_message(bigint, timestamptz) FROM PUBLI
 -- The attempt is counted when the caller's transaction commits, and sent after
 -- that: a message that kills its sender is not sent for ever.
 CREATE FUNCTION deploydb.claim_messages(max_messages integer)
-RETURNS TABLE (id bigint, webhook text, attempt integer, method text, url text, headers text[], body text)
+RETURNS TABLE (id bigint, webhook text, attempt integer, version bigint, method text, url text, headers text[], body text)
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE ROWS 16
 SET search_path = pg_catalog, pg_temp
 SET jit = off
@@ -246,7 +247,7 @@ BEGIN
 	-- one that cannot be signed holds up no other
 	FOREACH number IN ARRAY chosen LOOP
 		BEGIN
-			SELECT s.* INTO id, webhook, attempt, method, url, headers, body
+			SELECT s.* INTO id, webhook, attempt, version, method, url, headers, body
 			FROM deploydb.sendable_message(number, clock_timestamp()) s;
 			IF array_position(headers, NULL) IS NOT NULL THEN
 				RAISE EXCEPTION 'its secret does not fit its format';
@@ -343,11 +344,11 @@ COMMENT ON FUNCTION deploydb.release_claims() IS
 REVOKE ALL ON FUNCTION deploydb.release_claims() FROM PUBLIC;
 
 CREATE FUNCTION deploydb.heartbeats()
-RETURNS TABLE (webhook text, url text)
+RETURNS TABLE (webhook text, version bigint, url text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT w.name, x.url FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
+	SELECT w.name, x.xmin::text::bigint, x.url FROM deploydb.webhook w JOIN deploydb.webhook_secret x ON x.webhook = w.name
 	WHERE w.enabled AND w.format = 'heartbeat' AND deploydb.suspended() IS NULL
 		AND NOT EXISTS (SELECT FROM deploydb.monitor_state m WHERE m.last_error_at >= m.last_tick_at)
 	ORDER BY w.name

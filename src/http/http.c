@@ -280,6 +280,7 @@ http_next_result(HttpClient *client, HttpResult *result)
 	client->handed_out = request;
 
 	result->id = request->id;
+	result->version = request->version;
 	result->status = request->status;
 	result->stage = request->stage;
 	result->error = request->error;

@@ -36,6 +36,7 @@ typedef struct HttpSettings
 typedef struct HttpRequest
 {
 	int64		id;				/* the caller's, comes back with the result */
+	int64		version;		/* likewise */
 	const char *method;
 	const char *url;
 	const char *const *headers; /* "Name: value" */
@@ -52,6 +53,7 @@ typedef struct HttpRequest
 typedef struct HttpResult
 {
 	int64		id;
+	int64		version;
 	int			status;
 	const char *stage;
 	const char *error;

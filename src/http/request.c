@@ -300,6 +300,7 @@ request_create(const HttpSettings *settings, const HttpRequest *wanted, bool *fa
 	if (request == NULL)
 		return NULL;
 	request->id = wanted->id;
+	request->version = wanted->version;
 	request->easy = curl_easy_init();
 	if (request->easy == NULL)
 	{

@@ -22,6 +22,7 @@ typedef struct Request
 {
 	struct Request *next;		/* in the list that its client has it in */
 	int64		id;
+	int64		version;
 	CURL	   *easy;
 	struct curl_slist *headers;
 

@@ -21,6 +21,7 @@ typedef struct Heartbeat
 	char	   *webhook;
 	bool		under_way;
 	bool		failing;		/* has been logged */
+	int64		version;		/* of the address that was called */
 	int			status;
 	const char *stage;			/* of the last one, until it is recorded */
 	char		error[256];
@@ -65,21 +66,22 @@ heartbeat_id(const char *webhook)
 static void
 record_heartbeats(void)
 {
-	Oid			types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID};
+	Oid			types[] = {TEXTOID, INT8OID, INT4OID, TEXTOID, TEXTOID};
 	ListCell   *lc;
 
 	foreach(lc, heartbeats)
 	{
 		Heartbeat  *heartbeat = lfirst(lc);
-		Datum		values[4];
+		Datum		values[5];
 
 		if (heartbeat->stage == NULL)
 			continue;
 		values[0] = CStringGetTextDatum(heartbeat->webhook);
-		values[1] = Int32GetDatum(heartbeat->status);
-		values[2] = CStringGetTextDatum(heartbeat->stage);
-		values[3] = CStringGetTextDatum(text_from_wire(heartbeat->error, strlen(heartbeat->error)));
-		if (SPI_execute_with_args("SELECT deploydb.record_heartbeat($1, $2, $3, $4)", lengthof(types),
+		values[1] = Int64GetDatum(heartbeat->version);
+		values[2] = Int32GetDatum(heartbeat->status);
+		values[3] = CStringGetTextDatum(heartbeat->stage);
+		values[4] = CStringGetTextDatum(text_from_wire(heartbeat->error, strlen(heartbeat->error)));
+		if (SPI_execute_with_args("SELECT deploydb.record_heartbeat($1, $2, $3, $4, $5)", lengthof(types),
 								  types, values, NULL, false, 0) != SPI_OK_SELECT)
 			elog(ERROR, "could not call record_heartbeat()");
 		heartbeat->stage = NULL;
@@ -93,7 +95,7 @@ heartbeats_to_send(MemoryContext context)
 	List	   *requests = NIL;
 
 	record_heartbeats();
-	if (SPI_execute("SELECT webhook, url FROM deploydb.heartbeats()", false, 0) != SPI_OK_SELECT)
+	if (SPI_execute("SELECT webhook, version, url FROM deploydb.heartbeats()", false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not call heartbeats()");
 	before = MemoryContextSwitchTo(context);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -101,13 +103,15 @@ heartbeats_to_send(MemoryContext context)
 		HeapTuple	row = SPI_tuptable->vals[i];
 		int64		id = heartbeat_id(SPI_getvalue(row, SPI_tuptable->tupdesc, 1));
 		HttpRequest *request;
+		bool		isnull;
 
 		if (heartbeat_of(id)->under_way)
 			continue;
 		request = palloc0(sizeof(HttpRequest));
 		request->id = id;
+		request->version = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
 		request->method = "GET";
-		request->url = text_to_wire(SPI_getvalue(row, SPI_tuptable->tupdesc, 2));
+		request->url = text_to_wire(SPI_getvalue(row, SPI_tuptable->tupdesc, 3));
 		request->body = "";
 		requests = lappend(requests, request);
 	}
@@ -128,6 +132,7 @@ heartbeat_ends(const HttpResult *result)
 	bool		fails = result->status < 200 || result->status > 299;
 
 	heartbeat->under_way = false;
+	heartbeat->version = result->version;
 	heartbeat->status = result->status;
 	heartbeat->stage = result->stage;
 	strlcpy(heartbeat->error, result->error ? result->error : "", sizeof(heartbeat->error));

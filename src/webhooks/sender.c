@@ -161,15 +161,15 @@ record_attempt(void *argument)
 	static SPIPlanPtr plan = NULL;
 	const Attempt *attempt = argument;
 	const HttpResult *result = &attempt->result;
-	Datum		values[7];
-	char		nulls[7];
+	Datum		values[8];
+	char		nulls[8];
 
 	if (plan == NULL)
 	{
-		Oid			types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID};
+		Oid			types[] = {INT8OID, INT8OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID};
 		SPIPlanPtr	prepared;
 
-		prepared = SPI_prepare("SELECT deploydb.record_attempt($1, $2, $3, $4, $5, $6, $7)",
+		prepared = SPI_prepare("SELECT deploydb.record_attempt($1, $2, $3, $4, $5, $6, $7, $8)",
 							   lengthof(types), types);
 		if (prepared == NULL || SPI_keepplan(prepared) != 0)
 			elog(ERROR, "could not prepare record_attempt()");
@@ -177,18 +177,19 @@ record_attempt(void *argument)
 	}
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = Int64GetDatum(result->id);
-	values[1] = Int32GetDatum(result->status);
+	values[1] = Int64GetDatum(result->version);
+	values[2] = Int32GetDatum(result->status);
 	if (result->retry_after)
-		values[2] = CStringGetTextDatum(text_from_wire(result->retry_after, strlen(result->retry_after)));
+		values[3] = CStringGetTextDatum(text_from_wire(result->retry_after, strlen(result->retry_after)));
 	else
-		nulls[2] = 'n';
-	values[3] = CStringGetTextDatum(text_from_wire(attempt->answer, result->answer_size));
-	values[4] = CStringGetTextDatum(result->stage);
+		nulls[3] = 'n';
+	values[4] = CStringGetTextDatum(text_from_wire(attempt->answer, result->answer_size));
+	values[5] = CStringGetTextDatum(result->stage);
 	if (result->error[0])
-		values[5] = CStringGetTextDatum(text_from_wire(result->error, strlen(result->error)));
+		values[6] = CStringGetTextDatum(text_from_wire(result->error, strlen(result->error)));
 	else
-		nulls[5] = 'n';
-	values[6] = Float8GetDatum(result->milliseconds);
+		nulls[6] = 'n';
+	values[7] = Float8GetDatum(result->milliseconds);
 	if (SPI_execute_plan(plan, values, nulls, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not call record_attempt()");
 }
@@ -292,19 +293,20 @@ read_headers(HttpRequest *request, Datum headers, bool isnull)
 	request->headers = texts;
 }
 
-/* id, method, url, headers, body */
+/* id, version, method, url, headers, body */
 static HttpRequest *
 read_message(HeapTuple row)
 {
 	HttpRequest *request = palloc0(sizeof(HttpRequest));
 	TupleDesc	desc = SPI_tuptable->tupdesc;
-	char	   *body = column_text(row, 5);
+	char	   *body = column_text(row, 6);
 	bool		isnull;
 
 	request->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
-	request->method = column_text(row, 2);
-	request->url = text_to_wire(column_text(row, 3));
-	read_headers(request, SPI_getbinval(row, desc, 4, &isnull), isnull);
+	request->version = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+	request->method = column_text(row, 3);
+	request->url = text_to_wire(column_text(row, 4));
+	read_headers(request, SPI_getbinval(row, desc, 5, &isnull), isnull);
 	request->body = body ? text_to_wire(body) : "";
 	return request;
 }
@@ -340,7 +342,7 @@ claim_messages(void *argument)
 		Oid			types[] = {INT4OID};
 		SPIPlanPtr	prepared;
 
-		prepared = SPI_prepare("SELECT id, method, url, headers, body FROM deploydb.claim_messages($1)",
+		prepared = SPI_prepare("SELECT id, version, method, url, headers, body FROM deploydb.claim_messages($1)",
 							   lengthof(types), types);
 		if (prepared == NULL || SPI_keepplan(prepared) != 0)
 			elog(ERROR, "could not prepare claim_messages()");
@@ -372,6 +374,7 @@ start_message(const HttpRequest *request)
 	{
 		HttpResult	result = {
 			.id = request->id,
+			.version = request->version,
 			.stage = "policy",
 			.error = "Out of memory, or of file descriptors",
 			.answer = "",

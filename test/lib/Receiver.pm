@@ -12,6 +12,7 @@
 #	/flaky/N		503 for the first N requests of an id, then 200
 #	/chinese		200, in Chinese
 #	/late/MS/...	200, after MS milliseconds in which nobody is answered
+#	/late/MS/404/...	404, and what was not found, likewise
 #	/hang			no answer
 #	/shut			200, once there is no file of the log's name with ".shut"
 #	/drip			one byte of an answer each second
@@ -59,7 +60,7 @@ my %WAYS = (
 	late => sub {
 		my ($self, $client, $ms) = @_;
 		sleep(($ms =~ /^([0-9]+)/)[0] / 1000);
-		return respond($client, 200, '', 'ok');
+		return $ms =~ m{/404/} ? respond($client, 404, '', "Cannot POST /late/$ms") : respond($client, 200, '', 'ok');
 	},
 	hang => sub { return 1 },
 	shut => sub { my ($self, $client) = @_; return $client->{shut} = 1 },

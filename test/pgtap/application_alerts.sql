@@ -54,11 +54,11 @@ SELECT is(states('all'), '{"sending": 12, "folded": 9}', 'rate limit: twelve a m
 
 UPDATE deploydb.webhook_state SET tokens = 12;
 SELECT fire(1) \g /dev/null
-CREATE TABLE attempt AS SELECT id, attempt, headers[2] AS message_id FROM deploydb.claim_messages(64);
-SELECT deploydb.record_attempt(a.id, 500, NULL, '', 'http', NULL, 1) FROM attempt a \g /dev/null
+CREATE TABLE attempt AS SELECT id, version, attempt, headers[2] AS message_id FROM deploydb.claim_messages(64);
+SELECT deploydb.record_attempt(a.id, a.version, 500, NULL, '', 'http', NULL, 1) FROM attempt a \g /dev/null
 UPDATE deploydb.outbox SET next_attempt_at = clock_timestamp();
-INSERT INTO attempt SELECT id, attempt, headers[2] FROM deploydb.claim_messages(64);
-SELECT deploydb.record_attempt(a.id, 200, NULL, '', 'http', NULL, 1) FROM attempt a WHERE a.attempt = 2 \g /dev/null
+INSERT INTO attempt SELECT id, version, attempt, headers[2] FROM deploydb.claim_messages(64);
+SELECT deploydb.record_attempt(a.id, a.version, 200, NULL, '', 'http', NULL, 1) FROM attempt a WHERE a.attempt = 2 \g /dev/null
 SELECT is((SELECT format('%s attempts, %s message, ', count(*), count(DISTINCT message_id)) FROM attempt) || states('all'),
 	'2 attempts, 1 message, {"delivered": 1}', 'retry: what was answered with 500 is sent again, as the same message');
 

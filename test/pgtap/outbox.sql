@@ -488,13 +488,49 @@ SELECT is(deploydb.notify('hello', 'P1', 'g'), 1::bigint, 'to one');
 SELECT throws_ok(format('SELECT deploydb.notify(%L, %L, %L)', m, s, w), c, NULL, format('notify %s %s %s', m, s, w))
 FROM (VALUES (NULL, 'P1', NULL, '22004'), ('x', NULL, NULL, '22004'), (' ', 'P1', NULL, '22023'), ('x', 'P5', NULL, '22023'),
 	('x', 'P1', 'nobody', '42704'), ('x', 'P1', 'beat', '22023')) v (m, s, w, c);
-SELECT results_eq('SELECT * FROM deploydb.heartbeats()', $$VALUES ('beat', 'https://example.org/beat')$$, 'heartbeats');
+SELECT results_eq('SELECT webhook, url FROM deploydb.heartbeats()', $$VALUES ('beat', 'https://example.org/beat')$$, 'heartbeats');
 BEGIN;
 UPDATE deploydb.monitor_state SET last_tick_at = now(), last_error_at = now();
 SELECT is_empty('SELECT * FROM deploydb.heartbeats()', 'none after a tick a part of which failed');
 UPDATE deploydb.monitor_state SET last_tick_at = now() + interval '1 second';
 SELECT isnt_empty('SELECT * FROM deploydb.heartbeats()', 'again after one that went well');
 ROLLBACK;
+
+-- an answer from an address that was changed meanwhile
+SELECT deploydb.add_webhook('keyed', 'generic', 'https://example.org/keyed') \g /dev/null
+BEGIN;
+DELETE FROM deploydb.outbox;
+UPDATE deploydb.webhook_state SET last_error = NULL WHERE webhook = 'g';
+SELECT deploydb.notify('changed', 'P1', w) FROM unnest('{g,g,g,keyed}'::text[]) w \g /dev/null
+SELECT deploydb.queue_message('g', 'generic', deploydb.notice_message('test', 'P3', 'test'), 'test/1', NULL) \g /dev/null
+CALL refill();
+CREATE TABLE sent AS SELECT * FROM deploydb.claim_messages(64);
+UPDATE deploydb.outbox SET attempts = 100;
+SELECT deploydb.set_webhook_url('g', 'https://example.net/changed'), deploydb.set_webhook_secret('keyed', NULL) \g /dev/null
+SELECT set_eq(format($$SELECT deploydb.record_attempt(id, version, %s, '3000', 'no /old/s3cr3tpath', %L, %L, 1)
+	FROM sent WHERE webhook = 'g' ORDER BY id OFFSET %s LIMIT %s$$, status, stage, error, skipped, n), ARRAY[state], 'changed meanwhile, '||status)
+FROM (VALUES (200, 'http', NULL, 0, 1, 'delivered'), (404, 'http', NULL, 1, 1, 'pending'), (0, 'dns', 'no host s3cr3tpath', 2, 2, 'pending'))
+	v (status, stage, error, skipped, n, state);
+SELECT is(deploydb.record_attempt(id, version, 503, NULL, '', 'http', NULL, 1), 'pending', 'another key') FROM sent WHERE webhook = 'keyed';
+SELECT results_eq($$SELECT webhook, kind, state, last_status, last_error, state <> 'pending' OR next_attempt_at <= clock_timestamp() FROM deploydb.outbox ORDER BY id$$,
+	$$VALUES ('g', 'notice', 'delivered', 200, NULL, true), ('g', 'notice', 'pending', NULL, 'address or key were changed before the answer came', true),
+		('g', 'notice', 'pending', NULL, 'address or key were changed before the answer came', true),
+		('keyed', 'notice', 'pending', NULL, 'address or key were changed before the answer came', true),
+		('g', 'test', 'pending', NULL, 'address or key were changed before the answer came', true)$$,
+	'is not shown, and tried again at once');
+SELECT results_eq($$SELECT failures, last_error, paused_until FROM deploydb.webhook_state WHERE webhook = 'g'$$,
+	'VALUES (0, NULL::text, NULL::timestamptz)', 'nor does the webhook fail');
+SELECT is((SELECT count(*) FROM claim()), 4::bigint, 'all but the one that has arrived');
+SELECT is(array_agg(DISTINCT record(id, 503)), '{dead}', 'there they are tried once') FROM deploydb.outbox WHERE state = 'sending';
+SELECT version AS beat FROM deploydb.heartbeats() \gset
+SELECT deploydb.set_webhook_url('beat', 'https://example.org/beat') \g /dev/null
+SELECT is(deploydb.record_heartbeat('beat', :'beat', 0, 'dns', 'no s3cr3tpath'), false, 'nor of a heartbeat');
+SELECT is(deploydb.record_heartbeat('beat', version, 0, 'dns', 'no host'), true, 'that of the new one is noted') FROM deploydb.heartbeats();
+SELECT deploydb.set_webhook_url('beat', 'https://example.org/beat') \g /dev/null
+SELECT is(deploydb.record_heartbeat('beat', version, 200, 'http', ''), arrives, 'and that it arrives at another one, once')
+FROM deploydb.heartbeats(), (VALUES (true), (false)) v (arrives);
+ROLLBACK;
+SELECT deploydb.drop_webhook('keyed') \g /dev/null
 
 -- another address, keys
 SELECT is(deploydb.set_webhook_url('g', 'https://example.net/other'), true, 'another address');

@@ -201,6 +201,16 @@ wait_until($node, 'postgres', q{SELECT last_stage = 'policy' FROM deploydb.webho
 sql("ALTER SYSTEM SET deploydb.webhook_allow = '127.0.0.1'");
 setting('webhook_proxy', '');
 
+# The address is changed while it is sent to
+add_webhook('moving', $receiver->url('/late/3000/404/s3cr3tpath'));
+notify('moving', 'moving');
+foreach (1 .. 600) { last if grep { $_->{path} =~ /s3cr3tpath/ } $receiver->requests; select undef, undef, undef, 0.1 }
+sql(q{SELECT deploydb.set_webhook_url('moving', '} . $receiver->url('/ok/moved') . q{')});
+wait_until($node, 'postgres', newest('moving', q{state IN ('delivered', 'dead')}), 'then it is sent to the new one');
+is(sql(q{SELECT state, attempts, last_error FROM deploydb.notification WHERE webhook = 'moving' ORDER BY id LIMIT 1}), 'delivered|2|', 'without a failure');
+is(sql(q{SELECT failures FROM deploydb.webhook_state WHERE webhook = 'moving'}), 0, 'of the webhook');
+sql(q{SELECT deploydb.drop_webhook('moving')});
+
 # A heartbeat
 sub beats { return grep { $_->{path} eq '/ok/beat' } $receiver->requests }
 sql(q{SELECT deploydb.add_webhook('beat', 'heartbeat', '} . $receiver->url('/ok/beat') . q{')});
