@@ -54,7 +54,7 @@ LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	FOR code IN 33 .. 126 LOOP
+	FOR code IN 32 .. 126 LOOP
 		EXIT WHEN strpos(content, '%') = 0;
 		CONTINUE WHEN code = ascii('%');
 		content := replace(replace(content, '%' || to_hex(code), chr(code)), '%' || upper(to_hex(code)), chr(code));
@@ -67,7 +67,8 @@ COMMENT ON FUNCTION deploydb.percent_decoded(text) IS
 REVOKE ALL ON FUNCTION deploydb.percent_decoded(text) FROM PUBLIC;
 
 -- Some servers answer "cannot POST", and repeat where to, whole or in parts, as it
--- came or decoded, or the headers.  What is too short for a secret stays.
+-- came or decoded, or the headers; escapes may be of other case than they were.  What
+-- is too short for a secret stays.
 CREATE FUNCTION deploydb.hide_address(content text, url text)
 RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
@@ -79,17 +80,26 @@ DECLARE
 	path CONSTANT text := COALESCE(substring(url FROM '^[^:]+://[^/?#]*(.*)$'), '');
 	part text;
 	form text;
+	forms text[] := '{}';	-- longer ones first: others may lie in them
+	place integer;
 BEGIN
 	FOREACH part IN ARRAY ARRAY[path, split_part(path, '?', 1), person,
 		replace(encode(convert_to(deploydb.percent_decoded(person) || CASE WHEN strpos(person, ':') = 0 THEN ':' ELSE '' END, 'UTF8'),
 			'base64'), E'\n', '')]
 		|| regexp_split_to_array(path || '/' || person, '[/?&:](?:[^/?&:=]+=(?=[^/?&:=]))?')
 	LOOP
-		FOREACH form IN ARRAY ARRAY[part, deploydb.percent_decoded(part)] LOOP
-			IF length(form) >= 6 THEN
-				content := replace(content, form, '***');
-			END IF;
+		FOREACH form IN ARRAY ARRAY[part, deploydb.percent_decoded(part), deploydb.percent_decoded(replace(part, '+', ' '))] LOOP
+			CONTINUE WHEN length(form) < 6 OR form = ANY (forms);
+			place := 1;
+			WHILE length(forms[place]) >= length(form) LOOP
+				place := place + 1;
+			END LOOP;
+			forms := forms[:place - 1] || form || forms[place:];
 		END LOOP;
+	END LOOP;
+	FOREACH form IN ARRAY forms LOOP
+		-- after ***= it is no pattern
+		content := regexp_replace(content, '***=' || form, '***', 'gi');
 	END LOOP;
 	RETURN content;
 END

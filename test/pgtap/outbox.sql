@@ -80,6 +80,14 @@ FROM (VALUES ('Cannot POST /services/T00000000/B1/s3cr3tpart', 'https://example.
 	('Authorization: Basic c2tfbGl2ZV9hYmM6', 'https://sk_live_abc@example.org/', 'Authorization: Basic ***'),
 	('token 0123456789abcdef is unknown', 'https://example.org/send?access_token=0123456789abcdef&x=y', 'token *** is unknown'),
 	('user:password1 is wrong', 'https://user:password1@example.org/', '*** is wrong'),
+	-- one is the beginning of another, or lies in it
+	('no such robot: abcdefghSECRETPART', 'https://example.org/robot/send?key=abcdefgh&access_token=abcdefghSECRETPART', 'no such robot: ***'),
+	('unknown token webhook-8fa7s6d8f7', 'https://example.org/webhook/webhook-8fa7s6d8f7', 'unknown token ***'),
+	('no user: eve%3As3cr3t%40home', 'https://example.org/s3cr3t/eve%3As3cr3t%40home', 'no user: ***'),
+	-- escapes otherwise than they came
+	('no /a%2fb%3asecret', 'https://example.org/a%2Fb%3Asecret', 'no ***'), ('no /A%2FB%3ASECRET', 'https://example.org/a%2fb%3asecret', 'no ***'),
+	('no my big secret', 'https://example.org/my%20big%20secret', 'no ***'), ('no my big secret', 'https://example.org/?q=my+big+secret', 'no ***'),
+	('no a\bc[d.e*f', 'https://example.org/a\bc[d.e*f', 'no ***'), ('no abcddee', 'https://example.org/a.cd*ee', 'no abcddee'),
 	('example.org says no', 'https://example.org', 'example.org says no'), ('x says no', 'no address', 'x says no')) v (c, u, h);
 SELECT results_eq('SELECT name, format, origin, state, pending FROM deploydb.webhook_health',
 	$$VALUES ('g', 'generic', 'https://example.org', 'ok', 0::bigint)$$, 'how it does, with the host alone');
