@@ -228,6 +228,26 @@ count_sample(AlertState *state, int *count, int limit, TimestampTz at)
 	state->counted_at = at;
 }
 
+/* A sample violates.  Have there been enough of them, and for long enough? */
+static bool
+count_violation(const Condition *rule, AlertState *state, const Sample *sample,
+				const Circumstances *c)
+{
+	count_sample(state, &state->violations, rule->consecutive_periods,
+				 sample->at);
+	if (state->violating_since == 0)
+		state->violating_since = Min(sample->at, c->now);
+	return state->violations >= rule->consecutive_periods &&
+		elapsed(state->violating_since, c->now) >= rule->for_us;
+}
+
+static void
+forget_violations(AlertState *state)
+{
+	state->violations = 0;
+	state->violating_since = 0;
+}
+
 /* ---- who is told? -------------------------------------------------------- */
 
 static bool
@@ -339,10 +359,9 @@ end_alert(AlertState *state, EventReason reason, AlertEvent *event)
 	event->has_slope = state->has_slope && event->has_value;
 	event->slope = state->slope;
 
+	forget_violations(state);
 	state->started_at = 0;
-	state->violations = 0;
 	state->recoveries = 0;
-	state->violating_since = 0;
 	state->recorded = false;
 	state->told = false;
 	state->silenced = false;
@@ -360,8 +379,7 @@ rule_end(AlertState *state, TimestampTz now, EventReason reason,
 	forget_future(state, now);
 	clear_window(state);
 	state->has_value = false;
-	state->violations = 0;
-	state->violating_since = 0;
+	forget_violations(state);
 	if (state->status != ALERT_WARMING)
 		set_status(state, ALERT_NO_DATA, now);
 	return state->started_at != 0 && end_alert(state, reason, event);
@@ -392,12 +410,11 @@ without_data(const Condition *rule, AlertState *state, const Sample *sample,
 	clear_window(state);
 	if (state->status == ALERT_WARMING)
 		return false;
+	forget_violations(state);
 	if (state->started_at == 0)
 	{
 		bool		begins = state->status != ALERT_NO_DATA;
 
-		state->violations = 0;
-		state->violating_since = 0;
 		set_status(state, ALERT_NO_DATA, c->now);
 		if (!begins || rule->no_data != NO_DATA_ALERT)
 			return false;
@@ -419,16 +436,24 @@ static bool
 with_alert(const Condition *rule, AlertState *state, const Sample *sample,
 		   const Circumstances *c, Verdict verdict, AlertEvent *event)
 {
+	Sample		shown = *sample;
+
 	if (verdict == VERDICT_VIOLATED)
 	{
-		/* who took note of a lack of data knows no more, unless he was told */
-		if (state->status == ALERT_NO_DATA && (!state->told || state->silenced))
-			state->acknowledged = false;
+		bool		enough = count_violation(rule, state, sample, c);
+
 		state->recoveries = 0;
-		set_status(state, ALERT_FIRING, c->now);
+		if (state->status == ALERT_NO_DATA && enough)
+		{
+			/* who took note of a lack knows no more, unless he was told */
+			if (!state->told || state->silenced)
+				state->acknowledged = false;
+			set_status(state, ALERT_FIRING, c->now);
+		}
 	}
 	else if (verdict == VERDICT_HOLDS)
 	{
+		forget_violations(state);
 		count_sample(state, &state->recoveries, rule->resolve_periods,
 					 sample->at);
 		if (state->recoveries >= rule->resolve_periods)
@@ -445,7 +470,11 @@ with_alert(const Condition *rule, AlertState *state, const Sample *sample,
 		set_status(state, ALERT_WARMING, c->now);
 		return end_alert(state, REASON_NO_DATA, event);
 	}
-	return tell(rule, state, sample, c, false, event);
+
+	/* A value that is no alert yet is not what this one is of. */
+	if (state->status == ALERT_NO_DATA)
+		shown.has_value = false;
+	return tell(rule, state, &shown, c, false, event);
 }
 
 static bool
@@ -460,18 +489,11 @@ without_alert(const Condition *rule, AlertState *state, const Sample *sample,
 	}
 	if (verdict == VERDICT_HOLDS)
 	{
-		state->violations = 0;
-		state->violating_since = 0;
+		forget_violations(state);
 		set_status(state, ALERT_OK, c->now);
 		return false;
 	}
-
-	count_sample(state, &state->violations, rule->consecutive_periods,
-				 sample->at);
-	if (state->violating_since == 0)
-		state->violating_since = Min(sample->at, c->now);
-	if (state->violations < rule->consecutive_periods ||
-		elapsed(state->violating_since, c->now) < rule->for_us)
+	if (!count_violation(rule, state, sample, c))
 	{
 		set_status(state, ALERT_PENDING, c->now);
 		return false;

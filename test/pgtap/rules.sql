@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(149);
+SELECT plan(150);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -181,6 +181,10 @@ SELECT throws_ok(format('SELECT deploydb.test_rule(%L, %L)', r, s), code, NULL, 
 	('api_down', '[{"at": "2030-01-01 00:00Z", "value": 1, "severity": "P9"}]', '22023'),
 	('api_down', '[{"at": "soon", "value": 1}]', '22007'), ('api_down', '[1]', '22023')) AS c (r, s, code);
 
+SELECT results_eq(format('SELECT to_char(at, ''MI:SS'') || '' '' || concat_ws('' '', status, reason) FROM deploydb.test_rule(''api_down'', %L) ORDER BY at',
+		'[{"at": "2026-11-01 00:00Z", "value": 1}, {"at": "2026-11-01 00:07Z", "value": null}, {"at": "2026-11-01 00:13Z", "value": null},
+		{"at": "2026-11-01 00:31Z", "value": 0}, {"at": "2026-11-01 00:31:30Z", "value": 1}]'),
+	$$VALUES ('00:00 ok'), ('13:00 no_data no_data'), ('31:30 ok resolved')$$, 'after a lack of data one sample is no outage');
 SELECT results_eq(format('SELECT to_char(at, ''MI'') || '' '' || concat_ws('' '', status, reason) FROM deploydb.test_rule(''api_down'', %L) ORDER BY at',
 	replace('[{"at": "Y 00:01Z", "value": 1}, {"at": "Y 00:02Z", "value": 0}, {"at": "Y 00:03Z", "value": 0}, {"at": "Y 00:09Z", "value": 0}]', 'Y', day)),
 	$$VALUES ('01 ok'), ('02 pending'), ('09 firing new')$$, 'in ' || day) FROM unnest('{1970-01-01,1999-12-31,2030-01-01}'::text[]) AS day;
