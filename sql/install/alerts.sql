@@ -120,7 +120,8 @@ REVOKE ALL ON FUNCTION deploydb.test_rule(text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.test_rule(text, jsonb) TO pg_monitor, pg_database_owner;
 
 CREATE VIEW deploydb.active_alert AS
-	SELECT s.rule, s.series, s.severity, s.metric, COALESCE(l.value, s.value) AS value, r.threshold,
+	SELECT s.rule, s.series, s.severity, s.metric,
+		CASE WHEN s.status <> 'no_data' THEN COALESCE(l.value, s.value) END AS value, r.threshold,
 		s.slope AS trend_slope, s.started_at AS since, s.message, s.status, s.told AND NOT s.silenced AS told,
 		s.acknowledged, CASE WHEN s.acknowledged THEN s.acknowledged_at END AS acknowledged_at,
 		CASE WHEN s.acknowledged THEN s.acknowledged_by END AS acknowledged_by,

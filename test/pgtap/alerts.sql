@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(177);
+SELECT plan(178);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -176,6 +176,8 @@ SELECT is((SELECT severity || ' ' || reason || ' ' || status || ': ' || message 
 	'P0 no_data firing: api.up has no data any more', 'that is an alert');
 SELECT is((SELECT rule || ' ' || status || ' ' || COALESCE(severity, '-') FROM deploydb.active_alert), 'api_down no_data P0',
 	'which is active');
+SELECT is((SELECT concat_ws(' ', a.value, a.threshold, d->'value', d->'threshold') FROM deploydb.active_alert a, jsonb_array_elements(deploydb.active_alerts()) d),
+	'1 null 1', 'of no value');
 SELECT is(course('api_down', 'api.up', '{1,0,0,0,0,0,0,0,1}', 307), 'resolved - - - - - new - resolved',
 	'it is back; and down for five minutes is down');
 SELECT is(course('insight_write_success_low', 'insight.write.success_rate', '{0.9,0.9,NULL,NULL,NULL,NULL,NULL,NULL,NULL}', 320),
