@@ -401,13 +401,15 @@ BEGIN
 
 	changed := jsonb_populate_record(changed,
 		(SELECT COALESCE(jsonb_object_agg(c, NULL), '{}') FROM unnest(clear) c)
-		|| jsonb_build_object('id', rule, 'labels', COALESCE(labels, changed.labels))
+		|| jsonb_build_object('id', rule)
 		|| jsonb_strip_nulls(jsonb_build_object('metric', metric, 'kind', kind, 'severity', severity,
 			'comparison', comparison, 'threshold', threshold, 'direction', direction, 'min_slope', min_slope,
 			'window_samples', window_samples, 'floor', floor, 'consecutive_periods', consecutive_periods,
 			'for_seconds', for_seconds, 'cooldown_seconds', cooldown_seconds, 'resolve_threshold', resolve_threshold,
 			'resolve_periods', resolve_periods, 'no_data', no_data, 'parent', parent, 'message_en', message_en,
 			'message_zh', message_zh, 'runbook', runbook, 'enabled', enabled)));
+	-- not in JSON, which has no other null than its own
+	changed.labels := COALESCE(labels, changed.labels);
 	IF is_new THEN
 		INSERT INTO deploydb.alert_rule VALUES (changed.*);
 	ELSE

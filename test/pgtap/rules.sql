@@ -20,7 +20,7 @@ CREATE FUNCTION transitions(about text, measured text) RETURNS text LANGUAGE sql
 		SELECT jsonb_agg(jsonb_build_object('at', timestamptz '2030-01-01 00:00Z' + n * interval '1 minute', 'value', v))
 		FROM unnest(string_to_array(measured, ' ', '-')) WITH ORDINALITY AS u (v, n))) t $$;
 
-SELECT plan(150);
+SELECT plan(152);
 
 -- what is built in
 SELECT is(rule_as_text(id), expected, id) FROM (VALUES
@@ -120,6 +120,7 @@ SELECT throws_ok('SELECT deploydb.set_rule(''x'', ' || call || ')', code, NULL, 
 	('''m'', comparison => ''>'', threshold => 1, labels => ''{"a": []}''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, labels => ''{"a": {}}''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, labels => ''"a"''', '22023'),
+	('''m'', comparison => ''>'', threshold => 1, labels => ''null''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, min_slope => 1', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, message_en => repeat(''x'', 2001)', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, message_en => ''''', '22023'),
@@ -132,6 +133,7 @@ SELECT throws_ok('SELECT deploydb.set_rule(''x'', ' || call || ')', code, NULL, 
 	('''m'', kind => ''trend'', direction => ''increasing'', min_slope => 1, window_samples => 101', '22023'),
 	('''m'', kind => ''trend'', direction => ''increasing'', min_slope => 1, window_samples => 3, floor => ''NaN''', '22023'),
 	('''m'', comparison => ''>'', threshold => 1, clear => ''{severity}''', '22023')) AS r (call, code);
+SELECT throws_ok('SELECT deploydb.set_rule(''api_down'', labels => ''null'')', '22023', NULL, 'nor of one that is there: labels are an object');
 SELECT throws_ok('SELECT deploydb.set_rule(''a rule'', ''m'', comparison => ''>'', threshold => 1)', '22023', NULL, 'an id with a blank');
 SELECT throws_ok('UPDATE deploydb.alert_rule SET threshold = ''NaN'' WHERE id = ''api_down''', '22023', 'rule "api_down" could not be evaluated', 'nor by the view');
 SELECT throws_ok('UPDATE deploydb.alert_rule SET metric = NULL WHERE id = ''api_down''', '22023', 'rule "api_down" could not be evaluated', 'nor without a metric');
