@@ -299,6 +299,31 @@ COMMENT ON FUNCTION deploydb.supersede_messages(text, text, bigint) IS
 	'Webhooks: has a message stand for the older ones of its topic that were not sent; their number';
 REVOKE ALL ON FUNCTION deploydb.supersede_messages(text, text, bigint) FROM PUBLIC;
 
+-- In place of older messages about the alert that wait.
+CREATE FUNCTION deploydb.queue_event(hook text, format text, event deploydb.alert_event)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+SET enable_seqscan = off
+AS $$
+DECLARE
+	about CONSTANT text := deploydb.alert_topic(event.rule, event.series);
+	untold CONSTANT boolean := event.status = 'resolved' AND (
+		EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = hook AND o.topic = about AND o.state = 'pending')
+		OR EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = hook AND o.topic = about AND o.state = 'folded'
+			AND o.told_by = ANY (ARRAY(SELECT d.id FROM deploydb.open_digest d WHERE d.webhook = hook AND d.state = 'pending'))));
+	number bigint;
+BEGIN
+	number := deploydb.queue_message(hook, format, deploydb.event_message(event, untold), about, event.id);
+	PERFORM deploydb.supersede_messages(hook, about, number);
+	RETURN number;
+END
+$$;
+COMMENT ON FUNCTION deploydb.queue_event(text, text, deploydb.alert_event) IS
+	'Webhooks: queues the message of an event for a webhook, in place of older ones about its alert, and returns its id';
+REVOKE ALL ON FUNCTION deploydb.queue_event(text, text, deploydb.alert_event) FROM PUBLIC;
+
 -- Events come in the order of their ids, as whoever makes them has the turn to
 -- evaluate.  Those of a copy of a database wait until it is adopted.
 CREATE FUNCTION deploydb.enqueue_events()
@@ -311,8 +336,6 @@ AS $$
 DECLARE
 	event deploydb.alert_event;
 	hook record;
-	about text;
-	untold boolean;
 	last bigint;
 	queued bigint := 0;
 BEGIN
@@ -326,14 +349,8 @@ BEGIN
 	LOOP
 		last := event.id;
 		CONTINUE WHEN event.silenced;
-		about := deploydb.alert_topic(event.rule, event.series);
 		FOR hook IN SELECT * FROM deploydb.webhooks_for(event.severity, NULL) LOOP
-			untold := event.status = 'resolved' AND (
-				EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'pending')
-				OR EXISTS (SELECT FROM deploydb.outbox o WHERE o.webhook = hook.name AND o.topic = about AND o.state = 'folded'
-					AND o.told_by = ANY (ARRAY(SELECT d.id FROM deploydb.open_digest d WHERE d.webhook = hook.name AND d.state = 'pending'))));
-			PERFORM deploydb.supersede_messages(hook.name, about,
-				deploydb.queue_message(hook.name, hook.format, deploydb.event_message(event, untold), about, event.id));
+			PERFORM deploydb.queue_event(hook.name, hook.format, event);
 			queued := queued + 1;
 		END LOOP;
 	END LOOP;
@@ -346,6 +363,31 @@ $$;
 COMMENT ON FUNCTION deploydb.enqueue_events() IS
 	'Webhooks: makes messages of the events that are new, and returns their number';
 REVOKE ALL ON FUNCTION deploydb.enqueue_events() FROM PUBLIC;
+
+-- A receiver that comes late is told what the others were, but for what nobody
+-- would hear again: what is acknowledged, silenced or under a parent that fires.
+-- What is not queued for the others yet will be for it, too.
+CREATE FUNCTION deploydb.queue_firing(hook text)
+RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(deploydb.queue_event(w.name, w.format, e.event))
+	FROM (SELECT a.rule, a.series FROM deploydb.active_alert a
+				LEFT JOIN deploydb.alert_rule r ON r.id = a.rule
+			WHERE a.told AND NOT a.acknowledged
+				AND NOT EXISTS (SELECT FROM deploydb.silence s
+					WHERE (s.rule IS NULL OR s.rule = a.rule) AND s.until > clock_timestamp())
+				AND NOT EXISTS (SELECT FROM deploydb.active_alert p WHERE p.rule = r.parent)) AS a
+		CROSS JOIN LATERAL (SELECT n AS event, n.id, n.severity FROM deploydb.alert_event n
+			WHERE n.rule = a.rule AND n.series = a.series ORDER BY n.id DESC LIMIT 1) AS e
+		CROSS JOIN LATERAL deploydb.webhooks_for(e.severity, NULL) AS w
+	WHERE w.name = hook AND e.id <= (SELECT p.last_event FROM deploydb.outbox_position p)
+		AND deploydb.suspended() IS NULL
+$$;
+COMMENT ON FUNCTION deploydb.queue_firing(text) IS
+	'Webhooks: queues for a webhook what fires and others were told of; their number; a part of add_webhook()';
+REVOKE ALL ON FUNCTION deploydb.queue_firing(text) FROM PUBLIC;
 
 -- What waited where this is a copy of is for that one to send.
 CREATE FUNCTION deploydb.bury_messages()

@@ -272,11 +272,16 @@ BEGIN
 	END;
 	INSERT INTO deploydb.webhook_secret (webhook, url, secret) VALUES (name, url, secret);
 	INSERT INTO deploydb.webhook_state (webhook) VALUES (name);
+	-- or a tick that is under way would miss it, and what it makes be missed here
+	PERFORM deploydb.take_evaluation_turn();
+	IF deploydb.queue_firing(name) > 0 THEN
+		PERFORM deploydb.wake_monitor();
+	END IF;
 	RETURN true;
 END
 $$;
 COMMENT ON FUNCTION deploydb.add_webhook(text, text, text, text, text) IS
-	'Webhooks: from now on a receiver is told what is at least as severe';
+	'Webhooks: from now on a receiver is told what is at least as severe, and first what of that fires already';
 REVOKE ALL ON FUNCTION deploydb.add_webhook(text, text, text, text, text) FROM PUBLIC;
 
 -- What waits is sent to the new address, and soon.

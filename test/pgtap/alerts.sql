@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(178);
+SELECT plan(189);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');
@@ -337,6 +337,41 @@ SELECT results_eq($$SELECT h->>'status', h->'labels' FROM jsonb_array_elements(d
 SELECT is((SELECT array_agg(DISTINCT body::jsonb->'labels') FROM (SELECT o.body FROM deploydb.outbox o WHERE o.topic = 'http_5xx_rate_p1/' ORDER BY o.id DESC LIMIT 2) m),
 	ARRAY['{"team": "data"}' || deploydb.common_labels()], 'and their messages');
 SELECT deploydb.reset_rule('http_5xx_rate_p1'), deploydb.drop_webhook('labels') \g /dev/null
+
+-- a receiver that comes late is told what others were
+CREATE FUNCTION told_late(taken text DEFAULT 'P3') RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	told text;
+BEGIN
+	PERFORM deploydb.add_webhook('late', 'generic', 'https://example.org/', min_severity => taken);
+	told := (SELECT string_agg(concat_ws(' ', o.topic, o.status, o.event = (SELECT max(e.id) FROM deploydb.alert_event e)), ',')
+		FROM deploydb.outbox o WHERE o.webhook = 'late' AND o.state = 'pending');
+	PERFORM deploydb.drop_webhook('late');
+	RETURN told;
+END $$;
+DELETE FROM deploydb.silence;	-- of a time that is to come
+SELECT is(course('db_errors_rising', 'db.errors.per_min', '{8,11,14,17,20}', 884), '- - - - new', 'a rule fires');
+SELECT is(told_late(), NULL, 'what is about to be queued for all is not twice');
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT is(told_late(), 'db_errors_rising/ firing t', 'a new receiver is told what the others were');
+SELECT is(told_late('P1'), NULL, 'of what it takes');
+BEGIN;
+SELECT deploydb.bind_installation() \g /dev/null
+UPDATE deploydb.installation SET database_oid = 1;
+SELECT is(told_late(), NULL, 'in a copy of a database nothing');
+ROLLBACK;
+SELECT deploydb.silence(NULL, '1 hour', 'quiet') \g /dev/null
+SELECT is(told_late(), NULL, 'nor what is silenced');
+SELECT deploydb.unsilence(NULL), deploydb.set_rule('db_errors_rising', parent => 'http_latency_p95_p0') \g /dev/null
+SELECT is(told_late(), 'db_errors_rising/ firing t', 'a parent that does not fire silences nothing');
+SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{1.2,1.2}', 889), '- new', 'it fires');
+SELECT deploydb.enqueue_events() \g /dev/null
+SELECT is(told_late(), 'http_latency_p95_p0/ firing t', 'and is told alone');
+SELECT deploydb.acknowledge('http_latency_p95_p0', 'on it') \g /dev/null
+SELECT is(told_late(), NULL, 'until it is acknowledged');
+SELECT is(course('http_latency_p95_p0', 'http.request.duration.p95', '{0.9}', 891), 'resolved', 'it ends');
+SELECT deploydb.reset_rule('db_errors_rising') \g /dev/null
+SELECT is(course('db_errors_rising', 'db.errors.per_min', '{20}', 892), 'resolved', 'as the other one does');
 
 -- languages
 SET deploydb.language = 'zh';
