@@ -171,6 +171,27 @@ COMMENT ON FUNCTION deploydb.tell_others(text, text) IS
 	'Webhooks: tells all receivers of P1 but one, or those of P0 where there is none';
 REVOKE ALL ON FUNCTION deploydb.tell_others(text, text) FROM PUBLIC;
 
+-- Once, until something arrives, unless they know already that it keeps failing.
+CREATE FUNCTION deploydb.tell_dead_letter(message deploydb.outbox, reason text)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF message.kind <> 'alert' OR message.status <> 'firing'
+		OR EXISTS (SELECT FROM deploydb.webhook_state s WHERE s.webhook = message.webhook AND s.opened_at IS NOT NULL)
+		OR EXISTS (SELECT FROM deploydb.unheard_alert u WHERE u.webhook = message.webhook AND u.id <> message.id)
+	THEN
+		RETURN 0;
+	END IF;
+	RETURN deploydb.tell_others(message.webhook,
+		format(deploydb.word('webhook %s has dead letters of alerts (%s)'), message.webhook, reason));
+END
+$$;
+COMMENT ON FUNCTION deploydb.tell_dead_letter(deploydb.outbox, text) IS
+	'Webhooks: tells the others of a firing alert''s message that is a dead letter, where it is the first since something arrived';
+REVOKE ALL ON FUNCTION deploydb.tell_dead_letter(deploydb.outbox, text) FROM PUBLIC;
+
 -- How the webhook does.  After five failures in a row it is left alone, but for
 -- a probe after half a minute, then after twice as long each time.  In a row are
 -- attempts that were claimed knowing of the last failure: what was under way with
@@ -255,6 +276,9 @@ BEGIN
 		next_attempt_at = CASE WHEN verdict = 'pending' THEN at ELSE at + LEAST(3600, GREATEST(COALESCE(wait, 0),
 			LEAST(2880, 2 ^ LEAST(message.attempts - 1, 12)) * (1 + random() / 4))) * interval '1 second' END
 	WHERE o.id = message.id;
+	IF result = 'dead' THEN
+		PERFORM deploydb.tell_dead_letter(message, reason);
+	END IF;
 	RETURN result;
 END
 $$;

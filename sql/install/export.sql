@@ -107,7 +107,7 @@ AS $$
 			COALESCE(r.fault, format('metric %s does not exist', r.metric)))
 		FROM deploydb.idle_rule r
 		UNION ALL
-		SELECT 'degraded', 7, format(w.problem, w.name, w.last_error) FROM deploydb.waiting_webhook w
+		SELECT 'degraded', 7, format(w.problem, w.name, w.last_error) FROM deploydb.webhook_problem w
 		UNION ALL
 		SELECT 'degraded', 8, deploydb.suspended() WHERE deploydb.suspended() IS NOT NULL
 	) AS p

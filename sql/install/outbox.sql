@@ -117,28 +117,49 @@ COMMENT ON VIEW deploydb.webhook_health IS
 	'Webhooks: each receiver and how the last attempts to reach it went; open: it keeps failing, and is only probed';
 GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
 
-CREATE VIEW deploydb.waiting_webhook AS
-	SELECT h.name, h.pending, h.last_error,
-		CASE h.state WHEN 'open' THEN 'webhook %s keeps failing (%s); its messages wait'
-			WHEN 'disabled' THEN 'webhook %s is disabled; its messages wait'
-			ELSE 'webhook %s has no address; its messages wait' END AS problem
+-- Whoever was to be told has heard nothing since.
+CREATE VIEW deploydb.unheard_alert AS
+	SELECT o.id, o.webhook, o.severity, o.topic, o.last_error
+	FROM deploydb.outbox o
+		JOIN deploydb.webhook w ON w.name = o.webhook
+		LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
+	WHERE o.kind = 'alert' AND o.state = 'dead' AND w.enabled AND o.finished_at > COALESCE(s.last_success_at, w.created_at);
+COMMENT ON VIEW deploydb.unheard_alert IS
+	'Webhooks: dead letters of alerts after which nothing has arrived at their webhook';
+GRANT SELECT ON deploydb.unheard_alert TO pg_monitor, pg_database_owner;
+
+CREATE VIEW deploydb.webhook_problem AS
+	SELECT h.name, h.pending, COALESCE(u.last_error, h.last_error) AS last_error,
+		CASE WHEN h.state = 'no address' AND h.pending = 0 THEN 'webhook %s has no address'
+			WHEN h.state = 'no address' THEN 'webhook %s has no address; its messages wait'
+			WHEN h.pending > 0 AND h.state = 'disabled' THEN 'webhook %s is disabled; its messages wait'
+			WHEN h.pending > 0 AND h.state = 'open' THEN 'webhook %s keeps failing (%s); its messages wait'
+			ELSE 'webhook %s has dead letters of alerts (%s)' END AS problem
 	FROM deploydb.webhook_health h
-	WHERE h.state IN ('open', 'disabled', 'no address') AND h.pending > 0;
-COMMENT ON VIEW deploydb.waiting_webhook IS
-	'Webhooks: those whose messages wait until somebody does something; problem is a format of name and last_error';
-GRANT SELECT ON deploydb.waiting_webhook TO pg_monitor, pg_database_owner;
+		LEFT JOIN (SELECT DISTINCT ON (a.webhook) a.webhook, a.last_error FROM deploydb.unheard_alert a
+			ORDER BY a.webhook, a.id DESC) AS u ON u.webhook = h.name
+	WHERE h.state = 'no address' OR (h.state IN ('open', 'disabled') AND h.pending > 0) OR u.webhook IS NOT NULL;
+COMMENT ON VIEW deploydb.webhook_problem IS
+	'Webhooks: those whose messages wait, or were in vain, until somebody does something; problem is a format of name and last_error';
+GRANT SELECT ON deploydb.webhook_problem TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.status_of_webhooks()
 RETURNS TABLE (verdict text, detail text, next_step text)
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT 'warning', format(deploydb.word(w.problem), w.name, w.last_error), 'SELECT * FROM deploydb.webhook_health;'
-	FROM deploydb.waiting_webhook w
-	ORDER BY w.pending DESC, w.name LIMIT 1
+	SELECT 'warning', format(deploydb.word('nobody is told: no webhook takes %s'), min(a.severity)),
+		'SELECT * FROM deploydb.webhook; -- deploydb.add_webhook() adds one'
+	FROM deploydb.active_alert a
+	WHERE NOT EXISTS (SELECT FROM deploydb.webhooks_for(a.severity, NULL))
+	HAVING count(*) > 0
+	UNION ALL
+	(SELECT 'warning', format(deploydb.word(p.problem), p.name, p.last_error), 'SELECT * FROM deploydb.webhook_health;'
+	FROM deploydb.webhook_problem p
+	ORDER BY p.pending DESC, p.name)
 $$;
 COMMENT ON FUNCTION deploydb.status_of_webhooks() IS
-	'Webhooks: the one for which most messages wait until somebody does something; a part of deploydb_status()';
+	'Webhooks: an alert that nobody is told of, and each webhook that somebody must do something about; a part of deploydb_status()';
 REVOKE ALL ON FUNCTION deploydb.status_of_webhooks() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.status_of_webhooks() TO pg_monitor, pg_database_owner;
 
@@ -235,6 +256,7 @@ $$;
 COMMENT ON FUNCTION deploydb.webhooks_for(text, text) IS
 	'Webhooks: the receivers that are told of a severity';
 REVOKE ALL ON FUNCTION deploydb.webhooks_for(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.webhooks_for(text, text) TO pg_monitor, pg_database_owner;
 
 -- An event as a message.  One that resolves what was never told of says so.
 CREATE FUNCTION deploydb.event_message(event deploydb.alert_event, untold boolean)

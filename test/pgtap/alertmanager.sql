@@ -106,6 +106,7 @@ DECLARE
 	told text[] := '{}';
 BEGIN
 	CALL refill();
+	DELETE FROM deploydb.outbox WHERE kind = 'notice';	-- that the other one has dead letters
 	CALL make_due();
 	UPDATE deploydb.webhook_state SET failures = 0, opened_at = NULL, paused_until = NULL;
 	FOR request IN SELECT * FROM deploydb.claim_messages(64) LOOP

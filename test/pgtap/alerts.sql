@@ -14,7 +14,7 @@ SELECT deploydb.grant_access('deploydb_test_operator', 'operator') \g /dev/null
 CREATE FUNCTION status_of(about text) RETURNS text LANGUAGE sql
 	AS $$ SELECT string_agg(a.status, ',' ORDER BY a.series) FROM deploydb.alert_status a WHERE a.rule = about $$;
 
-SELECT plan(189);
+SELECT plan(190);
 
 -- a fresh installation
 SELECT is(deploydb.evaluate_rules(minute(-10)), 0::bigint, 'a fresh installation fires nothing');

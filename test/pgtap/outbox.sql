@@ -132,6 +132,7 @@ SELECT is(record((SELECT id FROM deploydb.outbox WHERE webhook = 'urgent'), 500)
 SELECT clock_timestamp() AS before \gset
 SELECT is(record((SELECT id FROM deploydb.outbox WHERE topic = 'r1/' AND webhook = 'g'), 503), 'pending', 'tried again');
 SELECT is(record((SELECT id FROM deploydb.outbox WHERE topic = 'r2/'), 404, 'gone'), 'dead', 'a dead letter');
+DELETE FROM deploydb.outbox WHERE kind = 'notice';	-- of which the other webhook is told
 SELECT results_eq('SELECT topic, state, last_status, last_error, finished_at IS NULL, next_attempt_at IS NOT NULL FROM deploydb.notification WHERE webhook = ''g'' ORDER BY id',
 	$$VALUES ('r1/', 'pending', 503, 'status 503', true, true), ('r2/', 'dead', 404, 'status 404: gone', false, false)$$, 'what is known of them');
 SELECT ok(o.next_attempt_at BETWEEN :'before'::timestamptz + interval '1 second' AND clock_timestamp() + interval '1.25 seconds', 'in about a second')
@@ -489,6 +490,66 @@ SELECT results_eq($$SELECT topic, status, state, told_by IS NOT NULL FROM deploy
 		('both/', 'resolved', 'pending', false)$$, 'the other one is told by the newer one');
 DELETE FROM deploydb.outbox;
 
+-- a dead letter of an alert that fires is told to the others, once until something arrives
+SELECT deploydb.add_webhook('revoked', 'generic', 'https://example.org/revoked'), deploydb.add_webhook('lost', 'generic', 'https://example.org/lost') \g /dev/null
+DELETE FROM deploydb.webhook_secret WHERE webhook = 'lost';
+CREATE FUNCTION said() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(format(p.problem, p.name, p.last_error), ', ' ORDER BY p.name) FROM deploydb.webhook_problem p $$;
+CREATE FUNCTION told() RETURNS text LANGUAGE sql AS $$
+	SELECT string_agg(o.webhook || ': ' || (o.body::jsonb->>'message'), ', ' ORDER BY o.webhook, o.id) FROM deploydb.outbox o
+	WHERE o.kind = 'notice' AND o.webhook <> 'lost' $$;
+CREATE PROCEDURE fail(rule text, status text) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM fire(rule, status), deploydb.enqueue_events();
+	CALL refill();
+	PERFORM record(c.id, CASE c.webhook WHEN 'revoked' THEN 404 ELSE 200 END, 'gone') FROM claim() c;
+END $$;
+SELECT is(said(), 'webhook lost has no address', 'one without an address is a problem, though nothing waits');
+DELETE FROM deploydb.outbox;
+CALL fail('dead1', 'firing');
+SELECT is(told(), 'g: webhook revoked has dead letters of alerts (status 404: gone)', 'the others are told at once');
+SELECT is(said(), 'webhook lost has no address; its messages wait, webhook revoked has dead letters of alerts (status 404: gone)', 'as the status and health() say');
+SELECT ok(deploydb.health()->'reasons' ? 'webhook revoked has dead letters of alerts (status 404: gone)', 'health');
+SELECT results_eq($$SELECT verdict, replace(detail, E'\n', ' ') FROM deploydb_status() WHERE area = 'webhooks'$$,
+	$$VALUES ('warning', 'webhook lost has no address; its messages wait'),
+		('warning', 'webhook revoked has dead letters of alerts (status 404: gone)')$$, 'each in a row');
+CALL fail('dead2', 'firing');
+SELECT is(told(), 'g: webhook revoked has dead letters of alerts (status 404: gone)', 'once');
+SELECT deploydb.notify('hello', 'P1', 'revoked') \g /dev/null
+SELECT record(c.id, 200) FROM claim() c \g /dev/null
+SELECT is(said(), 'webhook lost has no address; its messages wait', 'until something arrives');
+DELETE FROM deploydb.outbox WHERE kind = 'notice';
+CALL fail('dead1', 'resolved');
+SELECT is(told(), NULL, 'of an end nobody is told');
+SELECT alike(said(), '%revoked has dead letters%', 'but it is there to see');
+DELETE FROM deploydb.outbox;
+CALL fail('dead3', 'firing');
+SELECT is(told(), 'g: webhook revoked has dead letters of alerts (status 404: gone)', 'the next one is told again');
+UPDATE deploydb.webhook SET enabled = false WHERE name = 'revoked';
+SELECT is(said(), 'webhook lost has no address; its messages wait', 'of one that was disabled nothing is said');
+SELECT deploydb.drop_webhook('revoked'), deploydb.drop_webhook('lost') \g /dev/null
+SELECT deploydb.add_webhook('revoked', 'generic', 'https://example.org/') \g /dev/null
+SELECT is(said(), NULL, 'nor of another one by its name');
+SELECT deploydb.drop_webhook('revoked'), deploydb.add_webhook('unsigned', 'generic', 'https://example.org/') \g /dev/null
+DELETE FROM deploydb.outbox;
+UPDATE deploydb.webhook_secret SET secret = 'whsec_*' WHERE webhook = 'unsigned';
+CALL fail('dead4', 'firing');
+SELECT alike(told(), 'g: webhook unsigned has dead letters of alerts (not sent: %', 'one that cannot be signed is another');
+SELECT deploydb.drop_webhook('unsigned') \g /dev/null
+DELETE FROM deploydb.outbox;
+
+-- an alert that there is nobody to tell
+SELECT is_empty($$SELECT FROM deploydb_status() WHERE area = 'webhooks'$$, 'where nothing fires nobody need be told');
+INSERT INTO deploydb.alert_state (rule, series, metric, status, since, violations, recoveries, started_at, recorded, told, silenced, without_data,
+	acknowledged, severity, fingerprint, window_points)
+SELECT 'p' || n, '', 'a.metric', 'firing', now(), 1, 0, now(), true, true, false, false, false, 'P' || n, '', '{}' FROM generate_series(1, 3) n;
+SELECT is_empty($$SELECT FROM deploydb_status() WHERE area = 'webhooks'$$, 'they are told');
+UPDATE deploydb.webhook SET min_severity = 'P1' WHERE name = 'g';
+SELECT results_eq($$SELECT verdict, replace(detail, E'\n', ' ') FROM deploydb_status() WHERE area = 'webhooks'$$, $$VALUES ('warning', 'nobody is told: no webhook takes P2')$$,
+	'nobody takes them');
+UPDATE deploydb.webhook SET min_severity = 'P3' WHERE name = 'g';
+DELETE FROM deploydb.alert_state;
+
 -- messages of one's own
 SELECT is(deploydb.notify('hello'), 1::bigint, 'notify');
 SELECT is((SELECT body::jsonb->>'message' || (body::jsonb->>'status') FROM deploydb.outbox), 'hellonotice', 'what it says');
@@ -576,7 +637,7 @@ SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'webhook "g" is d
 SET client_min_messages = error;
 SELECT is(deploydb.notify('hello', 'P1', 'g'), 0::bigint, 'nor anything else');
 SET client_min_messages = warning;
-SELECT is((SELECT format(w.problem, w.name) FROM deploydb.waiting_webhook w), 'webhook g is disabled; its messages wait', 'what waits for it is said');
+SELECT is((SELECT format(p.problem, p.name) FROM deploydb.webhook_problem p WHERE p.name = 'g'), 'webhook g is disabled; its messages wait', 'what waits for it is said');
 UPDATE deploydb.webhook SET enabled = true WHERE name = 'g';
 
 -- and must be able to commit, which nothing is that a function executes
