@@ -69,6 +69,33 @@ COMMENT ON FUNCTION deploydb.prometheus_metrics() IS
 REVOKE ALL ON FUNCTION deploydb.prometheus_metrics() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deploydb.prometheus_metrics() TO pg_monitor, pg_database_owner;
 
+CREATE VIEW deploydb.metric_problem AS
+	SELECT m.name, m.source, l.error,
+		CASE WHEN s.disabled_at IS NULL THEN 'metric %s could not be measured: %s'
+			ELSE 'metric %s is not measured until it is enabled again: %s' END AS problem
+	FROM deploydb.metric_latest l
+		JOIN deploydb.metric m ON m.name = l.metric AND m.enabled
+		LEFT JOIN deploydb.own_metric_state s ON s.name = m.name
+	WHERE l.error IS NOT NULL;
+COMMENT ON VIEW deploydb.metric_problem IS
+	'Monitoring: metrics that could not be measured; problem is a format of name and error';
+GRANT SELECT ON deploydb.metric_problem TO pg_monitor, pg_database_owner;
+
+CREATE FUNCTION deploydb.status_of_metrics()
+RETURNS TABLE (verdict text, detail text, next_step text)
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT 'warning', format(deploydb.word(m.problem), m.name, left(m.error, 200)),
+		CASE WHEN m.source = 'query' THEN format('UPDATE deploydb.metric SET enabled = true WHERE name = %L; -- once it is mended', m.name) END
+	FROM deploydb.metric_problem m
+	ORDER BY m.name
+$$;
+COMMENT ON FUNCTION deploydb.status_of_metrics() IS
+	'Monitoring: each metric that could not be measured; a part of deploydb_status()';
+REVOKE ALL ON FUNCTION deploydb.status_of_metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.status_of_metrics() TO pg_monitor, pg_database_owner;
+
 -- Why all is not well, the worst first.
 CREATE FUNCTION deploydb.health_problem()
 RETURNS TABLE (status text, reason text)
@@ -98,10 +125,7 @@ AS $$
 		FROM deploydb.monitor_state m
 		WHERE m.last_tick_ms > m.interval_ms
 		UNION ALL
-		SELECT 'degraded', 5, format(CASE WHEN m.fault IS NULL THEN 'metric %s could not be measured: %s'
-			ELSE 'metric %s is not measured until it is enabled again: %s' END, l.metric, l.error)
-		FROM deploydb.metric_latest l JOIN deploydb.metric m ON m.name = l.metric AND m.enabled
-		WHERE l.error IS NOT NULL
+		SELECT 'degraded', 5, format(m.problem, m.name, m.error) FROM deploydb.metric_problem m
 		UNION ALL
 		SELECT 'degraded', 6, format('rule %s cannot be evaluated: %s', r.rule,
 			COALESCE(r.fault, format('metric %s does not exist', r.metric)))

@@ -88,7 +88,7 @@ GRANT SELECT ON deploydb.own_metric TO pg_monitor, pg_database_owner;
 SELECT pg_extension_config_dump('deploydb.own_metric', '');
 
 -- The owner by oid, which a rename does not change and a dump cannot hold; and
--- how often the query failed in a row.
+-- how often the query failed in a row.  Disabled is what no time will mend.
 CREATE TABLE deploydb.own_metric_state (
 	name text COLLATE "C" PRIMARY KEY,
 	owner_oid bigint,
@@ -108,7 +108,7 @@ CREATE VIEW deploydb.metric AS
 		COALESCE((SELECT r.rolname::text FROM pg_roles r WHERE r.oid = s.owner_oid::oid), o.owner) AS owner,
 		COALESCE(o.stale_after_seconds, b.stale_after_seconds) AS stale_after_seconds,
 		COALESCE(o.enabled, true) AS enabled, o.name IS NULL AS built_in,
-		CASE WHEN s.disabled_at IS NOT NULL THEN s.last_error END AS fault, o.changed_at, o.changed_by
+		CASE WHEN s.disabled_at IS NOT NULL OR s.failures >= 3 THEN s.last_error END AS fault, o.changed_at, o.changed_by
 	FROM deploydb.builtin_metric b
 		FULL JOIN deploydb.own_metric o ON o.name = b.name
 		LEFT JOIN deploydb.own_metric_state s ON s.name = o.name;
@@ -418,6 +418,7 @@ BEGIN
 	END;
 
 	-- whatever was wrong with it may be mended
+	UPDATE deploydb.metric_latest l SET readings = NULL WHERE l.metric = NEW.name AND l.readings ? 'left_out_until';
 	INSERT INTO deploydb.own_metric_state AS s (name, owner_oid)
 	SELECT o.name, r.oid::bigint FROM deploydb.own_metric o LEFT JOIN pg_roles r ON r.rolname = o.owner
 	WHERE o.name = NEW.name AND o.query IS NOT NULL
@@ -485,6 +486,7 @@ AS $$
 		LEFT JOIN deploydb.metric_latest l ON l.metric = o.name AND l.series = ''
 		LEFT JOIN pg_roles r ON CASE WHEN s.owner_oid IS NULL THEN r.rolname = o.owner ELSE r.oid::bigint = s.owner_oid END
 	WHERE o.query IS NOT NULL AND o.enabled AND s.disabled_at IS NULL
+		AND ((l.readings ->> 'left_out_until')::timestamptz > clock_timestamp()) IS NOT TRUE
 		AND (l.at IS NULL OR l.at > clock_timestamp()
 			OR l.at <= LEAST(round_begun, clock_timestamp()) - deploydb.setting('metrics_collection_interval')::interval / 2)
 	ORDER BY l.at NULLS FIRST, o.name
@@ -493,7 +495,25 @@ COMMENT ON FUNCTION deploydb.due_metric(timestamptz) IS
 	'Monitoring: the queries of metrics that are to be run in the round that began then; owner_oid is NULL where the role was dropped';
 REVOKE ALL ON FUNCTION deploydb.due_metric(timestamptz) FROM PUBLIC;
 
--- The third failure in a row disables the metric.
+-- What fails again and again, or does harm, is not tried at once.
+CREATE FUNCTION deploydb.leave_out(metric text, reason text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	until CONSTANT timestamptz := clock_timestamp() + interval '1 hour';
+BEGIN
+	RETURN deploydb.record_metric(metric, '', clock_timestamp(), NULL,
+		error => format('%s; left out until %s', reason, to_char(until, 'HH24:MI:SS TZ')),
+		readings => jsonb_build_object('left_out_until', until));
+END
+$$;
+COMMENT ON FUNCTION deploydb.leave_out(text, text) IS
+	'Monitoring: has a metric measured again in an hour';
+REVOKE ALL ON FUNCTION deploydb.leave_out(text, text) FROM PUBLIC;
+
+-- From the third failure in a row on, each leaves the metric out for an hour.
 CREATE FUNCTION deploydb.record_own_metric(name text, value double precision, error text, hopeless boolean)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -511,21 +531,24 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN false;
 	END IF;
-	PERFORM deploydb.record_metric(name, '', clock_timestamp(), value, error => error);
+	failed := COALESCE((SELECT s.failures FROM deploydb.own_metric_state s WHERE s.name = name), 0) + 1;
+	IF error IS NOT NULL AND NOT hopeless AND failed >= 3 THEN
+		PERFORM deploydb.leave_out(name, error);
+	ELSE
+		PERFORM deploydb.record_metric(name, '', clock_timestamp(), value, error => error);
+	END IF;
 	IF error IS NULL THEN
 		UPDATE deploydb.own_metric_state s SET failures = 0, last_error = NULL
 		WHERE s.name = name AND s.failures > 0;
 		RETURN true;
 	END IF;
 	INSERT INTO deploydb.own_metric_state AS s (name, failures, last_error, disabled_at)
-	VALUES (name, 1, error, CASE WHEN hopeless THEN clock_timestamp() END)
+	VALUES (name, failed, error, CASE WHEN hopeless THEN clock_timestamp() END)
 	ON CONFLICT ON CONSTRAINT own_metric_state_pkey DO UPDATE SET
-		failures = s.failures + 1, last_error = error,
-		disabled_at = CASE WHEN hopeless OR s.failures >= 2 THEN clock_timestamp() END
-	RETURNING s.failures INTO failed;
+		failures = EXCLUDED.failures, last_error = EXCLUDED.last_error, disabled_at = EXCLUDED.disabled_at;
 	IF hopeless OR failed >= 3 THEN
 		RAISE WARNING USING
-			MESSAGE = format('metric "%s" is disabled', name),
+			MESSAGE = format(CASE WHEN hopeless THEN 'metric "%s" is disabled' ELSE 'metric "%s" is left out for an hour' END, name),
 			DETAIL = error,
 			HINT = format('Mend it, then: UPDATE deploydb.metric SET enabled = true WHERE name = %L;', name);
 	END IF;
@@ -533,7 +556,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION deploydb.record_own_metric(text, double precision, text, boolean) IS
-	'Monitoring: keeps what a metric''s query gave, and disables it where it fails again and again';
+	'Monitoring: keeps what a metric''s query gave, and leaves it out where it fails again and again; hopeless: until somebody mends it';
 REVOKE ALL ON FUNCTION deploydb.record_own_metric(text, double precision, text, boolean) FROM PUBLIC;
 
 CREATE FUNCTION deploydb.query_as_owner(metric text, relation bigint, query text)

@@ -289,7 +289,7 @@ COMMENT ON FUNCTION deploydb.record_monitor_error(text) IS
 REVOKE ALL ON FUNCTION deploydb.record_monitor_error(text) FROM PUBLIC;
 
 -- A metric that ended the monitor would end the next one, too: its failures are
--- counted, and a built-in one is left out for a while.
+-- counted, so that the third disables it, and a built-in one is left out for a while.
 CREATE FUNCTION deploydb.record_end(metric text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -298,15 +298,13 @@ AS $$
 #variable_conflict use_variable
 DECLARE
 	reason text := 'the monitor ended while it was measured';
-	until timestamptz := clock_timestamp() + interval '1 hour';
 BEGIN
 	PERFORM deploydb.record_monitor_error(format('metric %s: %s', metric, reason));
 	IF EXISTS (SELECT FROM deploydb.builtin_metric b WHERE b.name = metric) THEN
-		RETURN deploydb.record_metric(metric, '', clock_timestamp(), NULL,
-			error => format('%s; left out until %s', reason, to_char(until, 'HH24:MI:SS TZ')),
-			readings => jsonb_build_object('left_out_until', until));
+		RETURN deploydb.leave_out(metric, reason);
 	END IF;
-	RETURN deploydb.record_own_metric(metric, NULL, reason, false);
+	RETURN deploydb.record_own_metric(metric, NULL, reason,
+		EXISTS (SELECT FROM deploydb.own_metric_state s WHERE s.name = metric AND s.failures >= 2));
 END
 $$;
 COMMENT ON FUNCTION deploydb.record_end(text) IS

@@ -290,6 +290,7 @@ static const StatusArea areas[] = {
 	{"server", area_server, NULL},
 	{"writes", NULL, "status_of_writes"},
 	{"monitor", NULL, "status_of_monitor"},
+	{"metrics", NULL, "status_of_metrics"},
 	{"alerts", NULL, "status_of_alerts"},
 	{"webhooks", NULL, "status_of_webhooks"},
 	{"backup", NULL, "status_of_backup"},

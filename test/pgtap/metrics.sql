@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION pgtap;
 CREATE EXTENSION deploydb;
 SET search_path = public, deploydb;
-SELECT plan(176);
+SELECT plan(186);
 
 CREATE FUNCTION latest(name text, of_series text DEFAULT '') RETURNS double precision
 LANGUAGE sql AS $$ SELECT value FROM deploydb.metric_latest WHERE metric = name AND series = of_series $$;
@@ -114,9 +114,40 @@ SELECT is((SELECT fault FROM deploydb.metric WHERE name = 'queue.length'), NULL,
 SET client_min_messages = error;
 SELECT record_own_metric('queue.length', NULL, 'division by zero', false) \g /dev/null
 RESET client_min_messages;
-SELECT is((SELECT fault FROM deploydb.metric WHERE name = 'queue.length'), 'division by zero', 'the third time disables it, with the reason');
+SELECT is((SELECT fault FROM deploydb.metric WHERE name = 'queue.length'), 'division by zero', 'the third time leaves it out, with the reason');
+CREATE FUNCTION due_in(wait interval) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE due text;
+BEGIN
+	UPDATE deploydb.metric_latest SET at = at - wait,
+		readings = jsonb_build_object('left_out_until', (readings ->> 'left_out_until')::timestamptz - wait)
+	WHERE metric = 'queue.length';
+	SELECT string_agg(d.name, ',') INTO due FROM due_metric(clock_timestamp()) d;
+	RETURN due;
+END $$;
+SELECT results_eq($$SELECT verdict, regexp_replace(detail, '\s+', ' ', 'g') ~ '^metric queue.length could not be measured: division by zero; left out until \d\d:\d\d:\d\d ', next_step
+	FROM deploydb_status() WHERE area = 'metrics'$$,
+	$$VALUES ('warning', true, 'UPDATE deploydb.metric SET enabled = true WHERE name = ''queue.length''; -- once it is mended')$$, 'the status says it');
+SELECT is(due_in('59 minutes'), NULL, 'for an hour');
+SELECT is(due_in('1 minute'), 'queue.length', 'then it is tried again');
+SET client_min_messages = error;
+SELECT record_own_metric('queue.length', NULL, 'division by zero', false) \g /dev/null
+RESET client_min_messages;
+SELECT is(due_in('59 minutes'), NULL, 'once, where it fails again');
 UPDATE deploydb.metric SET enabled = true WHERE name = 'queue.length';
 SELECT is((SELECT fault FROM deploydb.metric WHERE name = 'queue.length'), NULL, 'an UPDATE has it tried again');
+SELECT is(due_in('1 minute'), 'queue.length', 'at once');
+SELECT record_own_metric('queue.length', NULL, 'division by zero', false) FROM generate_series(1, 2) \g /dev/null
+SELECT ok(record_own_metric('queue.length', 2, NULL, false), 'it works again');
+SELECT is((SELECT concat_ws('|', s.failures, s.last_error, l.error, l.readings) FROM deploydb.own_metric_state s JOIN deploydb.metric_latest l ON l.metric = s.name
+	WHERE s.name = 'queue.length'), '0', 'and what it was is forgotten');
+SET client_min_messages = error;
+SELECT record_end('queue.length') FROM generate_series(1, 3) \g /dev/null
+RESET client_min_messages;
+SELECT is(due_in('1 year'), NULL, 'what ended the monitor three times is not tried again');
+SELECT matches((SELECT detail FROM deploydb_status() WHERE area = 'metrics'), 'until\s+it\s+is\s+enabled\s+again', 'and the status says so');
+UPDATE deploydb.metric SET enabled = true WHERE name = 'queue.length';
+SELECT is(due_in('1 minute'), 'queue.length', 'before an UPDATE');
+UPDATE deploydb.monitor_state SET last_error_at = NULL;
 SELECT ok(drop_metric('queue.length'), 'a metric is dropped');
 SELECT is(latest('queue.length'), NULL, 'with its value');
 SELECT throws_ok($$SELECT drop_metric('queue.length')$$, '42704');
