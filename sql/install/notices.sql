@@ -190,7 +190,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'object_not_in_prerequisite_state',
 			MESSAGE = 'no monitor of this database is running',
-			HINT = 'View deploydb.worker_status says why; without preloading, SELECT deploydb.start_monitor(); starts one.';
+			HINT = 'SELECT * FROM deploydb_status(); says why, and what to do.';
 	END IF;
 	number := deploydb.queue_message(hook, format,
 		deploydb.notice_message('test', 'P3', deploydb.word('This is a test of deploydb.')), 'test/' || gen_random_uuid(), NULL);

@@ -173,7 +173,7 @@ BEGIN
 		RAISE EXCEPTION USING
 			ERRCODE = 'invalid_parameter_value',
 			MESSAGE = 'invalid secret of a webhook',
-			HINT = 'By Standard Webhooks it is whsec_ and 24 to 64 random bytes in base 64, as in: openssl rand -base64 32';
+			HINT = 'By Standard Webhooks it is whsec_ and 24 to 64 random bytes in base 64, as in: echo "whsec_$(openssl rand -base64 32)"';
 	END IF;
 	RETURN true;
 END

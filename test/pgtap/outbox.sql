@@ -630,7 +630,9 @@ SELECT is((SELECT count(*) FROM deploydb.outbox o CROSS JOIN LATERAL deploydb.se
 -- test messages need a monitor
 SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'no monitor of this database is running', 'no monitor, no test');
 SELECT is(split_part(error_of($$SELECT deploydb.queue_test('g')$$), '|', 3),
-	'View deploydb.worker_status says why; without preloading, SELECT deploydb.start_monitor(); starts one.', 'with a hint');
+	'SELECT * FROM deploydb_status(); says why, and what to do.', 'with a hint');
+SELECT isnt((SELECT s.next_step FROM deploydb_status() s WHERE s.area = 'monitor'), NULL, 'which it does');
+SELECT alike(error_of($$SELECT deploydb.set_webhook_secret('g', '47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=')$$), '%echo "whsec_$(openssl rand -base64 32)"%', 'how a key is made');
 SELECT throws_ok($$SELECT deploydb.queue_test('nobody')$$, '42704', NULL, 'no webhook, no test');
 UPDATE deploydb.webhook SET enabled = false WHERE name = 'g';
 SELECT throws_ok($$SELECT deploydb.queue_test('g')$$, '55000', 'webhook "g" is disabled', 'disabled, no test');
