@@ -166,7 +166,7 @@ SELECT deploydb.phase_finish('code');
 \echo '-- Health, smoke tests, and an insight of the application''s own:'
 \echo
 SELECT deploydb.phase_start('health');
-SELECT deploydb.push_metric('api.up', 1);
+SELECT deploydb.attest('step3.health', true, 'the API answers');
 \set ECHO none
 CALL prisma.wait_until($$EXISTS (SELECT FROM deploydb.alert_state
 	WHERE rule = 'rollback_error_rate' AND recoveries > 0)$$);
