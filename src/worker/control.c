@@ -52,7 +52,8 @@ deploydb_start_monitor(PG_FUNCTION_ARGS)
 	if (!deploydb_monitor)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("\"deploydb.monitor\" is off")));
+				 errmsg("\"deploydb.monitor\" is off"),
+				 errhint("ALTER SYSTEM SET deploydb.monitor = on; SELECT pg_reload_conf(); -- and call it again")));
 	if (monitor_is_there())
 		PG_RETURN_BOOL(false);
 	monitor_worker(&worker, MyDatabaseId, 0);

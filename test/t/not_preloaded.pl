@@ -102,6 +102,18 @@ ok($node->poll_query_until('app', 'SELECT intact AND sealed > 0 FROM deploydb.ve
 sql("UPDATE deploydb.deployment SET started_at = started_at - interval '25 hours'");
 ok($node->poll_query_until('app', 'SELECT count(*) = 6 FROM deploydb.deployment_target'), 'and notes the targets after a day');
 sql('SELECT deploydb.stop_monitor()');
+ok($node->poll_query_until('app', q{SELECT state = 'stopped' FROM deploydb.worker_status}), 'it stops');
+
+# Where it was switched off, the statement that switches it on is said
+
+$node->append_conf('postgresql.conf', 'deploydb.monitor = off');
+$node->reload;
+(undef, undef, $refused) = $node->psql('app', 'SELECT deploydb.start_monitor()');
+my ($statements) = $refused =~ /"deploydb.monitor" is off\nHINT:  (.*;) -- and call it again/;
+ok($statements, 'a monitor that is switched off does not start');
+sql($_) for split /(?<=;) /, $statements;
+ok($node->poll_query_until('app', q{SELECT deploydb.setting('monitor') = 'on'}), 'it is switched on');
+is(sql('SELECT deploydb.start_monitor()'), 't', 'and starts');
 
 $node->stop;
 done_testing();
