@@ -8,7 +8,7 @@
 
 # The install script's parts, each needing only those before it.
 INSTALL_PARTS := $(wildcard $(patsubst %,sql/install/%.sql, \
-	migrations verification capture environment access \
+	migrations verification capture environment access installation \
 	period histogram tracking samples rates write_history coverage \
 	own_rows metrics changes rules alerts silences formats webhooks outbox alertmanager claims attempts notices \
 	log seals problems phases deployments backups backup_status backup_import \

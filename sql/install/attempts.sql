@@ -173,23 +173,28 @@ REVOKE ALL ON FUNCTION deploydb.tell_others(text, text) FROM PUBLIC;
 
 -- Once, until something arrives, unless they know already that it keeps failing.
 CREATE FUNCTION deploydb.tell_dead_letter(message deploydb.outbox, reason text)
-RETURNS bigint
+RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	told bigint;
 BEGIN
-	IF message.kind <> 'alert' OR message.status <> 'firing'
-		OR EXISTS (SELECT FROM deploydb.webhook_state s WHERE s.webhook = message.webhook AND s.opened_at IS NOT NULL)
-		OR EXISTS (SELECT FROM deploydb.unheard_alert u WHERE u.webhook = message.webhook AND u.id <> message.id)
+	IF NOT deploydb.is_of_alert(message)
+		OR EXISTS (SELECT FROM deploydb.webhook_state s WHERE s.webhook = message.webhook AND (s.dead_told OR s.opened_at IS NOT NULL))
 	THEN
-		RETURN 0;
+		RETURN false;
 	END IF;
-	RETURN deploydb.tell_others(message.webhook,
+	told := deploydb.tell_others(message.webhook,
 		format(deploydb.word('webhook %s has dead letters of alerts (%s)'), message.webhook, reason));
+	UPDATE deploydb.webhook_state s SET dead_told = true
+	WHERE told > 0 AND s.webhook = (SELECT l.webhook FROM deploydb.webhook_state l
+		WHERE l.webhook = message.webhook FOR NO KEY UPDATE SKIP LOCKED);
+	RETURN told > 0;
 END
 $$;
 COMMENT ON FUNCTION deploydb.tell_dead_letter(deploydb.outbox, text) IS
-	'Webhooks: tells the others of a firing alert''s message that is a dead letter, where it is the first since something arrived';
+	'Webhooks: tells the others of an alert''s message that is a dead letter, where they do not know yet; true if so';
 REVOKE ALL ON FUNCTION deploydb.tell_dead_letter(deploydb.outbox, text) FROM PUBLIC;
 
 -- How the webhook does.  After five failures in a row it is left alone, but for
@@ -218,7 +223,7 @@ BEGIN
 	state.failures := CASE WHEN delivered THEN 0 WHEN another THEN state.failures + 1 ELSE state.failures END;
 	UPDATE deploydb.webhook_state s
 	SET failures = state.failures, last_attempt_at = at, last_status = status, last_stage = stage, last_error = error, last_ms = ms,
-		last_success_at = CASE WHEN delivered THEN at ELSE s.last_success_at END,
+		last_success_at = CASE WHEN delivered THEN at ELSE s.last_success_at END, dead_told = s.dead_told AND NOT delivered,
 		paused_until = CASE WHEN delivered THEN NULL WHEN wait IS NULL THEN s.paused_until
 			ELSE GREATEST(s.paused_until, at + wait * interval '1 second') END,
 		opened_at = CASE WHEN delivered THEN NULL WHEN state.failures >= limit_of_failures THEN COALESCE(s.opened_at, at)

@@ -280,7 +280,7 @@ BEGIN
 			-- serialized; the monitor does it then.
 			INSERT INTO deploydb.watched_relation
 			SELECT DISTINCT o FROM unnest(ARRAY[command.oid, command.itself]) o
-			WHERE o IS NOT NULL AND current_setting('transaction_isolation') = 'read committed'
+			WHERE o IS NOT NULL AND current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
 			ON CONFLICT DO NOTHING;
 		END IF;
 	END LOOP;

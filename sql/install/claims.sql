@@ -254,7 +254,8 @@ BEGIN
 			END IF;
 			RETURN NEXT;
 		EXCEPTION WHEN OTHERS THEN
-			PERFORM deploydb.tell_dead_letter(o, format('not sent: %s', SQLERRM)) FROM deploydb.outbox o WHERE o.id = number;
+			PERFORM deploydb.tell_dead_letter(o, format('not sent: %s', SQLERRM)) FROM deploydb.outbox o
+			WHERE o.id = number OR (o.state = 'sending' AND o.sent_with = number);
 			UPDATE deploydb.outbox o
 			SET state = 'dead', finished_at = clock_timestamp(), last_error = format('not sent: %s', SQLERRM)
 			WHERE o.id = number OR (o.state = 'sending' AND o.sent_with = number);

@@ -533,7 +533,8 @@ BEGIN
 		WHERE b.collector IS NOT NULL AND m.enabled AND (NOT b.needs_preload OR deploydb.is_preloaded())
 			AND NOT EXISTS (SELECT FROM deploydb.metric_latest l
 				WHERE l.metric = b.name AND (l.at <= now AND l.at > now - make_interval(secs => b.every_seconds)
-					OR (l.readings ->> 'left_out_until')::timestamptz > now))
+					-- longer than that is by a clock that was set back
+					OR (l.readings ->> 'left_out_until')::timestamptz BETWEEN now AND now + interval '61 minutes'))
 		GROUP BY b.collector
 	LOOP
 		BEGIN

@@ -486,7 +486,7 @@ AS $$
 		LEFT JOIN deploydb.metric_latest l ON l.metric = o.name AND l.series = ''
 		LEFT JOIN pg_roles r ON CASE WHEN s.owner_oid IS NULL THEN r.rolname = o.owner ELSE r.oid::bigint = s.owner_oid END
 	WHERE o.query IS NOT NULL AND o.enabled AND s.disabled_at IS NULL
-		AND ((l.readings ->> 'left_out_until')::timestamptz > clock_timestamp()) IS NOT TRUE
+		AND ((l.readings ->> 'left_out_until')::timestamptz BETWEEN clock_timestamp() AND clock_timestamp() + interval '1 hour') IS NOT TRUE
 		AND (l.at IS NULL OR l.at > clock_timestamp()
 			OR l.at <= LEAST(round_begun, clock_timestamp()) - deploydb.setting('metrics_collection_interval')::interval / 2)
 	ORDER BY l.at NULLS FIRST, o.name

@@ -117,13 +117,28 @@ COMMENT ON VIEW deploydb.webhook_health IS
 	'Webhooks: each receiver and how the last attempts to reach it went; open: it keeps failing, and is only probed';
 GRANT SELECT ON deploydb.webhook_health TO pg_monitor, pg_database_owner;
 
--- Whoever was to be told has heard nothing since.
+CREATE FUNCTION deploydb.is_of_alert(message deploydb.outbox)
+RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT message.kind = 'alert' OR (message.kind = 'digest' AND EXISTS (SELECT FROM deploydb.outbox f
+		WHERE f.webhook = message.webhook AND f.state = 'folded' AND f.told_by = message.id AND f.kind = 'alert'))
+$$;
+COMMENT ON FUNCTION deploydb.is_of_alert(deploydb.outbox) IS
+	'Webhooks: whether a message tells of an alert, by itself or as a digest';
+REVOKE ALL ON FUNCTION deploydb.is_of_alert(deploydb.outbox) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deploydb.is_of_alert(deploydb.outbox) TO pg_monitor, pg_database_owner;
+
+-- Whoever was to be told has heard nothing since.  What adopt() buried is no failure.
 CREATE VIEW deploydb.unheard_alert AS
 	SELECT o.id, o.webhook, o.severity, o.topic, o.last_error
 	FROM deploydb.outbox o
 		JOIN deploydb.webhook w ON w.name = o.webhook
 		LEFT JOIN deploydb.webhook_state s ON s.webhook = w.name
-	WHERE o.kind = 'alert' AND o.state = 'dead' AND w.enabled AND o.finished_at > COALESCE(s.last_success_at, w.created_at);
+	WHERE o.state = 'dead' AND w.enabled AND o.finished_at > COALESCE(s.last_success_at, w.created_at)
+		AND o.created_at > COALESCE((SELECT max(i.installed_at) FROM deploydb.installation i), '-infinity')
+		AND deploydb.is_of_alert(o);
 COMMENT ON VIEW deploydb.unheard_alert IS
 	'Webhooks: dead letters of alerts after which nothing has arrived at their webhook';
 GRANT SELECT ON deploydb.unheard_alert TO pg_monitor, pg_database_owner;
@@ -346,8 +361,37 @@ COMMENT ON FUNCTION deploydb.queue_event(text, text, deploydb.alert_event) IS
 	'Webhooks: queues the message of an event for a webhook, in place of older ones about its alert, and returns its id';
 REVOKE ALL ON FUNCTION deploydb.queue_event(text, text, deploydb.alert_event) FROM PUBLIC;
 
+-- A receiver that comes late is told what the others were, but for what nobody
+-- would hear again: what is acknowledged, silenced or under a parent that fires.
+-- What the others are told of later it is, too.
+CREATE FUNCTION deploydb.queue_firing(hook text)
+RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT count(deploydb.queue_event(w.name, w.format, e.event))
+	FROM (SELECT a.rule, a.series FROM deploydb.active_alert a
+				LEFT JOIN deploydb.alert_rule r ON r.id = a.rule
+			WHERE a.told AND NOT a.acknowledged
+				AND NOT EXISTS (SELECT FROM deploydb.silence s
+					WHERE (s.rule IS NULL OR s.rule = a.rule) AND s.until > clock_timestamp())
+				AND NOT EXISTS (SELECT FROM deploydb.active_alert p WHERE p.rule = r.parent)) AS a
+		CROSS JOIN LATERAL (SELECT n AS event, n.id, n.severity FROM deploydb.alert_event n
+			WHERE n.rule = a.rule AND n.series = a.series ORDER BY n.id DESC LIMIT 1) AS e
+		CROSS JOIN LATERAL deploydb.webhooks_for(e.severity, NULL) AS w
+	WHERE w.name = hook AND e.id <= (SELECT p.last_event FROM deploydb.outbox_position p)
+		-- but for what one of that name was told that is dropped
+		AND NOT EXISTS (SELECT FROM deploydb.outbox o JOIN deploydb.webhook n ON n.name = o.webhook AND o.created_at >= n.created_at
+			WHERE o.webhook = hook AND o.event = e.id)
+$$;
+COMMENT ON FUNCTION deploydb.queue_firing(text) IS
+	'Webhooks: queues for a webhook what fires and others were told of; their number; a part of enqueue_events()';
+REVOKE ALL ON FUNCTION deploydb.queue_firing(text) FROM PUBLIC;
+
 -- Events come in the order of their ids, as whoever makes them has the turn to
--- evaluate.  Those of a copy of a database wait until it is adopted.
+-- evaluate.  Those of a copy of a database wait until it is adopted.  A webhook
+-- that is new is greeted after that: with its own events it may have come at any
+-- time between them.
 CREATE FUNCTION deploydb.enqueue_events()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -379,37 +423,20 @@ BEGIN
 	IF last IS NOT NULL THEN
 		UPDATE deploydb.outbox_position SET last_event = last;
 	END IF;
+	FOR hook IN
+		SELECT s.webhook AS name FROM deploydb.webhook_state s JOIN deploydb.webhook w ON w.name = s.webhook
+		WHERE NOT s.greeted AND w.enabled AND w.format <> 'heartbeat'
+		FOR NO KEY UPDATE OF s SKIP LOCKED
+	LOOP
+		queued := queued + deploydb.queue_firing(hook.name);
+		UPDATE deploydb.webhook_state s SET greeted = true WHERE s.webhook = hook.name;
+	END LOOP;
 	RETURN queued;
 END
 $$;
 COMMENT ON FUNCTION deploydb.enqueue_events() IS
-	'Webhooks: makes messages of the events that are new, and returns their number';
+	'Webhooks: makes messages of the events that are new, and for new webhooks of what fires, and returns their number';
 REVOKE ALL ON FUNCTION deploydb.enqueue_events() FROM PUBLIC;
-
--- A receiver that comes late is told what the others were, but for what nobody
--- would hear again: what is acknowledged, silenced or under a parent that fires.
--- What is not queued for the others yet will be for it, too.
-CREATE FUNCTION deploydb.queue_firing(hook text)
-RETURNS bigint
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT count(deploydb.queue_event(w.name, w.format, e.event))
-	FROM (SELECT a.rule, a.series FROM deploydb.active_alert a
-				LEFT JOIN deploydb.alert_rule r ON r.id = a.rule
-			WHERE a.told AND NOT a.acknowledged
-				AND NOT EXISTS (SELECT FROM deploydb.silence s
-					WHERE (s.rule IS NULL OR s.rule = a.rule) AND s.until > clock_timestamp())
-				AND NOT EXISTS (SELECT FROM deploydb.active_alert p WHERE p.rule = r.parent)) AS a
-		CROSS JOIN LATERAL (SELECT n AS event, n.id, n.severity FROM deploydb.alert_event n
-			WHERE n.rule = a.rule AND n.series = a.series ORDER BY n.id DESC LIMIT 1) AS e
-		CROSS JOIN LATERAL deploydb.webhooks_for(e.severity, NULL) AS w
-	WHERE w.name = hook AND e.id <= (SELECT p.last_event FROM deploydb.outbox_position p)
-		AND deploydb.suspended() IS NULL
-$$;
-COMMENT ON FUNCTION deploydb.queue_firing(text) IS
-	'Webhooks: queues for a webhook what fires and others were told of; their number; a part of add_webhook()';
-REVOKE ALL ON FUNCTION deploydb.queue_firing(text) FROM PUBLIC;
 
 -- What waited where this is a copy of is for that one to send.
 CREATE FUNCTION deploydb.bury_messages()

@@ -74,6 +74,8 @@ CREATE TRIGGER webhook_secret_is_whole BEFORE INSERT OR UPDATE ON deploydb.webho
 CREATE TABLE deploydb.webhook_state (
 	webhook text PRIMARY KEY REFERENCES deploydb.webhook ON DELETE CASCADE,
 	failures integer NOT NULL DEFAULT 0,
+	greeted boolean NOT NULL DEFAULT false,
+	dead_told boolean NOT NULL DEFAULT false,
 	paused_until timestamptz,
 	opened_at timestamptz,
 	probe_at timestamptz,
@@ -87,7 +89,7 @@ CREATE TABLE deploydb.webhook_state (
 	last_ms double precision
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE deploydb.webhook_state IS
-	'Webhooks: how the last attempts went; opened_at is when it was left alone, tokens what its rate allows';
+	'Webhooks: how the last attempts went; opened_at is when it was left alone, tokens what its rate allows, greeted: it was told what fired when it came, dead_told: the others know of dead letters';
 GRANT SELECT ON deploydb.webhook_state TO pg_monitor, pg_database_owner;
 
 CREATE FUNCTION deploydb.hide_statement()
@@ -272,11 +274,7 @@ BEGIN
 	END;
 	INSERT INTO deploydb.webhook_secret (webhook, url, secret) VALUES (name, url, secret);
 	INSERT INTO deploydb.webhook_state (webhook) VALUES (name);
-	-- or a tick that is under way would miss it, and what it makes be missed here
-	PERFORM deploydb.take_evaluation_turn();
-	IF deploydb.queue_firing(name) > 0 THEN
-		PERFORM deploydb.wake_monitor();
-	END IF;
+	PERFORM deploydb.wake_monitor();	-- which tells it what fires
 	RETURN true;
 END
 $$;
@@ -300,7 +298,7 @@ BEGIN
 	-- one that is left alone is so until a probe has arrived, which is due now
 	INSERT INTO deploydb.webhook_state (webhook) VALUES (name)
 	ON CONFLICT ON CONSTRAINT webhook_state_pkey DO UPDATE
-		SET failures = 0, paused_until = NULL, probe_at = NULL;
+		SET failures = 0, paused_until = NULL, probe_at = NULL, dead_told = false;
 	UPDATE deploydb.outbox o SET next_attempt_at = clock_timestamp()
 	WHERE o.webhook = name AND o.state = 'pending';
 	PERFORM deploydb.wake_monitor();

@@ -150,7 +150,10 @@ monitor_is_gone(Database *database, const MonitorSlot *slot)
 	int64		delay = BACKOFF_MS;
 
 	if (slot->exit == EXIT_NO_EXTENSION)
+	{
 		database->no_extension = true;
+		database->had_monitor = false;
+	}
 	if (slot->exit != EXIT_FAILED)
 	{
 		database->failures = 0;
@@ -267,7 +270,8 @@ start_monitor(Database *database)
 
 	if (!slot_take(database->oid, &start_ticket))
 	{
-		no_worker(database);
+		/* Somebody has just begun to hold it. */
+		database->not_before_ms = clock_ms() + NO_WORKER_MS;
 		return;
 	}
 	monitor_worker(&worker, database->oid, start_ticket);
@@ -333,7 +337,8 @@ start_those_due(void)
 
 		if (!database->eligible && database->busy)
 			end_unwanted(database);
-		if (database->eligible && database->held && comes_before(database, awaited))
+		if (database->eligible && database->held && !database->no_extension &&
+			comes_before(database, awaited))
 			awaited = database;
 		if (!database->eligible || database->busy || database->no_extension)
 			continue;
@@ -349,7 +354,7 @@ start_those_due(void)
 	{
 		start_monitor(due);
 		next = Min(next, OidIsValid(start_database) ? start_until_ms :
-				   no_worker_until_ms);
+				   Max(due->not_before_ms, no_worker_until_ms));
 	}
 	return (long) Max(next - now, 1);
 }

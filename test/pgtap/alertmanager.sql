@@ -233,6 +233,7 @@ SELECT is(deploydb.renew_alerts(), 0::bigint, 'and says nothing of the original'
 SELECT deploydb.set_rule('long_queue', labels => '{"team": "copy"}') \g /dev/null
 SELECT is(measure(20, '', 'z') || deliver(), '2copy P0 goes on', 'nor ends them');
 SELECT deploydb.drop_webhook('am'), deploydb.add_webhook('am', 'alertmanager', 'https://example.org/another') \g /dev/null
+SELECT deploydb.enqueue_events() \g /dev/null
 SELECT is(deliver(), 'copy P0 goes on', 'another webhook is told what fires');
 SELECT deploydb.set_rule('long_queue', labels => '{"team": "new"}') \g /dev/null
 SELECT is(deploydb.renew_alerts() || ' ' || measure(20, '', 'zz') || deliver(), '0 2copy P0 ends, new P0 goes on', 'and has nothing of the former one');
