@@ -390,8 +390,8 @@ REVOKE ALL ON FUNCTION deploydb.queue_firing(text) FROM PUBLIC;
 
 -- Events come in the order of their ids, as whoever makes them has the turn to
 -- evaluate.  Those of a copy of a database wait until it is adopted.  A webhook
--- that is new is greeted after that: with its own events it may have come at any
--- time between them.
+-- that is new is greeted after that, as it may have come to sight while messages
+-- were made: queue_firing() leaves out what it has.
 CREATE FUNCTION deploydb.enqueue_events()
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
